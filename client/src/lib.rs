@@ -1,0 +1,1 @@
+//! Client library, node daemon and command line of Ordonnans.

@@ -1,0 +1,2 @@
+//! Program entry point.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The log that cannot be changed unseen.

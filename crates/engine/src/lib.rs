@@ -1,0 +1,1 @@
+//! What happens next: the state machine of the broker, without I/O.

@@ -1,0 +1,1 @@
+//! A whole crisis structure on one machine, driven by a scenario.

@@ -1,0 +1,1 @@
+//! Who may read: names, confidentiality labels and clearances.

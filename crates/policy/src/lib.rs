@@ -1,0 +1,1 @@
+//! May it go there: numbered rules over label, clearance and register.

@@ -1,0 +1,1 @@
+//! Content sealed for its recipients, envelopes signed by their originator.

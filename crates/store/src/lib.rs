@@ -1,0 +1,1 @@
+//! What is kept: journal, audit log and mailbox.

@@ -1,0 +1,1 @@
+//! Who is on the line: QUIC with mutual TLS 1.3.

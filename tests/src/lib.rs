@@ -1,0 +1,1 @@
+//! Harness of Ordonnans: suite, simulation, crash, power cut, fuzz, bench.
