@@ -1,1 +1,34 @@
 //! What is said, and its one byte form.
+//!
+//! Everything here is CBOR in the deterministic form of RFC 8949 section 4.2, described in `docs/wire.cddl`; signed things are
+//! COSE_Sign1 (RFC 9052). One value has one form: each decoder ends by encoding what it read and comparing, and refuses
+//! anything else. Nothing here does I/O, reads a clock or knows a key.
+//!
+//! Holds always: a decoder allocates no more than the limit of what it reads, and leaves no byte over.
+
+pub mod cbor;
+mod content;
+pub mod cose;
+mod digest;
+mod envelope;
+mod frame;
+mod header;
+mod id;
+mod label;
+pub mod limits;
+mod receipt;
+mod time;
+
+pub use cbor::DecodeError;
+pub use content::{AttachmentKey, Content};
+pub use digest::{Digest, InvalidDigest, Sha256Stream, sha256};
+pub use envelope::{Envelope, Seal};
+pub use frame::{AuditQuery, DirectoryEntry, Frame, PROTOCOL_VERSION, ReplyCode};
+pub use header::{
+    AttachmentRef, ContentRef, Header, InvalidPrecedence, Precedence, Recipient, Role,
+    SUITE_X_WING, Sealing,
+};
+pub use id::{InvalidMessageId, MessageId};
+pub use label::{decode_label, encode_label};
+pub use receipt::{KeyPackage, Receipt, ReceiptKind, SignedKeyPackage, SignedReceipt, key_id};
+pub use time::{InvalidTimestamp, Timestamp};

@@ -1,0 +1,247 @@
+//! The envelope: a signed header, the seals of the content key, and the sealed content.
+
+use std::fmt;
+
+use bytes::Bytes;
+use ordonnans_label::Name;
+
+use crate::cbor::{DecodeError, Reader, Writer, exactly};
+use crate::cose::{Purpose, Sign1};
+use crate::header::name;
+use crate::{Digest, Header, limits, sha256};
+
+/// The content key, wrapped for one recipient node.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Seal {
+    /// The node that can unwrap it.
+    pub to: Name,
+    /// Which of the node's keys: the first 8 bytes of SHA-256 over the public key.
+    pub kid: [u8; 8],
+    /// Number of this copy (exemplaarnummer), where copies are numbered.
+    pub copy: Option<u32>,
+    /// The encapsulation.
+    pub enc: Vec<u8>,
+    /// The wrapped content key.
+    pub wrapped: Vec<u8>,
+}
+
+impl Seal {
+    /// The seals section of an envelope.
+    #[must_use]
+    pub fn encode_all(seals: &[Self]) -> Bytes {
+        let mut w = Writer::default();
+        write_seals(seals, &mut w);
+        w.into_bytes().into()
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Seal(to {})", self.to)
+    }
+}
+
+fn write_seals(seals: &[Seal], w: &mut Writer) {
+    w.array(seals.len());
+    for s in seals {
+        w.array(5).text(s.to.as_str()).bytes(&s.kid);
+        w.option(s.copy, |w, n| {
+            w.uint(n.into());
+        });
+        w.bytes(&s.enc).bytes(&s.wrapped);
+    }
+}
+
+fn read_seals(r: &mut Reader<'_>) -> Result<Vec<Seal>, DecodeError> {
+    let n = r.array("seals", limits::MAX_RECIPIENTS)?;
+    let one = |r: &mut Reader<'_>| {
+        r.tuple("seal", 5)?;
+        Ok(Seal {
+            to: name(r, "seal")?,
+            kid: r.fixed("seal")?,
+            copy: r
+                .option(|r| r.uint("copy number", u32::MAX.into()))?
+                .and_then(|n| u32::try_from(n).ok()),
+            enc: r.bytes("seal", limits::MAX_SEAL / 2)?.to_vec(),
+            wrapped: r.bytes("seal", limits::MAX_SEAL / 2)?.to_vec(),
+        })
+    };
+    (0..n).map(|_| one(r)).collect()
+}
+
+/// An envelope whose form is right: the digests in the header fit what it carries. Whether the signature is right, nobody has
+/// looked at yet; only verification makes it trustworthy.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Envelope {
+    signed: Sign1,
+    header: Header,
+    seals: Bytes,
+    content: Bytes,
+}
+
+impl Envelope {
+    /// Puts an envelope together.
+    ///
+    /// # Errors
+    /// [`DecodeError::Form`] where a digest in the header does not fit what is given.
+    pub fn new(signed: Sign1, seals: Bytes, content: Bytes) -> Result<Self, DecodeError> {
+        let header = Header::decode(signed.payload())?;
+        if sha256(&[&seals]) != header.sealing.seals {
+            return Err(DecodeError::Form("seals"));
+        }
+        if sha256(&[&content]) != header.content.digest
+            || content.len() != header.content.length as usize
+        {
+            return Err(DecodeError::Form("content"));
+        }
+        Ok(Self {
+            signed,
+            header,
+            seals,
+            content,
+        })
+    }
+
+    /// Reads an envelope.
+    ///
+    /// # Errors
+    /// [`DecodeError`] names the part.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > limits::MAX_ENVELOPE {
+            return Err(DecodeError::Limit("envelope"));
+        }
+        let parts = |r: &mut Reader<'_>| {
+            r.tuple("envelope", 3)?;
+            let signed = r.bytes("signed header", limits::MAX_ENVELOPE)?;
+            Ok((
+                signed.to_vec(),
+                r.bytes("seals", limits::MAX_SEALS)?.to_vec(),
+                r.bytes("content", limits::MAX_CONTENT)?.to_vec(),
+            ))
+        };
+        let (signed, seals, content) = exactly(bytes, parts, |(a, b, c), w| {
+            w.array(3).bytes(a).bytes(b).bytes(c);
+        })?;
+        Self::new(
+            Sign1::decode(&signed, Purpose::Envelope, limits::MAX_HEADER)?,
+            seals.into(),
+            content.into(),
+        )
+    }
+
+    /// The one byte form.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut w = Writer::default();
+        w.array(3)
+            .bytes(&self.signed.encode())
+            .bytes(&self.seals)
+            .bytes(&self.content);
+        w.into_bytes().into()
+    }
+
+    /// What the message says about itself.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The signed object the header came in.
+    #[must_use]
+    pub fn signed(&self) -> &Sign1 {
+        &self.signed
+    }
+
+    /// The sealed content.
+    #[must_use]
+    pub fn content(&self) -> &Bytes {
+        &self.content
+    }
+
+    /// SHA-256 of the whole encoding: what a receipt speaks of.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        sha256(&[&self.encode()])
+    }
+
+    /// The wrapped keys.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the section has another form.
+    pub fn seals(&self) -> Result<Vec<Seal>, DecodeError> {
+        exactly(&self.seals, read_seals, |s, w| write_seals(s, w))
+    }
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Envelope({}, {} bytes sealed)",
+            self.header.id,
+            self.content.len()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cose::{Algorithm, Draft};
+    use crate::header::tests::sample;
+    use crate::{ContentRef, Sealing};
+
+    fn envelope() -> Envelope {
+        let to = "locc.node.crisis.example".parse().expect("a name");
+        let seals = Seal::encode_all(&[Seal {
+            to,
+            kid: [1; 8],
+            copy: Some(1),
+            enc: vec![2; 1120],
+            wrapped: vec![3; 48],
+        }]);
+        let content = Bytes::from_static(b"sealed");
+        let h = sample(true);
+        let h = Header {
+            content: ContentRef {
+                digest: sha256(&[&content]),
+                length: 6,
+            },
+            sealing: Sealing {
+                seals: sha256(&[&seals]),
+                ..h.sealing
+            },
+            ..h
+        };
+        let signed = Draft::new(Purpose::Envelope, Algorithm::Es256, b"cert", h.encode())
+            .finish(vec![0; 64]);
+        Envelope::new(signed, seals, content).expect("fits")
+    }
+
+    #[test]
+    fn there_and_back() {
+        let e = envelope();
+        let bytes = e.encode();
+        let back = Envelope::decode(&bytes).expect("decodes");
+        assert_eq!(back, e);
+        assert_eq!(back.digest(), sha256(&[&bytes]));
+        assert_eq!(back.seals().expect("seals")[0].copy, Some(1));
+        assert!(
+            !format!("{e:?}").contains("locc"),
+            "prints neither recipients nor content"
+        );
+    }
+
+    #[test]
+    fn no_byte_can_change_unseen() {
+        let bytes = envelope().encode();
+        for at in 0..bytes.len() {
+            let mut other = bytes.to_vec();
+            other[at] ^= 1;
+            // Either the form breaks, or the signed part (or the signature) is visibly another.
+            if let Ok(e) = Envelope::decode(&other) {
+                assert_ne!(e.signed(), envelope().signed(), "byte {at}");
+            }
+        }
+    }
+}

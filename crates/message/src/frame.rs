@@ -1,0 +1,643 @@
+//! Frames: what the two ends of a connection say to each other. `docs/wire.md` lists them as numbered tables.
+//!
+//! A frame is a CBOR array `[kind, …]`; on a stream its length stands before it, four bytes big-endian.
+
+use std::fmt;
+
+use bytes::Bytes;
+use ordonnans_label::Name;
+
+use crate::cbor::{DecodeError, Reader, Writer, exactly};
+use crate::header::{digest, message_id, name, time};
+use crate::receipt::ReceiptKind;
+use crate::{Digest, MessageId, Timestamp, limits};
+
+/// Version of the protocol both ends state first.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// Why something was not done. The numbers stand in `docs/wire.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum ReplyCode {
+    /// The bytes have not the documented form.
+    Malformed = 1,
+    /// A signature, certificate or digest is not right.
+    NotAuthentic = 2,
+    /// Policy forbids it; the rule says why.
+    NotPermitted = 3,
+    /// A recipient is not in the register.
+    UnknownRecipient = 4,
+    /// Something is above its limit.
+    TooLarge = 5,
+    /// The message has expired.
+    Expired = 6,
+    /// Full for the moment; nothing was stored. Try again after the stated time.
+    Busy = 7,
+    /// Another message has this id.
+    Conflict = 8,
+    /// This version does not know it.
+    Unsupported = 9,
+    /// The broker is stopping. Try again later.
+    Stopping = 10,
+}
+
+impl ReplyCode {
+    /// The number in encodings.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The code of a number.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        use ReplyCode::{
+            Busy, Conflict, Expired, Malformed, NotAuthentic, NotPermitted, Stopping, TooLarge,
+            UnknownRecipient, Unsupported,
+        };
+        [
+            Malformed,
+            NotAuthentic,
+            NotPermitted,
+            UnknownRecipient,
+            TooLarge,
+            Expired,
+            Busy,
+            Conflict,
+            Unsupported,
+            Stopping,
+        ]
+        .into_iter()
+        .find(|c| c.code() == code)
+    }
+}
+
+/// One line of the directory that nodes get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// Who.
+    pub name: Name,
+    /// The organisation, for people.
+    pub title: String,
+    /// The signed key package, once the node has published one.
+    pub package: Option<Bytes>,
+}
+
+/// Which records of the audit log an officer asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// First sequence number.
+    pub from: u64,
+    /// At most this many, up to [`limits::MAX_PAGE`].
+    pub limit: u16,
+    /// Only records of this message.
+    pub message: Option<MessageId>,
+}
+
+/// A frame.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// 1, to the broker, first: version, and the last checkpoint this end keeps.
+    Hello {
+        /// Protocol version.
+        version: u16,
+        /// Text of the checkpoint.
+        checkpoint: Option<String>,
+    },
+    /// 2, from the broker, first: who it is, and its newest checkpoint.
+    Welcome {
+        /// The broker.
+        broker: Name,
+        /// Text of the checkpoint.
+        checkpoint: Option<String>,
+    },
+    /// 3, to the broker: a message.
+    Publish {
+        /// The encoded envelope.
+        envelope: Bytes,
+    },
+    /// 4, from the broker: the message is durable and will be delivered.
+    Accepted {
+        /// The message.
+        id: MessageId,
+        /// When, by the broker's clock.
+        at: Timestamp,
+        /// Sequence number of the audit record.
+        sequence: u64,
+    },
+    /// 5, from the broker: it will not be.
+    Refused {
+        /// The message, where it could be read.
+        id: Option<MessageId>,
+        /// Why.
+        code: ReplyCode,
+        /// The policy rule.
+        rule: Option<u16>,
+        /// The recipient it failed for.
+        recipient: Option<Name>,
+        /// When to try again, in milliseconds.
+        retry_after_ms: Option<u32>,
+    },
+    /// 6, from the broker: a message for this node.
+    Deliver {
+        /// The encoded envelope.
+        envelope: Bytes,
+    },
+    /// 7, both ways: a signed receipt, from a recipient to the broker and from there to the originator.
+    Receipt {
+        /// The encoded receipt.
+        receipt: Bytes,
+    },
+    /// 8, both ways: the receipt is durable; it need not be sent again.
+    ReceiptStored {
+        /// The message.
+        id: MessageId,
+        /// What the receipt said.
+        kind: ReceiptKind,
+        /// Who said so.
+        by: Name,
+    },
+    /// 9, to the broker: the key this node wants content sealed to.
+    KeyPackage {
+        /// The encoded key package.
+        package: Bytes,
+    },
+    /// 10, from the broker: the key package is durable.
+    KeyPackageStored,
+    /// 11, to the broker: the directory, please.
+    DirectoryGet,
+    /// 12, from the broker: the directory.
+    Directory {
+        /// Version of the register.
+        version: u64,
+        /// The entries.
+        entries: Vec<DirectoryEntry>,
+    },
+    /// 13, to the broker: an attachment will come.
+    AttachmentOffer {
+        /// SHA-256 of the sealed bytes.
+        digest: Digest,
+        /// Number of sealed bytes.
+        length: u64,
+    },
+    /// 14, from the broker: so much of it is there; all of it means it is durable.
+    AttachmentState {
+        /// SHA-256 of the sealed bytes.
+        digest: Digest,
+        /// Bytes held.
+        have: u64,
+    },
+    /// 15, to the broker: send the attachment from this byte on.
+    AttachmentGet {
+        /// SHA-256 of the sealed bytes.
+        digest: Digest,
+        /// First byte wanted.
+        offset: u64,
+    },
+    /// 16, to the broker, from officers: records of the audit log.
+    AuditGet {
+        /// Number the answer will carry.
+        request: u32,
+        /// Which.
+        query: AuditQuery,
+    },
+    /// 17, from the broker: public parts, and the details this officer may see (salt and detail), in the same order.
+    AuditPage {
+        /// The number of the request.
+        request: u32,
+        /// Encoded public parts.
+        records: Vec<Bytes>,
+        /// Salt and encoded detail, where the officer's clearance covers it.
+        details: Vec<Option<Bytes>>,
+        /// Newest checkpoint, text.
+        checkpoint: Option<String>,
+    },
+}
+
+impl Frame {
+    /// The one byte form, without the length before it.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        w.into_bytes().into()
+    }
+
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// [`DecodeError`] names the part; the connection should be closed.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > limits::MAX_FRAME {
+            return Err(DecodeError::Limit("frame"));
+        }
+        exactly(bytes, Self::read, |f, w| f.write(w))
+    }
+
+    fn kind(&self) -> u64 {
+        match self {
+            Self::Hello { .. } => 1,
+            Self::Welcome { .. } => 2,
+            Self::Publish { .. } => 3,
+            Self::Accepted { .. } => 4,
+            Self::Refused { .. } => 5,
+            Self::Deliver { .. } => 6,
+            Self::Receipt { .. } => 7,
+            Self::ReceiptStored { .. } => 8,
+            Self::KeyPackage { .. } => 9,
+            Self::KeyPackageStored => 10,
+            Self::DirectoryGet => 11,
+            Self::Directory { .. } => 12,
+            Self::AttachmentOffer { .. } => 13,
+            Self::AttachmentState { .. } => 14,
+            Self::AttachmentGet { .. } => 15,
+            Self::AuditGet { .. } => 16,
+            Self::AuditPage { .. } => 17,
+        }
+    }
+
+    fn write(&self, w: &mut Writer) {
+        let head = |w: &mut Writer, n: usize| {
+            w.array(n + 1).uint(self.kind());
+        };
+        let text = |w: &mut Writer, t: &Option<String>| {
+            w.option(t.as_deref(), |w, t| {
+                w.text(t);
+            });
+        };
+        match self {
+            Self::Hello {
+                version,
+                checkpoint,
+            } => {
+                head(w, 2);
+                text(w.uint((*version).into()), checkpoint);
+            }
+            Self::Welcome { broker, checkpoint } => {
+                head(w, 2);
+                text(w.text(broker.as_str()), checkpoint);
+            }
+            Self::Publish { envelope: b }
+            | Self::Deliver { envelope: b }
+            | Self::Receipt { receipt: b }
+            | Self::KeyPackage { package: b } => {
+                head(w, 1);
+                w.bytes(b);
+            }
+            Self::Accepted { id, at, sequence } => {
+                head(w, 3);
+                w.bytes(id.as_bytes()).uint(at.as_millis()).uint(*sequence);
+            }
+            Self::Refused {
+                id,
+                code,
+                rule,
+                recipient,
+                retry_after_ms,
+            } => {
+                head(w, 5);
+                w.option(id.as_ref(), |w, id| {
+                    w.bytes(id.as_bytes());
+                })
+                .uint(code.code().into());
+                w.option(*rule, |w, n| {
+                    w.uint(n.into());
+                });
+                w.option(recipient.as_ref(), |w, n| {
+                    w.text(n.as_str());
+                });
+                w.option(*retry_after_ms, |w, n| {
+                    w.uint(n.into());
+                });
+            }
+            Self::ReceiptStored { id, kind, by } => {
+                head(w, 3);
+                w.bytes(id.as_bytes())
+                    .uint(kind.code().into())
+                    .text(by.as_str());
+            }
+            Self::KeyPackageStored | Self::DirectoryGet => head(w, 0),
+            Self::Directory { version, entries } => {
+                head(w, 2);
+                w.uint(*version).array(entries.len());
+                for e in entries {
+                    w.array(3).text(e.name.as_str()).text(&e.title);
+                    w.option(e.package.as_ref(), |w, p| {
+                        w.bytes(p);
+                    });
+                }
+            }
+            Self::AttachmentOffer { digest, length: n }
+            | Self::AttachmentState { digest, have: n }
+            | Self::AttachmentGet { digest, offset: n } => {
+                head(w, 2);
+                w.bytes(digest.as_bytes()).uint(*n);
+            }
+            Self::AuditGet { request, query } => {
+                head(w, 4);
+                w.uint((*request).into())
+                    .uint(query.from)
+                    .uint(query.limit.into());
+                w.option(query.message.as_ref(), |w, id| {
+                    w.bytes(id.as_bytes());
+                });
+            }
+            Self::AuditPage {
+                request,
+                records,
+                details,
+                checkpoint,
+            } => {
+                head(w, 4);
+                w.uint((*request).into()).array(records.len());
+                for r in records {
+                    w.bytes(r);
+                }
+                w.array(details.len());
+                for d in details {
+                    w.option(d.as_ref(), |w, d| {
+                        w.bytes(d);
+                    });
+                }
+                text(w, checkpoint);
+            }
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let n = r.array("frame", 6)?;
+        let kind = r.uint("frame kind", u64::MAX)?;
+        let fields = match kind {
+            10 | 11 => 0,
+            3 | 6 | 7 | 9 => 1,
+            1 | 2 | 12 | 13 | 14 | 15 => 2,
+            4 | 8 => 3,
+            16 | 17 => 4,
+            5 => 5,
+            _ => return Err(DecodeError::Unknown("frame kind")),
+        };
+        if n != fields + 1 {
+            return Err(DecodeError::Form("frame"));
+        }
+        let blob = |r: &mut Reader<'_>, max| r.bytes("frame", max).map(Bytes::copy_from_slice);
+        let checkpoint = |r: &mut Reader<'_>| {
+            r.option(|r| {
+                r.text("checkpoint", limits::MAX_CHECKPOINT)
+                    .map(str::to_owned)
+            })
+        };
+        let small = |r: &mut Reader<'_>, what| {
+            r.uint(what, u32::MAX.into())
+                .map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+        };
+        let short = |r: &mut Reader<'_>, what| {
+            r.uint(what, u16::MAX.into())
+                .map(|n| u16::try_from(n).unwrap_or(u16::MAX))
+        };
+        Ok(match kind {
+            1 => Self::Hello {
+                version: short(r, "version")?,
+                checkpoint: checkpoint(r)?,
+            },
+            2 => Self::Welcome {
+                broker: name(r, "broker")?,
+                checkpoint: checkpoint(r)?,
+            },
+            3 => Self::Publish {
+                envelope: blob(r, limits::MAX_ENVELOPE)?,
+            },
+            4 => Self::Accepted {
+                id: message_id(r)?,
+                at: time(r, "time")?,
+                sequence: r.uint("sequence", u64::MAX)?,
+            },
+            5 => Self::Refused {
+                id: r.option(message_id)?,
+                code: u8::try_from(r.uint("reply code", u8::MAX.into())?)
+                    .ok()
+                    .and_then(ReplyCode::from_code)
+                    .ok_or(DecodeError::Unknown("reply code"))?,
+                rule: r.option(|r| short(r, "rule"))?,
+                recipient: r.option(|r| name(r, "recipient"))?,
+                retry_after_ms: r.option(|r| small(r, "retry time"))?,
+            },
+            6 => Self::Deliver {
+                envelope: blob(r, limits::MAX_ENVELOPE)?,
+            },
+            7 => Self::Receipt {
+                receipt: blob(r, limits::MAX_STATEMENT)?,
+            },
+            8 => Self::ReceiptStored {
+                id: message_id(r)?,
+                kind: u8::try_from(r.uint("receipt kind", u8::MAX.into())?)
+                    .ok()
+                    .and_then(ReceiptKind::from_code)
+                    .ok_or(DecodeError::Unknown("receipt kind"))?,
+                by: name(r, "signer")?,
+            },
+            9 => Self::KeyPackage {
+                package: blob(r, limits::MAX_STATEMENT)?,
+            },
+            10 => Self::KeyPackageStored,
+            11 => Self::DirectoryGet,
+            12 => {
+                let version = r.uint("version", u64::MAX)?;
+                let n = r.array("directory", limits::MAX_DIRECTORY)?;
+                let one = |r: &mut Reader<'_>| {
+                    r.tuple("directory entry", 3)?;
+                    let name = name(r, "directory entry")?;
+                    let title = r.text("title", 4 * limits::MAX_TEXT)?.to_owned();
+                    Ok(DirectoryEntry {
+                        name,
+                        title,
+                        package: r.option(|r| blob(r, limits::MAX_STATEMENT))?,
+                    })
+                };
+                Self::Directory {
+                    version,
+                    entries: (0..n).map(|_| one(r)).collect::<Result<_, _>>()?,
+                }
+            }
+            13 => Self::AttachmentOffer {
+                digest: digest(r, "attachment")?,
+                length: r.uint("attachment", limits::MAX_ATTACHMENT)?,
+            },
+            14 => Self::AttachmentState {
+                digest: digest(r, "attachment")?,
+                have: r.uint("attachment", limits::MAX_ATTACHMENT)?,
+            },
+            15 => Self::AttachmentGet {
+                digest: digest(r, "attachment")?,
+                offset: r.uint("attachment", limits::MAX_ATTACHMENT)?,
+            },
+            16 => {
+                let request = small(r, "request")?;
+                let from = r.uint("sequence", u64::MAX)?;
+                let limit =
+                    u16::try_from(r.uint("page", limits::MAX_PAGE as u64)?).unwrap_or(u16::MAX);
+                Self::AuditGet {
+                    request,
+                    query: AuditQuery {
+                        from,
+                        limit,
+                        message: r.option(message_id)?,
+                    },
+                }
+            }
+            _ => {
+                let request = small(r, "request")?;
+                let n = r.array("records", limits::MAX_PAGE)?;
+                let records = (0..n)
+                    .map(|_| blob(r, limits::MAX_RECORD))
+                    .collect::<Result<_, _>>()?;
+                r.tuple("details", n)?;
+                let details = (0..n)
+                    .map(|_| r.option(|r| blob(r, limits::MAX_RECORD)))
+                    .collect::<Result<_, _>>()?;
+                Self::AuditPage {
+                    request,
+                    records,
+                    details,
+                    checkpoint: checkpoint(r)?,
+                }
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Frame {
+    /// The kind alone: frames carry sealed content and details.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({})", self.kind())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn every_kind() -> Vec<Frame> {
+        let id = MessageId::new(Timestamp::from_millis(1), [1; 10]);
+        let name: Name = "ncc.node.crisis.example".parse().expect("a name");
+        let digest = crate::sha256(&[b"d"]);
+        let b = Bytes::from_static(b"bytes");
+        vec![
+            Frame::Hello {
+                version: 1,
+                checkpoint: None,
+            },
+            Frame::Welcome {
+                broker: name.clone(),
+                checkpoint: Some("text\n".into()),
+            },
+            Frame::Publish {
+                envelope: b.clone(),
+            },
+            Frame::Accepted {
+                id,
+                at: Timestamp::from_millis(9),
+                sequence: u64::MAX,
+            },
+            Frame::Refused {
+                id: Some(id),
+                code: ReplyCode::NotPermitted,
+                rule: Some(7),
+                recipient: Some(name.clone()),
+                retry_after_ms: None,
+            },
+            Frame::Deliver {
+                envelope: b.clone(),
+            },
+            Frame::Receipt { receipt: b.clone() },
+            Frame::ReceiptStored {
+                id,
+                kind: ReceiptKind::Delivered,
+                by: name.clone(),
+            },
+            Frame::KeyPackage { package: b.clone() },
+            Frame::KeyPackageStored,
+            Frame::DirectoryGet,
+            Frame::Directory {
+                version: 3,
+                entries: vec![DirectoryEntry {
+                    name,
+                    title: "NCC".into(),
+                    package: Some(b.clone()),
+                }],
+            },
+            Frame::AttachmentOffer {
+                digest,
+                length: 1 << 30,
+            },
+            Frame::AttachmentState { digest, have: 0 },
+            Frame::AttachmentGet {
+                digest,
+                offset: 65_536,
+            },
+            Frame::AuditGet {
+                request: 4,
+                query: AuditQuery {
+                    from: 0,
+                    limit: 256,
+                    message: Some(id),
+                },
+            },
+            Frame::AuditPage {
+                request: 4,
+                records: vec![b.clone(), b.clone()],
+                details: vec![None, Some(b)],
+                checkpoint: None,
+            },
+        ]
+    }
+
+    #[test]
+    fn every_kind_there_and_back() {
+        for (i, f) in every_kind().into_iter().enumerate() {
+            assert_eq!(f.kind(), i as u64 + 1);
+            let bytes = f.encode();
+            assert_eq!(Frame::decode(&bytes), Ok(f));
+            for cut in 0..bytes.len() {
+                assert!(Frame::decode(&bytes[..cut]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn refused() {
+        assert_eq!(
+            Frame::decode(&[0x81, 0x18, 0x2a]),
+            Err(DecodeError::Unknown("frame kind"))
+        );
+        assert_eq!(
+            Frame::decode(&[0x82, 0x0b, 0x00]),
+            Err(DecodeError::Form("frame"))
+        );
+        assert_eq!(
+            Frame::decode(&vec![0; limits::MAX_FRAME + 1]),
+            Err(DecodeError::Limit("frame"))
+        );
+        assert_eq!(
+            Frame::decode(&[0x81, 0x0b, 0x00]),
+            Err(DecodeError::Trailing)
+        );
+        let nested = [&[0x81u8][..]; 4000].concat();
+        assert!(Frame::decode(&nested).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), which in 0usize..17, at: usize, to: u8) {
+            if let Ok(f) = Frame::decode(&bytes) {
+                prop_assert_eq!(f.encode(), bytes);
+            }
+            let mut good = every_kind()[which].encode().to_vec();
+            let at = at % good.len();
+            good[at] = to;
+            if let Ok(f) = Frame::decode(&good) {
+                prop_assert_eq!(f.encode(), good);
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Signed statements beside messages: receipts, and the encryption keys nodes publish.
+
+use bytes::Bytes;
+use ordonnans_label::Name;
+
+use crate::cbor::{DecodeError, Reader, Writer, exactly};
+use crate::cose::{Purpose, Sign1};
+use crate::header::{digest, message_id, name, time};
+use crate::{Digest, MessageId, Timestamp, limits, sha256};
+
+/// What the signer of a receipt says happened.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum ReceiptKind {
+    /// The node has it, durably.
+    Delivered = 1,
+    /// A reader opened it.
+    Opened = 2,
+    /// The node has it and cannot open it, or it is not what its header says.
+    Refused = 3,
+}
+
+impl ReceiptKind {
+    /// The number in encodings.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The kind of a number.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Delivered, Self::Opened, Self::Refused]
+            .into_iter()
+            .find(|k| k.code() == code)
+    }
+}
+
+/// A recipient's statement about one envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The message.
+    pub message: MessageId,
+    /// SHA-256 of the whole envelope, so that the receipt proves which bytes were received.
+    pub envelope: Digest,
+    /// What happened.
+    pub kind: ReceiptKind,
+    /// Who says so: the node, or the person who opened it.
+    pub by: Name,
+    /// When, by the signer's clock.
+    pub at: Timestamp,
+}
+
+impl Receipt {
+    /// The payload to be signed.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        w.into_bytes()
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.map(5).uint(1).bytes(self.message.as_bytes());
+        w.uint(2).bytes(self.envelope.as_bytes());
+        w.uint(3).uint(self.kind.code().into());
+        w.uint(4).text(self.by.as_str());
+        w.uint(5).uint(self.at.as_millis());
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (mut message, mut envelope, mut kind, mut by, mut at) = (None, None, None, None, None);
+        r.map("receipt", 5, |r, key| {
+            match key {
+                1 => message = Some(message_id(r)?),
+                2 => envelope = Some(digest(r, "envelope digest")?),
+                3 => {
+                    let code = r.uint("receipt kind", u8::MAX.into())?;
+                    kind = u8::try_from(code).ok().and_then(ReceiptKind::from_code);
+                    kind.ok_or(DecodeError::Unknown("receipt kind"))?;
+                }
+                4 => by = Some(name(r, "signer")?),
+                5 => at = Some(time(r, "receipt time")?),
+                _ => return Err(DecodeError::Unknown("receipt key")),
+            }
+            Ok(())
+        })?;
+        let missing = DecodeError::Form("receipt");
+        Ok(Self {
+            message: message.ok_or(missing)?,
+            envelope: envelope.ok_or(missing)?,
+            kind: kind.ok_or(missing)?,
+            by: by.ok_or(missing)?,
+            at: at.ok_or(missing)?,
+        })
+    }
+}
+
+/// The public key a node wants content sealed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPackage {
+    /// Whose key it is.
+    pub name: Name,
+    /// The suite it is for; [`crate::SUITE_X_WING`].
+    pub suite: u16,
+    /// The public key: 1,216 bytes for X-Wing.
+    pub public: Vec<u8>,
+    /// After this nobody should seal to it.
+    pub not_after: Timestamp,
+}
+
+/// How a seal names a key: the first 8 bytes of SHA-256 over the public key.
+#[must_use]
+pub fn key_id(public: &[u8]) -> [u8; 8] {
+    let d = sha256(&[public]);
+    let mut id = [0; 8];
+    id.copy_from_slice(&d.as_bytes()[..8]);
+    id
+}
+
+impl KeyPackage {
+    /// The payload to be signed.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        w.into_bytes()
+    }
+
+    /// How a seal names this key.
+    #[must_use]
+    pub fn kid(&self) -> [u8; 8] {
+        key_id(&self.public)
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.map(4).uint(1).text(self.name.as_str());
+        w.uint(2).uint(self.suite.into());
+        w.uint(3).bytes(&self.public);
+        w.uint(4).uint(self.not_after.as_millis());
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (mut owner, mut suite, mut public, mut not_after) = (None, None, None, None);
+        r.map("key package", 4, |r, key| {
+            match key {
+                1 => owner = Some(name(r, "key owner")?),
+                2 => suite = u16::try_from(r.uint("suite", u16::MAX.into())?).ok(),
+                3 => public = Some(r.bytes("public key", limits::MAX_SEAL)?.to_vec()),
+                4 => not_after = Some(time(r, "key end")?),
+                _ => return Err(DecodeError::Unknown("key package key")),
+            }
+            Ok(())
+        })?;
+        let missing = DecodeError::Form("key package");
+        let suite = suite.ok_or(missing)?;
+        if suite != crate::SUITE_X_WING {
+            return Err(DecodeError::Unknown("suite"));
+        }
+        Ok(Self {
+            name: owner.ok_or(missing)?,
+            suite,
+            public: public.ok_or(missing)?,
+            not_after: not_after.ok_or(missing)?,
+        })
+    }
+}
+
+macro_rules! signed {
+    ($(#[$doc:meta])* $name:ident, $inner:ident, $method:ident, $purpose:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name {
+            signed: Sign1,
+            inner: $inner,
+        }
+
+        impl $name {
+            /// Reads the payload of a signed object.
+            ///
+            /// # Errors
+            /// [`DecodeError`] names the part.
+            pub fn new(signed: Sign1) -> Result<Self, DecodeError> {
+                let inner = exactly(signed.payload(), $inner::read, |x, w| x.write(w))?;
+                Ok(Self { signed, inner })
+            }
+
+            /// Reads the signed object and its payload.
+            ///
+            /// # Errors
+            /// [`DecodeError`] names the part.
+            pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+                Self::new(Sign1::decode(bytes, $purpose, limits::MAX_STATEMENT)?)
+            }
+
+            /// The one byte form.
+            #[must_use]
+            pub fn encode(&self) -> Bytes {
+                self.signed.encode()
+            }
+
+            /// The signed object.
+            #[must_use]
+            pub fn signed(&self) -> &Sign1 {
+                &self.signed
+            }
+
+            /// What it says. Nobody has looked at the signature yet.
+            #[must_use]
+            pub fn $method(&self) -> &$inner {
+                &self.inner
+            }
+        }
+    };
+}
+
+signed!(
+    /// A receipt with its signature, unverified.
+    SignedReceipt,
+    Receipt,
+    receipt,
+    Purpose::Receipt
+);
+signed!(
+    /// A key package with its signature, unverified.
+    SignedKeyPackage,
+    KeyPackage,
+    package,
+    Purpose::KeyPackage
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cose::{Algorithm, Draft};
+
+    #[test]
+    fn there_and_back() {
+        let receipt = Receipt {
+            message: MessageId::new(Timestamp::from_millis(5), [0; 10]),
+            envelope: sha256(&[b"e"]),
+            kind: ReceiptKind::Opened,
+            by: "vermeer.person.crisis.example".parse().expect("a name"),
+            at: Timestamp::from_millis(6),
+        };
+        let sign = |purpose, payload| {
+            Draft::new(purpose, Algorithm::Es256, b"c", payload).finish(vec![0; 64])
+        };
+        let signed =
+            SignedReceipt::new(sign(Purpose::Receipt, receipt.encode())).expect("a receipt");
+        let back = SignedReceipt::decode(&signed.encode()).expect("a receipt");
+        assert_eq!((back.receipt(), back.encode()), (&receipt, signed.encode()));
+
+        let package = KeyPackage {
+            name: "ncc.node.crisis.example".parse().expect("a name"),
+            suite: 1,
+            public: vec![9; 1216],
+            not_after: Timestamp::from_millis(7),
+        };
+        let signed =
+            SignedKeyPackage::new(sign(Purpose::KeyPackage, package.encode())).expect("a package");
+        assert_eq!(
+            SignedKeyPackage::decode(&signed.encode())
+                .expect("a package")
+                .package(),
+            &package
+        );
+        let other = KeyPackage {
+            suite: 2,
+            ..package
+        };
+        let refused = SignedKeyPackage::new(sign(Purpose::KeyPackage, other.encode())).map(drop);
+        assert_eq!(refused, Err(DecodeError::Unknown("suite")));
+    }
+}
