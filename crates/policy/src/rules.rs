@@ -1,0 +1,86 @@
+//! The rules by number. `docs/policy.md` says the same, and a test holds the two together.
+
+use std::fmt;
+
+/// The number of a rule. Prints as `POL-07`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(u16);
+
+impl RuleId {
+    /// The number, as frames and audit records carry it.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "POL-{:02}", self.0)
+    }
+}
+
+/// A rule and what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its number.
+    pub id: RuleId,
+    /// What must hold, in one sentence.
+    pub text: &'static str,
+}
+
+macro_rules! rules {
+    ($($name:ident = $number:literal, $text:literal;)*) => {
+        impl RuleId {
+            $(#[doc = $text] pub const $name: Self = Self($number);)*
+        }
+
+        /// Every rule, in the order of its number. Numbers are never used again.
+        pub const RULES: &[Rule] = &[$(Rule { id: RuleId::$name, text: $text }),*];
+    };
+}
+
+rules! {
+    SENDER_KNOWN = 1, "The sender is a node of the register.";
+    SENDER_STANDING = 2, "The sender's accreditation is valid and not suspended.";
+    SENDER_CLEARED = 3, "The sender's effective clearance covers the label: the minimum of certificate and register.";
+    LIFETIME = 4, "The message has not expired, and was not made in the future.";
+    DURATION = 5, "From Dep.V up the label says until when, by day or event.";
+    ESTABLISHED = 6, "From Dep.V up the label is established, not proposed.";
+    VASTSTELLER = 7, "Who established the label is a person of the register, entitled to establish that level.";
+    RECIPIENT_KNOWN = 8, "The recipient is a node of the register.";
+    RECIPIENT_STANDING = 9, "The recipient's accreditation is valid and not suspended.";
+    RECIPIENT_LEVEL = 10, "The recipient's effective clearance reaches the level of the label, under the same policy.";
+    RECIPIENT_COMPARTMENTS = 11, "The recipient holds every compartment of the label.";
+    RECIPIENT_CIRCLES = 12, "Where the label names circles, the recipient is in one of them; no circle left means nobody.";
+    NAMED_PERSON = 13, "Stg.G and Stg.ZG go to a named person, never to a node as such.";
+    PERSON_KNOWN = 14, "A named person is in the register, at the node the message goes to.";
+    PERSON_CLEARED = 15, "The named person's own clearance covers the label.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_ascend_without_a_gap() {
+        for (i, rule) in RULES.iter().enumerate() {
+            assert_eq!(usize::from(rule.id.number()), i + 1);
+        }
+        assert_eq!(RuleId::RECIPIENT_LEVEL.to_string(), "POL-10");
+    }
+
+    #[test]
+    fn the_document_says_the_same() {
+        let page = include_str!("../../../docs/policy.md");
+        for rule in RULES {
+            let row = format!("| {} | {} |", rule.id, rule.text);
+            assert!(page.contains(&row), "docs/policy.md lacks: {row}");
+        }
+        assert_eq!(
+            page.matches("| POL-").count(),
+            RULES.len(),
+            "docs/policy.md lists a rule that is not in the code"
+        );
+    }
+}
