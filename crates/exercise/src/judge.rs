@@ -1,0 +1,298 @@
+//! The judge: who got what, who should not have, and what is missing.
+//!
+//! It knows the rule from the scenario's facts alone, in its own few lines. It shares no code with the product's policy, so
+//! that a mistake there cannot hide itself here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ordonnans_message::{Digest, sha256};
+
+use crate::scenario::{LEVELS, Message, Scenario};
+
+/// What became of one message of the scenario.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The message as the scenario gives it.
+    pub message: Message,
+    /// Its id, where the sender's daemon took it.
+    pub id: Option<String>,
+    /// Whether the broker accepted it.
+    pub accepted: bool,
+    /// The rule a refusal named.
+    pub rule: Option<String>,
+    /// SHA-256 of the body.
+    pub body: Digest,
+}
+
+/// What one node holds at the end.
+#[derive(Clone, Debug, Default)]
+pub struct Holding {
+    /// Digest of each body it could read, by message id.
+    pub bodies: BTreeMap<String, Option<Digest>>,
+}
+
+/// The verdict.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Copies that arrived.
+    pub delivered: usize,
+    /// Copies that were owed and withheld or expired, as the scenario says they must.
+    pub withheld: usize,
+    /// Copies at a node for which the rule says no. Must be empty.
+    pub leaks: Vec<String>,
+    /// Copies that were owed and did not arrive, or arrived altered. Must be empty.
+    pub lost: Vec<String>,
+    /// Answers that differ from what the scenario expects. Must be empty.
+    pub surprises: Vec<String>,
+    /// Copies by sender and receiver.
+    pub matrix: BTreeMap<(String, String), usize>,
+}
+
+fn rank(level: &str) -> usize {
+    LEVELS
+        .iter()
+        .position(|l| *l == level)
+        .unwrap_or(usize::MAX)
+}
+
+/// Whether the holder of these facts may hold what is labelled so.
+fn may_hold(m: &Message, clearance: &str, circles: &[String], compartments: &[String]) -> bool {
+    rank(m.level.as_str()) <= rank(clearance)
+        && rank(clearance) < LEVELS.len()
+        && m.compartments.iter().all(|c| compartments.contains(c))
+        && (m.circles.is_empty() || m.circles.iter().any(|c| circles.contains(c)))
+}
+
+/// Splits `person@node`.
+fn address(to: &str) -> (Option<&str>, &str) {
+    to.split_once('@')
+        .map_or((None, to), |(person, node)| (Some(person), node))
+}
+
+/// Whether a copy may be at this node: someone was addressed there who may hold it, and so may the node.
+#[must_use]
+pub fn may_reach(s: &Scenario, m: &Message, node: &str) -> bool {
+    let Some(n) = s.node.iter().find(|n| n.name == node) else {
+        return false;
+    };
+    if !may_hold(m, &n.clearance, &n.circles, &n.compartments) {
+        return false;
+    }
+    m.to.iter()
+        .chain(&m.info)
+        .map(|t| address(t))
+        .filter(|(_, at)| *at == node)
+        .any(|(person, _)| match person {
+            None => rank(&m.level) < rank("Stg.G"),
+            Some(p) => s.person.iter().any(|x| {
+                x.name == p
+                    && x.node == node
+                    && may_hold(m, &x.clearance, &x.circles, &x.compartments)
+            }),
+        })
+}
+
+/// Compares what was sent with what each node holds. `revoked` are nodes that owed copies need not reach.
+#[must_use]
+pub fn judge(
+    s: &Scenario,
+    sent: &[Sent],
+    held: &BTreeMap<String, Holding>,
+    revoked: &BTreeSet<String>,
+) -> Verdict {
+    let mut v = Verdict::default();
+    let by_id: BTreeMap<&str, &Sent> = sent
+        .iter()
+        .filter_map(|x| Some((x.id.as_deref()?, x)))
+        .collect();
+    for (node, holding) in held {
+        for (id, body) in &holding.bodies {
+            let Some(x) = by_id.get(id.as_str()) else {
+                v.leaks.push(format!(
+                    "{node} holds {id}, which nobody in the scenario sent"
+                ));
+                continue;
+            };
+            if !may_reach(s, &x.message, node) || !x.accepted {
+                v.leaks.push(format!(
+                    "{node} holds {id} ({}) and may not",
+                    x.message.level
+                ));
+            }
+            if body.is_some_and(|b| b != x.body) {
+                v.lost.push(format!("{node} holds {id} altered"));
+            }
+            v.delivered += 1;
+            *v.matrix
+                .entry((x.message.from.clone(), node.clone()))
+                .or_default() += 1;
+        }
+    }
+    for (i, x) in sent.iter().enumerate() {
+        let m = &x.message;
+        let place = format!("message {} from {} ({})", i + 1, m.from, m.level);
+        if x.accepted != (m.expect != "refused") {
+            let got = if x.accepted { "accepted" } else { "refused" };
+            v.surprises
+                .push(format!("{place} was {got}, expected {}", m.expect));
+        }
+        if let (Some(rule), Some(named)) = (m.rule, &x.rule)
+            && *named != format!("POL-{rule:02}")
+        {
+            v.surprises.push(format!(
+                "{place} was refused by {named}, expected POL-{rule:02}"
+            ));
+        }
+        if !x.accepted {
+            continue;
+        }
+        let owed: BTreeSet<&str> = m.to.iter().chain(&m.info).map(|t| address(t).1).collect();
+        for node in owed {
+            let id = x.id.as_deref().unwrap_or_default();
+            let has = held.get(node).is_some_and(|h| h.bodies.contains_key(id));
+            let control = s.node.iter().any(|n| n.name == node && n.control);
+            match (
+                has,
+                m.expect == "expired" || revoked.contains(node) || control,
+            ) {
+                (false, true) => v.withheld += 1,
+                (false, false) => v.lost.push(format!("{place} did not reach {node}")),
+                (true, _) => {}
+            }
+        }
+    }
+    v
+}
+
+/// The root of RFC 9162 section 2.1.1 over leaf hashes, by the definition: recursive, no cache, nothing shared with the log's own
+/// implementation. `None` for more than 2^20 leaves.
+#[must_use]
+pub fn naive_root(leaves: &[Digest]) -> Option<Digest> {
+    match leaves {
+        [] => Some(sha256(&[])),
+        [one] => Some(*one),
+        many if many.len() > 1 << 20 => None,
+        many => {
+            let mut k = 1;
+            while k * 2 < many.len() {
+                k *= 2;
+            }
+            let (left, right) = many.split_at(k);
+            let (left, right) = (naive_root(left)?, naive_root(right)?);
+            Some(sha256(&[&[1], left.as_bytes(), right.as_bytes()]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Step;
+
+    fn scenario() -> Scenario {
+        Scenario::parse(Scenario::built_in()).expect("valid")
+    }
+
+    fn message(to: &[&str], level: &str, circles: &[&str], compartments: &[&str]) -> Message {
+        let s = scenario();
+        let Some(Step::Send(m)) = s.step.into_iter().find(|x| matches!(x, Step::Send(_))) else {
+            panic!("the scenario sends something")
+        };
+        let own = |v: &[&str]| v.iter().map(|x| (*x).to_owned()).collect();
+        Message {
+            to: own(to),
+            info: vec![],
+            level: level.into(),
+            circles: own(circles),
+            compartments: own(compartments),
+            ..*m
+        }
+    }
+
+    #[test]
+    fn the_rule_in_its_own_words() {
+        let s = scenario();
+        assert!(may_reach(
+            &s,
+            &message(&["locc"], "Stg.C", &[], &[]),
+            "locc"
+        ));
+        assert!(
+            !may_reach(&s, &message(&["locc"], "Stg.G", &[], &[]), "locc"),
+            "level"
+        );
+        assert!(
+            !may_reach(&s, &message(&["ncc"], "Dep.V", &[], &[]), "locc"),
+            "not addressed"
+        );
+        assert!(
+            !may_reach(
+                &s,
+                &message(&["politie"], "Stg.C", &["ENERGIE"], &[]),
+                "politie"
+            ),
+            "circle"
+        );
+        assert!(
+            !may_reach(&s, &message(&["toc"], "Stg.C", &[], &["CYBER"]), "toc"),
+            "compartment"
+        );
+        assert!(
+            !may_reach(&s, &message(&["ncc"], "Stg.G", &[], &[]), "ncc"),
+            "a node is not a person"
+        );
+        assert!(may_reach(
+            &s,
+            &message(&["vermeer@ncc"], "Stg.G", &[], &[]),
+            "ncc"
+        ));
+        assert!(
+            !may_reach(
+                &s,
+                &message(&["vermeer@dcc-def"], "Stg.G", &[], &[]),
+                "dcc-def"
+            ),
+            "works elsewhere"
+        );
+    }
+
+    #[test]
+    fn a_leak_and_a_loss_are_seen() {
+        let s = scenario();
+        let m = message(&["locc"], "Stg.C", &[], &[]);
+        let body = sha256(&[b"body"]);
+        let sent = [Sent {
+            message: m,
+            id: Some("a".into()),
+            accepted: true,
+            rule: None,
+            body,
+        }];
+        let holds = |node: &str| {
+            BTreeMap::from([(
+                node.to_owned(),
+                Holding {
+                    bodies: BTreeMap::from([("a".to_owned(), Some(body))]),
+                },
+            )])
+        };
+        let v = judge(&s, &sent, &holds("vr-zeeland"), &BTreeSet::new());
+        assert_eq!((v.leaks.len(), v.lost.len()), (1, 1), "{v:?}");
+        let v = judge(&s, &sent, &holds("locc"), &BTreeSet::new());
+        assert_eq!(
+            (v.leaks.len(), v.lost.len(), v.delivered),
+            (0, 0, 1),
+            "{v:?}"
+        );
+    }
+
+    #[test]
+    fn naive_root_of_three() {
+        let l: Vec<Digest> = (0u8..3).map(|i| sha256(&[&[0, i]])).collect();
+        let left = sha256(&[&[1], l[0].as_bytes(), l[1].as_bytes()]);
+        assert_eq!(
+            naive_root(&l),
+            Some(sha256(&[&[1], left.as_bytes(), l[2].as_bytes()]))
+        );
+    }
+}

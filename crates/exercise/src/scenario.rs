@@ -1,0 +1,314 @@
+//! The scenario file: who takes part, and what happens, in order.
+//!
+//! TOML; a key this page does not name is refused. Names are local (`ncc`); the structure supplies the rest. The facts
+//! here (clearance, circles) are all the judge uses: it never asks the product's own policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+/// A whole exercise.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What the exercise is about, one line.
+    pub title: String,
+    /// DNS name of the structure, for instance `crisis.example`.
+    pub structure: String,
+    /// The circles by name, with a title each.
+    #[serde(default)]
+    pub circle: Vec<Circle>,
+    /// The nodes.
+    pub node: Vec<Node>,
+    /// The persons who may be named as readers or establish labels.
+    #[serde(default)]
+    pub person: Vec<Person>,
+    /// What happens, in order.
+    pub step: Vec<Step>,
+}
+
+/// A group of nodes that a label may be limited to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Circle {
+    /// Name as it stands in a label.
+    pub name: String,
+    /// What it is.
+    pub title: String,
+}
+
+/// One organisation's endpoint.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Local name, for instance `ncc`.
+    pub name: String,
+    /// The organisation.
+    pub title: String,
+    /// Highest level it may hold, for instance `Stg.G`.
+    pub clearance: String,
+    /// Circles it belongs to.
+    #[serde(default)]
+    pub circles: Vec<String>,
+    /// Compartments it holds.
+    #[serde(default)]
+    pub compartments: Vec<String>,
+    /// Whether it belongs to the Rijksdienst.
+    #[serde(default)]
+    pub rijksdienst: bool,
+    /// Whether the exercise itself speaks for this node, so that no daemon runs for it.
+    #[serde(default)]
+    pub control: bool,
+}
+
+/// A person with an own certificate.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    /// Local name.
+    pub name: String,
+    /// The node the person works at.
+    pub node: String,
+    /// Highest level the person may hold.
+    pub clearance: String,
+    /// Circles the person belongs to.
+    #[serde(default)]
+    pub circles: Vec<String>,
+    /// Compartments the person holds.
+    #[serde(default)]
+    pub compartments: Vec<String>,
+    /// Highest level the person may establish (vaststeller), if any.
+    pub establishes: Option<String>,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "do")]
+pub enum Step {
+    /// A duty officer sends a message.
+    Send(Box<Message>),
+    /// The daemon of a node stops, without warning.
+    Offline {
+        /// The node.
+        node: String,
+    },
+    /// The daemon of a node starts again.
+    Online {
+        /// The node.
+        node: String,
+    },
+    /// The certificate of a node is revoked and the broker learns of it.
+    Revoke {
+        /// The node.
+        node: String,
+    },
+    /// The broker is killed (SIGKILL) and started again.
+    KillBroker,
+    /// The same envelope is published twice.
+    Duplicate,
+    /// A peer sends garbage, and an accredited node sends a frame that cannot be read.
+    Malformed,
+    /// Nothing new happens until everything that can be delivered is.
+    Settle,
+    /// Every node reads what it has, and signs that it was opened.
+    ReadAll,
+}
+
+/// One message as a duty officer types it, and what should come of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// Sending node.
+    pub from: String,
+    /// Action recipients: `node` or `person@node`.
+    pub to: Vec<String>,
+    /// Information recipients.
+    #[serde(default)]
+    pub info: Vec<String>,
+    /// The label as typed.
+    pub label: String,
+    /// Level of the label, for the judge: it does not parse labels.
+    pub level: String,
+    /// Circles of the label, for the judge.
+    #[serde(default)]
+    pub circles: Vec<String>,
+    /// Compartments of the label, for the judge.
+    #[serde(default)]
+    pub compartments: Vec<String>,
+    /// Precedence by name.
+    pub precedence: String,
+    /// Subject line.
+    pub subject: String,
+    /// What it says.
+    pub body: String,
+    /// `accepted`, `refused` or `expired` (accepted, but too late for an absent reader).
+    pub expect: String,
+    /// Number of the rule a refusal should name.
+    pub rule: Option<u16>,
+    /// Lifetime in seconds, where the message does not keep the usual one.
+    pub expires_s: Option<u64>,
+}
+
+/// Why a scenario was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidScenario {
+    /// Not TOML of the documented form.
+    #[error("the scenario is not valid: {0}")]
+    Malformed(String),
+    /// A step or a person names someone who does not take part.
+    #[error("{place} names '{name}', who does not take part; add it as a node or a person")]
+    Unknown {
+        /// Where the name stands.
+        place: String,
+        /// The name.
+        name: String,
+    },
+    /// Two entries have one name.
+    #[error("'{0}' takes part twice; give one of them another name")]
+    Twice(String),
+    /// A word that is none of the documented ones.
+    #[error("{place}: '{word}' is not one of {allowed}")]
+    Word {
+        /// Where the word stands.
+        place: String,
+        /// The word.
+        word: String,
+        /// What could stand there.
+        allowed: &'static str,
+    },
+}
+
+/// The levels as the judge orders them: position is rank.
+pub const LEVELS: [&str; 5] = ["Ongerubriceerd", "Dep.V", "Stg.C", "Stg.G", "Stg.ZG"];
+
+impl Scenario {
+    /// The built-in scenario: loss of the Defence fibre network during a large power failure.
+    #[must_use]
+    pub fn built_in() -> &'static str {
+        include_str!("../scenarios/nafin.toml")
+    }
+
+    /// Reads a scenario and checks that everyone it names takes part.
+    ///
+    /// # Errors
+    /// [`InvalidScenario`] names the entry and what to do.
+    pub fn parse(text: &str) -> Result<Self, InvalidScenario> {
+        let s: Self = toml::from_str(text)
+            .map_err(|e| InvalidScenario::Malformed(e.to_string().trim_end().into()))?;
+        s.check()?;
+        Ok(s)
+    }
+
+    fn check(&self) -> Result<(), InvalidScenario> {
+        let mut nodes = BTreeSet::new();
+        for n in &self.node {
+            if !nodes.insert(n.name.as_str()) {
+                return Err(InvalidScenario::Twice(n.name.clone()));
+            }
+            level(&n.clearance, &format!("node {}", n.name))?;
+        }
+        let mut persons = BTreeMap::new();
+        for p in &self.person {
+            let place = format!("person {}", p.name);
+            if persons.insert(p.name.as_str(), p.node.as_str()).is_some() {
+                return Err(InvalidScenario::Twice(p.name.clone()));
+            }
+            known(&nodes, &p.node, &place)?;
+            level(&p.clearance, &place)?;
+        }
+        for (i, step) in self.step.iter().enumerate() {
+            let place = format!("step {}", i + 1);
+            match step {
+                Step::Send(m) => {
+                    known(&nodes, &m.from, &place)?;
+                    level(&m.level, &place)?;
+                    if !["accepted", "refused", "expired"].contains(&m.expect.as_str()) {
+                        let allowed = "accepted, refused, expired";
+                        return Err(InvalidScenario::Word {
+                            place,
+                            word: m.expect.clone(),
+                            allowed,
+                        });
+                    }
+                    // A recipient may be unknown on purpose: the product must refuse it.
+                }
+                Step::Offline { node } | Step::Online { node } | Step::Revoke { node } => {
+                    known(&nodes, node, &place)?
+                }
+                Step::KillBroker
+                | Step::Duplicate
+                | Step::Malformed
+                | Step::Settle
+                | Step::ReadAll => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// How many messages the steps send.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.step
+            .iter()
+            .filter(|s| matches!(s, Step::Send(_)))
+            .count()
+    }
+}
+
+fn known(nodes: &BTreeSet<&str>, name: &str, place: &str) -> Result<(), InvalidScenario> {
+    if nodes.contains(name) {
+        return Ok(());
+    }
+    Err(InvalidScenario::Unknown {
+        place: place.into(),
+        name: name.into(),
+    })
+}
+
+fn level(word: &str, place: &str) -> Result<(), InvalidScenario> {
+    if LEVELS.contains(&word) {
+        return Ok(());
+    }
+    let allowed = "Ongerubriceerd, Dep.V, Stg.C, Stg.G, Stg.ZG";
+    Err(InvalidScenario::Word {
+        place: place.into(),
+        word: word.into(),
+        allowed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_scenario_is_as_large_as_promised() {
+        let s = Scenario::parse(Scenario::built_in()).expect("valid");
+        assert!(s.node.len() >= 14, "{} nodes", s.node.len());
+        assert!(s.messages() >= 60, "{} messages", s.messages());
+        for level in LEVELS {
+            assert!(
+                s.step
+                    .iter()
+                    .any(|x| matches!(x, Step::Send(m) if m.level == level)),
+                "no message at {level}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_step_that_names_a_stranger_is_refused() {
+        let text = format!(
+            "{}\n[[step]]\ndo = \"offline\"\nnode = \"atlantis\"\n",
+            Scenario::built_in()
+        );
+        let e = Scenario::parse(&text).expect_err("no such node");
+        assert!(e.to_string().contains("atlantis"), "{e}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let e = Scenario::parse("titel = \"x\"").expect_err("misspelt");
+        assert!(e.to_string().contains("titel"), "{e}");
+    }
+}
