@@ -47,7 +47,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 1_024, connections_per_address: 64, queue: 10_000, inputs: 1_024 }
+        Self {
+            connections: 1_024,
+            connections_per_address: 64,
+            queue: 10_000,
+            inputs: 1_024,
+        }
     }
 }
 
@@ -119,8 +124,10 @@ impl Config {
     /// # Errors
     /// [`InvalidConfig`] names the file, the key and the bound.
     pub fn load(path: &Path) -> Result<Self, InvalidConfig> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| InvalidConfig::Unreadable { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| InvalidConfig::Unreadable {
+            path: path.into(),
+            source,
+        })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         Self::parse(&text, folder, path)
     }
@@ -133,7 +140,13 @@ impl Config {
         let data = folder.join(file.data);
         let usual = Limits::default();
         let limits = Limits {
-            connections: within("connections", file.limits.connections, usual.connections, 1, 100_000)?,
+            connections: within(
+                "connections",
+                file.limits.connections,
+                usual.connections,
+                1,
+                100_000,
+            )?,
             connections_per_address: within(
                 "connections_per_address",
                 file.limits.connections_per_address,
@@ -150,7 +163,9 @@ impl Config {
             key: folder.join(file.identity.key),
             trust: folder.join(file.trust),
             register: folder.join(file.register),
-            admin_socket: file.admin_socket.map_or_else(|| data.join("admin.sock"), |p| folder.join(p)),
+            admin_socket: file
+                .admin_socket
+                .map_or_else(|| data.join("admin.sock"), |p| folder.join(p)),
             data,
             limits,
         })
@@ -167,7 +182,12 @@ fn within(
     match given {
         None => Ok(usual),
         Some(value) if (least..=most).contains(&value) => Ok(value),
-        Some(value) => Err(InvalidConfig::OutOfBounds { key, value, least, most }),
+        Some(value) => Err(InvalidConfig::OutOfBounds {
+            key,
+            value,
+            least,
+            most,
+        }),
     }
 }
 
@@ -208,8 +228,17 @@ mod tests {
 
     #[test]
     fn both_sides_of_a_bound() {
-        assert_eq!(parse(&format!("{GOOD}\n[limits]\nqueue = 1")).expect("least").limits.queue, 1);
+        assert_eq!(
+            parse(&format!("{GOOD}\n[limits]\nqueue = 1"))
+                .expect("least")
+                .limits
+                .queue,
+            1
+        );
         let e = parse(&format!("{GOOD}\n[limits]\nqueue = 0")).expect_err("none");
-        assert_eq!(e.to_string(), "limits.queue is 0; it must be from 1 to 1000000");
+        assert_eq!(
+            e.to_string(),
+            "limits.queue is 0; it must be from 1 to 1000000"
+        );
     }
 }

@@ -48,17 +48,35 @@ const NEVER: &[(&str, &str)] = &[
 /// Package name to the names of its normal dependencies, from the workspace's own manifests.
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let out = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&out.stdout).expect("cargo metadata is JSON");
     let names = |p: &Value| {
-        p["dependencies"].as_array().into_iter().flatten().filter(|d| d["kind"].is_null())
-            .filter_map(|d| d["name"].as_str().map(str::to_owned)).collect()
+        p["dependencies"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|d| d["kind"].is_null())
+            .filter_map(|d| d["name"].as_str().map(str::to_owned))
+            .collect()
     };
-    metadata["packages"].as_array().expect("packages").iter()
+    metadata["packages"]
+        .as_array()
+        .expect("packages")
+        .iter()
         .map(|p| (p["name"].as_str().expect("named").to_owned(), names(p)))
         .collect()
 }
@@ -67,12 +85,18 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
 fn every_crate_stands_on_lower_floors_only() {
     let floors: BTreeMap<&str, u8> = FLOORS.iter().copied().collect();
     for (package, needs) in dependencies() {
-        let own = floors.get(package.as_str()).unwrap_or_else(|| panic!("{package} has no floor"));
+        let own = floors
+            .get(package.as_str())
+            .unwrap_or_else(|| panic!("{package} has no floor"));
         for need in &needs {
             if let Some(floor) = floors.get(need.as_str()) {
                 // The exercise and the tests stand on the same floor; the tests may drive the exercise.
-                let allowed = floor < own || (package == "ordonnans-tests" && need == "ordonnans-exercise");
-                assert!(allowed, "{package} (floor {own}) depends on {need} (floor {floor})");
+                let allowed =
+                    floor < own || (package == "ordonnans-tests" && need == "ordonnans-exercise");
+                assert!(
+                    allowed,
+                    "{package} (floor {own}) depends on {need} (floor {floor})"
+                );
             }
         }
     }
@@ -84,7 +108,11 @@ fn each_library_has_one_host() {
     for (library, host) in HOSTS {
         for (package, needs) in &all {
             let names_it = needs.iter().any(|n| n == library);
-            assert_eq!(names_it, package == host, "{library} belongs to {host} alone; look at {package}");
+            assert_eq!(
+                names_it,
+                package == host,
+                "{library} belongs to {host} alone; look at {package}"
+            );
         }
     }
 }
@@ -93,7 +121,12 @@ fn each_library_has_one_host() {
 fn what_must_not_know_what() {
     let all = dependencies();
     for (package, stranger) in NEVER {
-        let needs = all.get(*package).unwrap_or_else(|| panic!("{package} exists"));
-        assert!(!needs.iter().any(|n| n == stranger), "{package} must not know {stranger}");
+        let needs = all
+            .get(*package)
+            .unwrap_or_else(|| panic!("{package} exists"));
+        assert!(
+            !needs.iter().any(|n| n == stranger),
+            "{package} must not know {stranger}"
+        );
     }
 }
