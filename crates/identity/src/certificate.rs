@@ -1,0 +1,165 @@
+//! One certificate, read once.
+
+use ordonnans_label::{Clearance, Name};
+use ordonnans_message::{Digest, Timestamp, sha256};
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
+
+use crate::clearance;
+
+/// A subject's certificate whose form is right. Only [`crate::Trust::verify`] says whether to believe it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    der: Vec<u8>,
+    name: Name,
+    clearance: Option<Clearance>,
+    serial: Vec<u8>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    public_key: Vec<u8>,
+    client: bool,
+    server: bool,
+}
+
+/// Why a certificate was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCertificate {
+    /// Not an X.509 certificate, or bytes are left over.
+    #[error("not an X.509 certificate")]
+    Malformed,
+    /// No subject alternative name, more than one, or one of another kind than DNS.
+    #[error("a certificate names its subject by exactly one DNS name and nothing else")]
+    Names,
+    /// The DNS name is not of the form `<name>.<kind>.<structure>`.
+    #[error("the DNS name of the certificate is not <name>.<kind>.<structure>")]
+    Name,
+    /// No extended key usage, or one that allows neither side of a connection.
+    #[error("the certificate lacks an extended key usage for TLS")]
+    Usage,
+    /// The clearance attribute cannot be read.
+    #[error("the certificate's clearance cannot be read")]
+    Clearance,
+}
+
+impl Certificate {
+    /// Reads a certificate.
+    ///
+    /// # Errors
+    /// [`InvalidCertificate`]; the caller refuses the subject.
+    pub fn parse_der(der: &[u8]) -> Result<Self, InvalidCertificate> {
+        let (rest, x) =
+            X509Certificate::from_der(der).map_err(|_| InvalidCertificate::Malformed)?;
+        if !rest.is_empty() {
+            return Err(InvalidCertificate::Malformed);
+        }
+        let san = x
+            .subject_alternative_name()
+            .map_err(|_| InvalidCertificate::Names)?;
+        let name = match san.as_ref().map(|s| s.value.general_names.as_slice()) {
+            Some([GeneralName::DNSName(name)]) => {
+                name.parse().map_err(|_| InvalidCertificate::Name)?
+            }
+            _ => return Err(InvalidCertificate::Names),
+        };
+        let usage = x
+            .extended_key_usage()
+            .map_err(|_| InvalidCertificate::Usage)?;
+        let usage = usage.ok_or(InvalidCertificate::Usage)?.value;
+        if !usage.client_auth && !usage.server_auth {
+            return Err(InvalidCertificate::Usage);
+        }
+        let mut holds = None;
+        for extension in x.extensions() {
+            // The library has no form for this extension.
+            if matches!(
+                extension.parsed_extension(),
+                ParsedExtension::UnsupportedExtension { .. }
+            ) && extension
+                .oid
+                .iter()
+                .is_some_and(|arcs| arcs.eq(clearance::EXTENSION.iter().copied()))
+            {
+                holds = clearance::from_extension(extension.value)
+                    .map_err(|_| InvalidCertificate::Clearance)?;
+            }
+        }
+        let time =
+            |t: i64| Timestamp::from_millis(u64::try_from(t).unwrap_or(0).saturating_mul(1000));
+        Ok(Self {
+            name,
+            clearance: holds,
+            serial: x.tbs_certificate.raw_serial().to_vec(),
+            not_before: time(x.validity().not_before.timestamp()),
+            not_after: time(x.validity().not_after.timestamp()),
+            public_key: x.public_key().subject_public_key.data.to_vec(),
+            client: usage.client_auth,
+            server: usage.server_auth,
+            der: der.to_vec(),
+        })
+    }
+
+    /// The certificate, DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Whom it names.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// What it says the subject may hold.
+    #[must_use]
+    pub fn clearance(&self) -> Option<&Clearance> {
+        self.clearance.as_ref()
+    }
+
+    /// SHA-256 of the DER: what x5t carries.
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        sha256(&[&self.der])
+    }
+
+    /// The serial number's bytes.
+    #[must_use]
+    pub fn serial(&self) -> &[u8] {
+        &self.serial
+    }
+
+    /// From when it is valid.
+    #[must_use]
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
+    /// Until when it is valid.
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// The public key: the uncompressed point of an elliptic curve, or the 32 bytes of Ed25519.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    /// Whether it may open connections.
+    #[must_use]
+    pub fn allows_client(&self) -> bool {
+        self.client
+    }
+
+    /// Whether it may accept connections.
+    #[must_use]
+    pub fn allows_server(&self) -> bool {
+        self.server
+    }
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Certificate({})", self.name)
+    }
+}

@@ -1,0 +1,258 @@
+//! Whom to believe: one root, its issuing authorities, and exactly one list of revoked certificates for each.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ordonnans_message::Timestamp;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
+use webpki::{
+    BorrowedCertRevocationList, CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage,
+    OwnedCertRevocationList, RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
+    anchor_from_trusted_cert, ring as algorithms,
+};
+use x509_parser::num_bigint::BigUint;
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
+
+use crate::{Certificate, InvalidCertificate};
+
+/// What a certificate is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// Opening a connection, or signing as a subject.
+    Client,
+    /// Accepting connections.
+    Server,
+}
+
+/// Why trust cannot be placed in a set of files. The broker does not start, or keeps what it had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTrust {
+    /// A file is missing or is not PEM.
+    #[error("{0} cannot be read as PEM")]
+    File(PathBuf),
+    /// An authority's certificate cannot be read.
+    #[error("an authority's certificate cannot be read")]
+    Authority,
+    /// A list of revoked certificates cannot be read.
+    #[error("a list of revoked certificates cannot be read")]
+    List,
+    /// There is no root.
+    #[error("there is no root certificate")]
+    NoRoot,
+    /// An authority has no list: without one, its revoked certificates would be believed.
+    #[error("the authority '{0}' has no list of revoked certificates; add its CRL")]
+    NoList(String),
+    /// A list of an authority that is not here.
+    #[error("a list of revoked certificates is by '{0}', who is no authority here; remove it")]
+    Stranger(String),
+    /// A list whose signature does not fit: forged, or of another authority of the same name.
+    #[error("the list of revoked certificates by '{0}' has a wrong signature")]
+    Forged(String),
+}
+
+/// Why a certificate is not believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untrusted {
+    /// It has the wrong form.
+    #[error(transparent)]
+    Form(#[from] InvalidCertificate),
+    /// The chain, the time, the usage or the revocation says no.
+    #[error("the certificate is not believed: {0}")]
+    Chain(webpki::Error),
+}
+
+/// Roots, issuing authorities and one CRL for each.
+#[derive(Clone)]
+pub struct Trust {
+    roots: Vec<CertificateDer<'static>>,
+    intermediates: Vec<CertificateDer<'static>>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    anchors: Vec<TrustAnchor<'static>>,
+    parsed: Vec<OwnedCertRevocationList>,
+}
+
+impl Trust {
+    /// Reads `root.pem`, `issuing.pem`, `root.crl.pem` and `issuing.crl.pem` of a folder. Each may hold several.
+    ///
+    /// # Errors
+    /// [`InvalidTrust`] names the file or the authority.
+    pub fn load_dir(dir: &Path) -> Result<Self, InvalidTrust> {
+        fn all<T: PemObject>(path: PathBuf) -> Result<Vec<T>, InvalidTrust> {
+            let items = T::pem_file_iter(&path)
+                .and_then(Iterator::collect)
+                .map_err(|_| InvalidTrust::File(path.clone()))?;
+            if Vec::is_empty(&items) {
+                Err(InvalidTrust::File(path))
+            } else {
+                Ok(items)
+            }
+        }
+        let mut lists: Vec<CertificateRevocationListDer<'static>> = all(dir.join("root.crl.pem"))?;
+        lists.extend(all(dir.join("issuing.crl.pem"))?);
+        Self::from_parts(
+            all(dir.join("root.pem"))?,
+            all(dir.join("issuing.pem"))?,
+            lists,
+        )
+    }
+
+    /// Puts trust together from DER. Of several lists by one authority the one with the highest number is kept: the verifier
+    /// would take the first, and an old list beside a new one would bring revoked certificates back.
+    ///
+    /// # Errors
+    /// [`InvalidTrust`] where an authority has no list, a list has no authority, or a signature does not fit.
+    pub fn from_parts(
+        roots: Vec<CertificateDer<'static>>,
+        intermediates: Vec<CertificateDer<'static>>,
+        lists: Vec<CertificateRevocationListDer<'static>>,
+    ) -> Result<Self, InvalidTrust> {
+        if roots.is_empty() {
+            return Err(InvalidTrust::NoRoot);
+        }
+        let mut authorities = vec![];
+        for der in roots.iter().chain(&intermediates) {
+            let (_, x) = X509Certificate::from_der(der).map_err(|_| InvalidTrust::Authority)?;
+            authorities.push(x);
+        }
+        let mut newest: BTreeMap<Vec<u8>, (BigUint, &CertificateRevocationListDer<'static>)> =
+            BTreeMap::new();
+        for der in &lists {
+            let (_, list) =
+                CertificateRevocationList::from_der(der).map_err(|_| InvalidTrust::List)?;
+            let issuer = list.issuer().as_raw().to_vec();
+            let named = list.issuer().to_string();
+            let mut own = authorities
+                .iter()
+                .filter(|a| a.subject().as_raw() == issuer)
+                .peekable();
+            if own.peek().is_none() {
+                return Err(InvalidTrust::Stranger(named));
+            }
+            let signed = |a: &X509Certificate<'_>| {
+                BorrowedCertRevocationList::from_der(der).is_ok()
+                    && list.verify_signature(a.public_key()).is_ok()
+            };
+            if !own.any(signed) {
+                return Err(InvalidTrust::Forged(named));
+            }
+            let number = list.crl_number().cloned().ok_or(InvalidTrust::List)?;
+            if newest.get(&issuer).is_none_or(|(old, _)| *old < number) {
+                newest.insert(issuer, (number, der));
+            }
+        }
+        if let Some(bare) = authorities
+            .iter()
+            .find(|a| !newest.contains_key(a.subject().as_raw()))
+        {
+            return Err(InvalidTrust::NoList(bare.subject().to_string()));
+        }
+        let anchors = roots
+            .iter()
+            .map(|r| {
+                anchor_from_trusted_cert(r)
+                    .map(|a| a.to_owned())
+                    .map_err(|_| InvalidTrust::Authority)
+            })
+            .collect::<Result<_, _>>()?;
+        let lists: Vec<_> = newest.into_values().map(|(_, der)| der.clone()).collect();
+        let parsed = lists
+            .iter()
+            .map(|der| OwnedCertRevocationList::from_der(der).map_err(|_| InvalidTrust::List))
+            .collect::<Result<_, _>>()?;
+        drop(authorities);
+        Ok(Self {
+            roots,
+            intermediates,
+            lists,
+            anchors,
+            parsed,
+        })
+    }
+
+    /// Reads a certificate and checks its chain, its time, its usage, its name constraints, and that nobody on the path is revoked.
+    ///
+    /// # Errors
+    /// [`Untrusted`]; the subject is refused.
+    pub fn verify(
+        &self,
+        leaf: &[u8],
+        usage: Usage,
+        now: Timestamp,
+    ) -> Result<Certificate, Untrusted> {
+        let certificate = Certificate::parse_der(leaf)?;
+        let der = CertificateDer::from(leaf);
+        let lists: Vec<CertRevocationList<'_>> =
+            self.parsed.iter().cloned().map(Into::into).collect();
+        let lists: Vec<&CertRevocationList<'_>> = lists.iter().collect();
+        let Ok(revocation) = RevocationOptionsBuilder::new(&lists) else {
+            return Err(Untrusted::Chain(webpki::Error::UnknownRevocationStatus));
+        };
+        let revocation = revocation
+            .with_depth(RevocationCheckDepth::Chain)
+            .with_status_policy(UnknownStatusPolicy::Deny)
+            .with_expiration_policy(ExpirationPolicy::Enforce)
+            .build();
+        let purpose = match usage {
+            Usage::Client => KeyUsage::client_auth(),
+            Usage::Server => KeyUsage::server_auth(),
+        };
+        let allowed = match usage {
+            Usage::Client => certificate.allows_client(),
+            Usage::Server => certificate.allows_server(),
+        };
+        if !allowed {
+            return Err(InvalidCertificate::Usage.into());
+        }
+        EndEntityCert::try_from(&der)
+            .and_then(|cert| {
+                cert.verify_for_usage(
+                    &[
+                        algorithms::ECDSA_P256_SHA256,
+                        algorithms::ECDSA_P384_SHA384,
+                        algorithms::ED25519,
+                    ],
+                    &self.anchors,
+                    &self.intermediates,
+                    UnixTime::since_unix_epoch(Duration::from_millis(now.as_millis())),
+                    purpose,
+                    Some(revocation),
+                    None,
+                )
+                .map(drop)
+            })
+            .map_err(Untrusted::Chain)?;
+        Ok(certificate)
+    }
+
+    /// The roots, DER.
+    #[must_use]
+    pub fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.roots
+    }
+
+    /// The issuing authorities, DER.
+    #[must_use]
+    pub fn intermediates(&self) -> &[CertificateDer<'static>] {
+        &self.intermediates
+    }
+
+    /// One list of revoked certificates for each authority, DER.
+    #[must_use]
+    pub fn lists(&self) -> &[CertificateRevocationListDer<'static>] {
+        &self.lists
+    }
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Trust({} roots, {} issuing, {} lists)",
+            self.roots.len(),
+            self.intermediates.len(),
+            self.lists.len()
+        )
+    }
+}
