@@ -1,1 +1,11 @@
-//! The certificate workshop of Ordonnans.
+//! The certificate workshop: a real local certificate authority for tests, exercises and small deployments.
+//!
+//! An offline root signs an issuing authority that can sign leaves and nothing else, and only for names of its own structure. Each has a
+//! list of revoked certificates from the first day, because a chain without one is refused. The same code mints on disk and
+//! in memory.
+
+mod mint;
+
+pub mod memory;
+
+pub use mint::{Flaw, Issued, MintError, Validity};

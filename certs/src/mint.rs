@@ -1,0 +1,196 @@
+//! Making certificates and lists: the profile, in one place.
+
+use ordonnans_identity::clearance;
+use ordonnans_label::{Clearance, Kind, Name};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, RevocationReason,
+    RevokedCertParams, SanType, SerialNumber,
+};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use time::OffsetDateTime;
+
+/// Why something could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate could not be made: {0}")]
+pub struct MintError(#[from] rcgen::Error);
+
+/// From when until when something is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first second.
+    pub from: OffsetDateTime,
+    /// The last second.
+    pub until: OffsetDateTime,
+}
+
+/// A certificate and its key, as an authority hands them out.
+pub struct Issued {
+    /// Whom it names.
+    pub name: Name,
+    /// The certificate, DER.
+    pub certificate: CertificateDer<'static>,
+    /// Its serial number.
+    pub serial: Vec<u8>,
+    /// Its key.
+    key: KeyPair,
+}
+
+impl Issued {
+    /// The key, PKCS#8 DER. It is a secret: the caller keeps it in a file of mode 0600 or in memory.
+    #[must_use]
+    pub fn key_pkcs8(&self) -> Vec<u8> {
+        self.key.serialize_der()
+    }
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Issued({})", self.name)
+    }
+}
+
+/// A flaw that a certificate is given on purpose, so that a test can see it refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// No extended key usage.
+    NoUsage,
+    /// A second DNS name.
+    TwoNames,
+    /// No name at all.
+    NoName,
+    /// A URI beside the DNS name.
+    Uri,
+    /// The clearance extension is critical.
+    CriticalClearance,
+}
+
+pub(crate) struct Authority {
+    pub(crate) certificate: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+fn named(common: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::OrganizationName, "Ordonnans");
+    name.push(DnType::CommonName, common);
+    name
+}
+
+fn params(common: &str, validity: Validity) -> CertificateParams {
+    let mut p = CertificateParams::default();
+    p.distinguished_name = named(common);
+    p.not_before = validity.from;
+    p.not_after = validity.until;
+    p.use_authority_key_identifier_extension = true;
+    p
+}
+
+impl Authority {
+    /// The offline root of a structure.
+    pub(crate) fn root(structure: &str, validity: Validity) -> Result<Self, MintError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut p = params(&format!("{structure} root"), validity);
+        p.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        p.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = p.self_signed(&key)?.der().clone();
+        Ok(Self {
+            certificate,
+            issuer: Issuer::new(p, key),
+        })
+    }
+
+    /// The issuing authority: signs leaves only, and only below the structure.
+    pub(crate) fn issuing(&self, structure: &str, validity: Validity) -> Result<Self, MintError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut p = params(&format!("{structure} issuing"), validity);
+        p.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        p.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let permitted_subtrees = vec![GeneralSubtree::DnsName(structure.into())];
+        p.name_constraints = Some(NameConstraints {
+            permitted_subtrees,
+            excluded_subtrees: vec![],
+        });
+        let certificate = p.signed_by(&key, &self.issuer)?.der().clone();
+        Ok(Self {
+            certificate,
+            issuer: Issuer::new(p, key),
+        })
+    }
+
+    /// A leaf. `serial` must be new for this authority.
+    pub(crate) fn leaf(
+        &self,
+        name: &Name,
+        holds: &Clearance,
+        validity: Validity,
+        serial: u64,
+        flaw: Option<Flaw>,
+    ) -> Result<Issued, MintError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut p = params(name.as_str(), validity);
+        let serial = serial.to_be_bytes().to_vec();
+        p.serial_number = Some(SerialNumber::from_slice(&serial));
+        p.is_ca = IsCa::ExplicitNoCa;
+        p.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        p.extended_key_usages = match (flaw, name.kind()) {
+            (Some(Flaw::NoUsage), _) => vec![],
+            (_, Kind::Broker) => vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ],
+            _ => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        };
+        let dns = |n: &str| n.try_into().map(SanType::DnsName);
+        p.subject_alt_names = match flaw {
+            Some(Flaw::NoName) => vec![],
+            Some(Flaw::TwoNames) => vec![dns(name.as_str())?, dns(&format!("x{name}"))?],
+            Some(Flaw::Uri) => vec![
+                dns(name.as_str())?,
+                SanType::URI("crisis://other".try_into()?),
+            ],
+            _ => vec![dns(name.as_str())?],
+        };
+        let mut extension = CustomExtension::from_oid_content(
+            clearance::EXTENSION,
+            clearance::extension_value(holds),
+        );
+        extension.set_criticality(flaw == Some(Flaw::CriticalClearance));
+        p.custom_extensions = vec![extension];
+        let certificate = p.signed_by(&key, &self.issuer)?.der().clone();
+        Ok(Issued {
+            name: name.clone(),
+            certificate,
+            serial,
+            key,
+        })
+    }
+
+    /// The list of what this authority has revoked.
+    pub(crate) fn list(
+        &self,
+        revoked: &[Vec<u8>],
+        number: u64,
+        validity: Validity,
+    ) -> Result<CertificateRevocationListDer<'static>, MintError> {
+        let revoked_certs = revoked
+            .iter()
+            .map(|serial| RevokedCertParams {
+                serial_number: SerialNumber::from_slice(serial),
+                revocation_time: validity.from,
+                reason_code: Some(RevocationReason::KeyCompromise),
+                invalidity_date: None,
+            })
+            .collect();
+        let list = CertificateRevocationListParams {
+            this_update: validity.from,
+            next_update: validity.until,
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(list.signed_by(&self.issuer)?.der().clone())
+    }
+}

@@ -1,0 +1,214 @@
+//! What is believed and what is not: each trap of the verifier has a test.
+
+use ordonnans_certs::memory::Authority;
+use ordonnans_certs::{Flaw, Issued, Validity};
+use ordonnans_identity::{
+    Certificate, FileSigner, InvalidCertificate, InvalidTrust, Signer, Untrusted, Usage,
+    verify_signature,
+};
+use ordonnans_label::{Clearance, Level, Name};
+use ordonnans_message::Timestamp;
+use time::{Duration, OffsetDateTime};
+
+fn start() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(1_790_000_000).expect("a time")
+}
+
+fn days(from: i64, until: i64) -> Validity {
+    Validity {
+        from: start() + Duration::days(from),
+        until: start() + Duration::days(until),
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_790_086_400_000)
+}
+
+fn authority() -> Authority {
+    Authority::new("crisis.example", days(0, 30)).expect("made")
+}
+
+fn ncc() -> Name {
+    "ncc.node.crisis.example".parse().expect("a name")
+}
+
+fn holds() -> Clearance {
+    Clearance::new(Level::StgG)
+        .with_circle("ICCB")
+        .and_then(|c| c.with_compartment("CYBER"))
+        .expect("valid")
+}
+
+fn verify(a: &Authority, i: &Issued, usage: Usage) -> Result<Certificate, Untrusted> {
+    a.trust()
+        .expect("trust")
+        .verify(&i.certificate, usage, now())
+}
+
+fn flawed(flaw: Flaw) -> Result<Certificate, Untrusted> {
+    let mut a = authority();
+    let i = a
+        .issue_with(&ncc(), &holds(), days(0, 30), Some(flaw))
+        .expect("made");
+    verify(&a, &i, Usage::Client)
+}
+
+#[test]
+fn a_good_certificate_is_believed_and_says_who_and_what() {
+    let mut a = authority();
+    let i = a.issue(&ncc(), &holds()).expect("made");
+    let c = verify(&a, &i, Usage::Client).expect("believed");
+    assert_eq!((c.name(), c.clearance()), (&ncc(), Some(&holds())));
+    assert!(
+        matches!(
+            verify(&a, &i, Usage::Server),
+            Err(Untrusted::Form(InvalidCertificate::Usage))
+        ),
+        "a node is no server"
+    );
+    let broker = a
+        .issue(
+            &"b1.broker.crisis.example".parse().expect("a name"),
+            &holds(),
+        )
+        .expect("made");
+    assert!(
+        verify(&a, &broker, Usage::Server).is_ok() && verify(&a, &broker, Usage::Client).is_ok()
+    );
+}
+
+#[test]
+fn its_key_signs_and_another_does_not() {
+    let mut a = authority();
+    let i = a.issue(&ncc(), &holds()).expect("made");
+    let other = a.issue(&ncc(), &holds()).expect("made");
+    let s = FileSigner::from_der(&i.certificate, &i.key_pkcs8()).expect("fits");
+    let signature = s.sign(b"text").expect("signs");
+    assert_eq!(signature.len(), 64);
+    assert!(verify_signature(s.certificate(), s.algorithm(), b"text", &signature).is_ok());
+    assert!(verify_signature(s.certificate(), s.algorithm(), b"texT", &signature).is_err());
+    assert!(
+        FileSigner::from_der(&i.certificate, &other.key_pkcs8()).is_err(),
+        "the key of another certificate"
+    );
+}
+
+#[test]
+fn a_certificate_with_a_flaw_is_refused() {
+    assert_eq!(
+        flawed(Flaw::NoUsage).map(drop),
+        Err(InvalidCertificate::Usage.into())
+    );
+    for flaw in [Flaw::TwoNames, Flaw::NoName, Flaw::Uri] {
+        assert_eq!(
+            flawed(flaw).map(drop),
+            Err(InvalidCertificate::Names.into()),
+            "{flaw:?}"
+        );
+    }
+    assert!(matches!(
+        flawed(Flaw::CriticalClearance),
+        Err(Untrusted::Chain(_))
+    ));
+}
+
+#[test]
+fn time_counts() {
+    let mut a = authority();
+    for (from, until, good) in [(0, 30, true), (2, 30, false), (0, 0, false)] {
+        let validity = Validity {
+            until: days(from, until).until + Duration::hours(1),
+            ..days(from, until)
+        };
+        let i = a
+            .issue_with(&ncc(), &holds(), validity, None)
+            .expect("made");
+        assert_eq!(
+            verify(&a, &i, Usage::Client).is_ok(),
+            good,
+            "{from} to {until}"
+        );
+    }
+    let i = a.issue(&ncc(), &holds()).expect("made");
+    let late = Timestamp::from_millis(1_790_000_000_000 + 31 * 86_400_000);
+    assert!(
+        a.trust()
+            .expect("trust")
+            .verify(&i.certificate, Usage::Client, late)
+            .is_err(),
+        "lists expire too"
+    );
+}
+
+#[test]
+fn a_name_of_another_structure_or_authority_is_refused() {
+    let mut a = authority();
+    let i = a
+        .issue(&"ncc.node.other.example".parse().expect("a name"), &holds())
+        .expect("made");
+    assert!(
+        matches!(verify(&a, &i, Usage::Client), Err(Untrusted::Chain(_))),
+        "outside the name constraint"
+    );
+    let mut twin = authority();
+    let i = twin.issue(&ncc(), &holds()).expect("made");
+    assert!(
+        matches!(verify(&a, &i, Usage::Client), Err(Untrusted::Chain(_))),
+        "same names, other keys"
+    );
+}
+
+#[test]
+fn revoked_is_refused_also_beside_an_older_list() {
+    let mut a = authority();
+    let (i, other) = (
+        a.issue(&ncc(), &holds()).expect("made"),
+        a.issue(&ncc(), &holds()).expect("made"),
+    );
+    let [root, before] = a.lists().expect("lists");
+    a.revoke(&i);
+    assert!(matches!(
+        verify(&a, &i, Usage::Client),
+        Err(Untrusted::Chain(_))
+    ));
+    assert!(verify(&a, &other, Usage::Client).is_ok(), "only the one");
+    let [_, after] = a.lists().expect("lists");
+    for order in [
+        vec![root.clone(), before.clone(), after.clone()],
+        vec![after, before, root],
+    ] {
+        let trust = a.trust_with(order).expect("trust");
+        assert_eq!(trust.lists().len(), 2, "one list for each authority");
+        assert!(trust.verify(&i.certificate, Usage::Client, now()).is_err());
+    }
+}
+
+#[test]
+fn trust_without_every_list_is_no_trust() {
+    let a = authority();
+    let [root, issuing] = a.lists().expect("lists");
+    let refused = |lists| a.trust_with(lists).map(drop).expect_err("refused");
+    assert!(matches!(refused(vec![]), InvalidTrust::NoList(_)));
+    assert!(matches!(
+        refused(vec![root.clone()]),
+        InvalidTrust::NoList(_)
+    ));
+    assert!(matches!(
+        refused(vec![issuing.clone()]),
+        InvalidTrust::NoList(_)
+    ));
+    let [_, forged] = authority().lists().expect("lists");
+    assert!(
+        matches!(refused(vec![root.clone(), forged]), InvalidTrust::Forged(_)),
+        "same name, other key"
+    );
+    let [_, stranger] = Authority::new("other.example", days(0, 30))
+        .expect("made")
+        .lists()
+        .expect("lists");
+    assert!(matches!(
+        refused(vec![root, issuing, stranger]),
+        InvalidTrust::Stranger(_)
+    ));
+}
