@@ -9,8 +9,10 @@
 //!
 //! Holds always: the size never falls, and one size has one root.
 
+mod checkpoint;
 pub mod merkle;
 mod record;
 
+pub use checkpoint::{Checkpoint, InvalidCheckpoint, InvalidVerifierKey, VerifierKey};
 pub use merkle::TreeHead;
 pub use record::{ClockQuality, Detail, MAX_NOTE_CHARS, Public, Record, Verb};
