@@ -1,0 +1,242 @@
+//! Sealed by one node, opened by another, with certificates of a throwaway authority.
+
+use ordonnans_certs::memory::Authority;
+use ordonnans_certs::{Issued, Validity};
+use ordonnans_identity::{FileSigner, Trust};
+use ordonnans_label::{Clearance, Level, Name};
+use ordonnans_message::{
+    Content, ContentRef, Envelope, Header, MessageId, Precedence, Receipt, ReceiptKind, Recipient,
+    Role, Sealing, SignedKeyPackage, Timestamp, sha256,
+};
+use ordonnans_seal::{
+    NodeSecret, NotAuthentic, OpenError, SealError, SeededEntropy, Verified, open, seal,
+    sign_key_package, sign_receipt, verify_envelope, verify_key_package, verify_receipt,
+};
+
+struct House {
+    authority: Authority,
+    entropy: SeededEntropy,
+}
+
+struct Node {
+    name: Name,
+    issued: Issued,
+    signer: FileSigner,
+    secret: NodeSecret,
+}
+
+fn now() -> Timestamp {
+    "2026-11-23T03:00:00Z".parse().expect("a time")
+}
+
+impl House {
+    fn new() -> Self {
+        let at = |s: &str| {
+            let ms = s.parse::<Timestamp>().expect("a time").as_millis();
+            std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms)
+        };
+        let validity = Validity {
+            from: at("2026-01-01T00:00:00Z").into(),
+            until: at("2027-01-01T00:00:00Z").into(),
+        };
+        Self {
+            authority: Authority::new("crisis.example", validity).expect("an authority"),
+            entropy: SeededEntropy::new(1),
+        }
+    }
+
+    fn node(&mut self, local: &str) -> Node {
+        let name: Name = format!("{local}.node.crisis.example")
+            .parse()
+            .expect("a name");
+        let issued = self
+            .authority
+            .issue(&name, &Clearance::new(Level::StgG))
+            .expect("issues");
+        let signer =
+            FileSigner::from_der(&issued.certificate, &issued.key_pkcs8()).expect("a signer");
+        Node {
+            name,
+            issued,
+            signer,
+            secret: NodeSecret::generate(&mut self.entropy),
+        }
+    }
+
+    fn trust(&self) -> Trust {
+        self.authority.trust().expect("trust")
+    }
+
+    fn package(&self, node: &Node) -> Verified<SignedKeyPackage> {
+        let p = node.secret.package(&node.name, now().after(1000));
+        let signed = sign_key_package(&p, &node.signer).expect("signs");
+        verify_key_package(signed, &self.trust(), now()).expect("is its own")
+    }
+}
+
+fn header(from: &Node, to: &[&Node]) -> Header {
+    let d = sha256(&[]);
+    let recipient = |n: &&Node| Recipient {
+        node: n.name.clone(),
+        person: None,
+        role: Role::Action,
+        precedence: Precedence::Flash,
+    };
+    Header {
+        id: MessageId::new(now(), [0; 10]),
+        originator: from.name.clone(),
+        author: None,
+        label: "Ongerubriceerd".parse().expect("a label"),
+        recipients: to.iter().map(recipient).collect(),
+        exercise: true,
+        created: now(),
+        expires: now().after(60_000),
+        reply_by: None,
+        references: vec![],
+        supersedes: None,
+        content: ContentRef {
+            digest: d,
+            length: 0,
+        },
+        attachments: vec![],
+        sealing: Sealing {
+            suite: 1,
+            commitment: d,
+            seals: d,
+        },
+    }
+}
+
+fn content() -> Content {
+    Content {
+        subject: "onderwerp".into(),
+        media_type: "text/plain".into(),
+        body: b"inhoud".to_vec(),
+        ..Content::default()
+    }
+}
+
+#[test]
+fn recipients_open_it_and_nobody_else_does() {
+    let mut house = House::new();
+    let (a, b, c) = (house.node("a"), house.node("b"), house.node("c"));
+    let keys = [house.package(&a), house.package(&b)];
+    let sealed = seal(
+        header(&a, &[&a, &b]),
+        &content(),
+        &keys,
+        &a.signer,
+        &mut house.entropy,
+    )
+    .expect("seals");
+    let received = Envelope::decode(&sealed.encode()).expect("decodes");
+    let verified = verify_envelope(received, &house.trust(), now()).expect("authentic");
+    assert_eq!(verified.signer().name(), &a.name);
+    let b_keys = [b.secret];
+    assert_eq!(open(&verified, &b_keys, &b.name), Ok(content()));
+    assert_eq!(
+        open(&verified, &[a.secret], &a.name),
+        Ok(content()),
+        "a copy for itself"
+    );
+    assert_eq!(
+        open(&verified, &b_keys, &a.name),
+        Err(OpenError::OtherKey),
+        "another's seal"
+    );
+    assert_eq!(
+        open(&verified, &[c.secret], &c.name),
+        Err(OpenError::NotForUs)
+    );
+}
+
+#[test]
+fn another_header_around_the_same_seals_opens_nothing() {
+    let mut house = House::new();
+    let (a, b) = (house.node("a"), house.node("b"));
+    let keys = [house.package(&b)];
+    let sealed = seal(
+        header(&a, &[&b]),
+        &content(),
+        &keys,
+        &a.signer,
+        &mut house.entropy,
+    )
+    .expect("seals");
+    // The originator itself signs another label around the same sealed bytes.
+    let relabelled = Header {
+        label: "Dep.V // TOT 2036-01-01".parse().expect("a label"),
+        ..sealed.header().clone()
+    };
+    let other = seal(relabelled, &content(), &keys, &a.signer, &mut house.entropy).expect("seals");
+    let seals = ordonnans_message::Seal::encode_all(&sealed.seals().expect("seals"));
+    let mixed = Envelope::new(other.signed().clone(), seals, sealed.content().clone());
+    assert!(
+        mixed.is_err(),
+        "the signed header names its seals and content"
+    );
+}
+
+#[test]
+fn what_cannot_be_sealed_says_why() {
+    let mut house = House::new();
+    let (a, b) = (house.node("a"), house.node("b"));
+    let mut entropy = SeededEntropy::new(2);
+    let mut try_seal =
+        |keys: &[_], h: Header, c: &Content| seal(h, c, keys, &a.signer, &mut entropy).map(drop);
+    let keys = [house.package(&b)];
+    let h = || header(&a, &[&b]);
+    assert_eq!(
+        try_seal(&[], h(), &content()),
+        Err(SealError::NoKey(b.name.clone()))
+    );
+    let later = Header {
+        created: now().after(5000),
+        ..h()
+    };
+    assert_eq!(
+        try_seal(&keys, later, &content()),
+        Err(SealError::KeyExpired(b.name.clone()))
+    );
+    let large = Content {
+        body: vec![0; 65_520],
+        ..content()
+    };
+    assert!(matches!(
+        try_seal(&keys, h(), &large),
+        Err(SealError::TooLarge { .. })
+    ));
+}
+
+#[test]
+fn a_signature_is_only_worth_its_certificate() {
+    let mut house = House::new();
+    let (a, b) = (house.node("a"), house.node("b"));
+    let receipt = Receipt {
+        message: MessageId::new(now(), [1; 10]),
+        envelope: sha256(&[b"e"]),
+        kind: ReceiptKind::Delivered,
+        by: b.name.clone(),
+        at: now(),
+    };
+    let own = sign_receipt(&receipt, &b.signer).expect("signs");
+    assert!(verify_receipt(own.clone(), &house.trust(), now()).is_ok());
+    let foreign = sign_receipt(&receipt, &a.signer).expect("signs");
+    assert_eq!(
+        verify_receipt(foreign, &house.trust(), now()),
+        Err(NotAuthentic::Signer {
+            signer: a.name.clone(),
+            maker: b.name.clone()
+        })
+    );
+    let stranger = House::new();
+    assert!(
+        verify_receipt(own.clone(), &stranger.trust(), now()).is_err(),
+        "another authority"
+    );
+    house.authority.revoke(&b.issued);
+    assert!(
+        verify_receipt(own, &house.trust(), now()).is_err(),
+        "revoked"
+    );
+}
