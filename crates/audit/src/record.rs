@@ -38,11 +38,11 @@ verbs! {
     Accepted = 1,
     /// A message was refused.
     Refused = 2,
-    /// A node confirmed that it has its copy.
+    /// A copy was handed to a node: the decision said yes.
     Delivered = 3,
     /// A copy was held back because the decision no longer says yes.
     Withheld = 4,
-    /// A receipt of another kind came.
+    /// A node confirmed that it has its copy, or that it cannot use it.
     Receipt = 5,
     /// A reader opened a copy.
     Opened = 6,

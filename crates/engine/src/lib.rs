@@ -1,1 +1,27 @@
-//! What happens next: the state machine of the broker, without I/O.
+//! What happens next: the state machine of the broker.
+//!
+//! [`Engine::handle`] takes an input and a time; what must happen comes out as [`Effect`]s. The engine does no I/O, reads no clock and draws
+//! its random bytes from what it was given, so a run repeats from its seed. Each input makes at most one [`Commit`]: rows, audit records
+//! and the new tree head together.
+//!
+//! Holds always:
+//! - no effect leaves before the commit that records it is durable ([`Engine::durable_through`]);
+//! - nothing is delivered without a permit of [`ordonnans_policy::decide`] given in the same breath;
+//! - every yes and no is an audit record;
+//! - every queue and table has a bound in [`Settings`] or below.
+
+mod commit;
+mod delivery;
+mod directory;
+mod engine;
+mod ledger;
+mod mailbox;
+mod publish;
+mod receipts;
+mod rows;
+mod sessions;
+
+pub use commit::{Commit, Seq, Table, Write};
+pub use engine::{Effect, Engine, Input, Recovered, Settings, Why};
+pub use rows::CorruptRow;
+pub use sessions::Session;

@@ -39,6 +39,8 @@ pub enum ReplyCode {
     Unsupported = 9,
     /// The broker is stopping. Try again later.
     Stopping = 10,
+    /// An attachment of the message is not here; send it first.
+    AttachmentMissing = 11,
 }
 
 impl ReplyCode {
@@ -52,7 +54,7 @@ impl ReplyCode {
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
         use ReplyCode::{
-            Busy, Conflict, Expired, Malformed, NotAuthentic, NotPermitted, Stopping, TooLarge,
+            AttachmentMissing, Busy, Conflict, Expired, Malformed, NotAuthentic, NotPermitted, Stopping, TooLarge,
             UnknownRecipient, Unsupported,
         };
         [
@@ -66,6 +68,7 @@ impl ReplyCode {
             Conflict,
             Unsupported,
             Stopping,
+            AttachmentMissing,
         ]
         .into_iter()
         .find(|c| c.code() == code)

@@ -1,0 +1,248 @@
+//! A message goes out: judged again, most urgent first, until the receipt is here.
+
+use ordonnans_audit::{Detail, Verb};
+use ordonnans_label::Name;
+use ordonnans_message::{Digest, MessageId, Precedence, ReplyCode, Timestamp};
+use ordonnans_policy::{Permit, Refusal, decide};
+
+use crate::Session;
+use crate::engine::{Effect, Engine};
+use crate::mailbox::Held;
+use crate::rows::{Place, Seen, State};
+
+/// Copies handed to one node whose receipts are due. More wait, so that something urgent is never behind more than these; what is
+/// IMMEDIATE or above does not wait for a free place.
+const WINDOW: usize = 64;
+/// A copy without a receipt for so long is handed over again, in milliseconds.
+const REPEAT_MS: u64 = 30_000;
+/// Copies that expire, or messages that are forgotten, at one tick: bounds the commit.
+const PER_TICK: usize = 512;
+
+impl Engine {
+    /// A permit for this node: one of the message's recipients there may have it now.
+    fn permit(&self, held: &Held, node: &Name, now: Timestamp) -> Result<Permit, Refusal> {
+        let says = |n: &Name| self.certified.get(n).cloned();
+        let mut verdict = None;
+        for to in held.header.recipients.iter().filter(|r| r.node == *node) {
+            match decide(&self.register, &says, &held.header, to, now) {
+                Ok(permit) => return Ok(permit),
+                Err(refusal) => verdict = verdict.or(Some(refusal)),
+            }
+        }
+        // A node is due a copy only where it is a recipient.
+        Err(verdict.unwrap_or_else(|| unreachable!("a copy for a node that is no recipient")))
+    }
+
+    /// Hands over what waits for a node that is on the line, as far as its window allows.
+    pub(crate) fn pump(&mut self, now: Timestamp, node: &Name) {
+        let Some(session) = self.on_line.get(node).copied() else {
+            return;
+        };
+        if self.stopping {
+            return;
+        }
+        while let Some((place, id, state)) = self.next_for(node) {
+            if let Some(queue) = self.mailbox.queue_mut(node) {
+                queue.ready.remove(&place);
+            }
+            let Some(held) = self.mailbox.message(id) else {
+                continue;
+            };
+            match self.permit(held, node, now) {
+                Ok(permit) => self.hand_over(now, session, node, place, state, &permit),
+                Err(refusal) => self.withhold(now, node, place, id, state, &refusal),
+            }
+        }
+    }
+
+    fn next_for(&self, node: &Name) -> Option<(Place, MessageId, State)> {
+        let queue = self.mailbox.queue(node)?;
+        let place = *queue.ready.first()?;
+        if queue.flying.len() >= WINDOW && place.0.0 < Precedence::Immediate {
+            return None;
+        }
+        queue
+            .items
+            .get(&place)
+            .map(|item| (place, item.id, item.state))
+    }
+
+    fn hand_over(
+        &mut self,
+        now: Timestamp,
+        session: Session,
+        node: &Name,
+        place: Place,
+        state: State,
+        permit: &Permit,
+    ) {
+        let id = permit.message();
+        if state != State::Sent {
+            let Some(held) = self.mailbox.message(id) else {
+                return;
+            };
+            let detail = Detail {
+                who: Some(held.header.originator.clone()),
+                to: Some(permit.recipient().clone()),
+                message: Some(id),
+                digest: Some(held.digest),
+                register: Some(permit.register()),
+                ..Detail::default()
+            };
+            self.ledger
+                .record(now, Verb::Delivered, held.level(), detail);
+            if let Some(write) = self.mailbox.set(node, place, State::Sent) {
+                self.ledger.write(write);
+            }
+        }
+        if let Some(queue) = self.mailbox.queue_mut(node) {
+            queue.flying.insert(place);
+            if let Some(item) = queue.items.get_mut(&place) {
+                item.flown = Some(now);
+            }
+        }
+        self.out.push(Effect::Deliver {
+            session,
+            id,
+            precedence: place.0.0,
+        });
+    }
+
+    fn withhold(
+        &mut self,
+        now: Timestamp,
+        node: &Name,
+        place: Place,
+        id: MessageId,
+        state: State,
+        refusal: &Refusal,
+    ) {
+        if state == State::Withheld {
+            return;
+        }
+        let Some(held) = self.mailbox.message(id) else {
+            return;
+        };
+        let detail = Detail {
+            who: Some(held.header.originator.clone()),
+            to: Some(node.clone()),
+            message: Some(id),
+            digest: Some(held.digest),
+            rule: Some(refusal.rule().number()),
+            register: Some(self.register.digest()),
+            ..Detail::default()
+        };
+        self.ledger
+            .record(now, Verb::Withheld, held.level(), detail);
+        if let Some(write) = self.mailbox.set(node, place, State::Withheld) {
+            self.ledger.write(write);
+        }
+    }
+
+    /// The copy for this node is done with: rows and attachments go.
+    pub(crate) fn done(&mut self, id: MessageId, node: &Name) {
+        let Some(removed) = self.mailbox.remove(id, node) else {
+            return;
+        };
+        for write in removed.writes {
+            self.ledger.write(write);
+        }
+        for digest in removed.attachments {
+            self.attachments.remove(&digest);
+            self.out.push(Effect::RemoveAttachment { digest });
+        }
+    }
+
+    pub(crate) fn tick(&mut self, now: Timestamp) {
+        if self.stopping {
+            return;
+        }
+        let mut copies = 0;
+        while let Some((at, id)) = self.mailbox.next_expiry() {
+            if at > now || copies >= PER_TICK {
+                break;
+            }
+            copies += self.expire(now, id);
+        }
+        for _ in 0..PER_TICK {
+            let Some((until, id)) = self.forget.first().copied() else {
+                break;
+            };
+            if until > now {
+                break;
+            }
+            self.forget.remove(&(until, id));
+            self.seen.remove(&id);
+            self.ledger.write(Seen::delete(id));
+        }
+        let names: Vec<Name> = self.on_line.keys().cloned().collect();
+        for name in names {
+            let Some(queue) = self.mailbox.queue_mut(&name) else {
+                continue;
+            };
+            // A clock that was set back must not hold a repeat up for longer than one interval.
+            let late = |t: Timestamp| now.since(t) >= REPEAT_MS || t > now;
+            let items = &queue.items;
+            let overdue: Vec<Place> = queue
+                .flying
+                .iter()
+                .filter(|p| items.get(p).and_then(|i| i.flown).is_some_and(late))
+                .copied()
+                .collect();
+            for place in overdue {
+                queue.flying.remove(&place);
+                queue.ready.insert(place);
+            }
+            self.pump(now, &name);
+        }
+    }
+
+    /// Ends a message for everyone who has no receipt given; the number of copies.
+    fn expire(&mut self, now: Timestamp, id: MessageId) -> usize {
+        let Some(held) = self.mailbox.message(id) else {
+            return 0;
+        };
+        let (level, digest) = (held.level(), held.digest);
+        let originator = held.header.originator.clone();
+        let nodes: Vec<Name> = held.due.keys().cloned().collect();
+        for node in &nodes {
+            let detail = Detail {
+                who: Some(originator.clone()),
+                to: Some(node.clone()),
+                message: Some(id),
+                digest: Some(digest),
+                ..Detail::default()
+            };
+            self.ledger.record(now, Verb::Expired, level, detail);
+            self.done(id, node);
+        }
+        nodes.len()
+    }
+
+    pub(crate) fn attachment_get(
+        &mut self,
+        now: Timestamp,
+        session: Session,
+        digest: Digest,
+        offset: u64,
+    ) {
+        let Some(node) = self.sessions.get(&session).map(|p| p.name().clone()) else {
+            return;
+        };
+        let owed = self.mailbox.owed_with(&node, &digest);
+        let may = owed.into_iter().any(|id| {
+            self.mailbox
+                .message(id)
+                .is_some_and(|held| self.permit(held, &node, now).is_ok())
+        });
+        if may {
+            self.out.push(Effect::SendAttachment {
+                session,
+                digest,
+                offset,
+            });
+        } else {
+            self.rejected(now, session, None, ReplyCode::NotPermitted);
+        }
+    }
+}

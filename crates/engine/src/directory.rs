@@ -1,0 +1,104 @@
+//! What peers may look up: the directory, and for officers the audit log.
+
+use bytes::Bytes;
+use ordonnans_audit::{Detail, Verb};
+use ordonnans_label::{Kind, Level};
+use ordonnans_message::{
+    AuditQuery, DirectoryEntry, Frame, ReplyCode, SignedKeyPackage, Timestamp, limits, sha256,
+};
+use ordonnans_seal::Verified;
+
+use crate::engine::{Effect, Engine};
+use crate::{Session, Table, Write};
+
+impl Engine {
+    pub(crate) fn key_package(
+        &mut self,
+        now: Timestamp,
+        session: Session,
+        package: &Verified<SignedKeyPackage>,
+    ) {
+        let Some(from) = self.sessions.get(&session).map(|p| p.name().clone()) else {
+            return;
+        };
+        let p = package.get().package();
+        if p.name != from || from.kind() != Kind::Node || p.not_after <= now {
+            return self.rejected(now, session, None, ReplyCode::NotAuthentic);
+        }
+        let bytes: Bytes = package.get().encode();
+        if self.packages.get(&from) != Some(&bytes) {
+            let detail = Detail {
+                who: Some(from.clone()),
+                digest: Some(sha256(&[&bytes])),
+                note: Some("published an encryption key".into()),
+                ..Detail::default()
+            };
+            self.ledger.record(
+                now,
+                Verb::ConfigurationChanged,
+                Level::Ongerubriceerd,
+                detail,
+            );
+            self.ledger.write(Write::Put {
+                table: Table::Packages,
+                key: from.as_str().to_owned().into(),
+                value: bytes.clone(),
+            });
+            self.packages.insert(from, bytes);
+        }
+        self.send(session, Frame::KeyPackageStored);
+    }
+
+    pub(crate) fn directory(&mut self, now: Timestamp, session: Session) {
+        if !self.sessions.contains_key(&session) {
+            return;
+        }
+        // Names, titles and keys of accredited nodes; what they hold is not for everyone.
+        let entries = self
+            .register
+            .nodes()
+            .filter(|n| n.in_good_standing(now))
+            .take(limits::MAX_DIRECTORY)
+            .map(|n| DirectoryEntry {
+                name: n.name.clone(),
+                title: n.title.clone(),
+                package: self.packages.get(&n.name).cloned(),
+            })
+            .collect();
+        let version = self.register.version();
+        self.send(session, Frame::Directory { version, entries });
+    }
+
+    pub(crate) fn audit_get(
+        &mut self,
+        now: Timestamp,
+        session: Session,
+        request: u32,
+        query: AuditQuery,
+    ) {
+        let Some(peer) = self.sessions.get(&session) else {
+            return;
+        };
+        let holds = self.register.officer(peer.name()).and_then(|o| {
+            let certified = peer.certificate.clearance()?;
+            certified.meet(&o.clearance)
+        });
+        let Some(holds) = holds else {
+            return self.rejected(now, session, None, ReplyCode::NotPermitted);
+        };
+        let detail = Detail {
+            who: Some(peer.name().clone()),
+            message: query.message,
+            note: Some(format!("from {}, at most {}", query.from, query.limit)),
+            ..Detail::default()
+        };
+        self.ledger
+            .record(now, Verb::AuditRead, Level::Ongerubriceerd, detail);
+        self.out.push(Effect::Page {
+            session,
+            request,
+            query,
+            level: holds.level(),
+        });
+    }
+}

@@ -1,0 +1,187 @@
+//! A message comes in: yes or no, once.
+
+use std::collections::BTreeSet;
+
+use ordonnans_audit::{Detail, Verb};
+use ordonnans_label::{Kind, Level, Name};
+use ordonnans_message::{Envelope, Frame, Header, MessageId, ReplyCode, Timestamp, limits, sha256};
+use ordonnans_policy::{Refusal, RuleId, admit, decide};
+use ordonnans_seal::Verified;
+
+use crate::Session;
+use crate::engine::Engine;
+use crate::rows::Seen;
+
+/// What a node waits before it tries again, in milliseconds.
+const RETRY_MS: u32 = 2_000;
+
+impl Engine {
+    pub(crate) fn publish(
+        &mut self,
+        now: Timestamp,
+        session: Session,
+        envelope: &Verified<Envelope>,
+    ) {
+        let header = envelope.get().header();
+        let id = header.id;
+        let Some(from) = self.sessions.get(&session).map(|p| p.name().clone()) else {
+            return;
+        };
+        if self.stopping {
+            return self.refuse(session, Some(id), ReplyCode::Stopping);
+        }
+        let bytes = envelope.get().encode();
+        let digest = sha256(&[&bytes]);
+        if let Some(seen) = self.seen.get(&id) {
+            // Only the originator learns that the id is taken; to anyone else it is a conflict all the same.
+            if seen.digest == digest && seen.originator == from {
+                let (at, sequence) = (seen.at, seen.sequence);
+                return self.send(session, Frame::Accepted { id, at, sequence });
+            }
+            return self.rejected(now, session, Some(id), ReplyCode::Conflict);
+        }
+        if header.originator != from || from.kind() != Kind::Node {
+            return self.rejected(now, session, Some(id), ReplyCode::NotAuthentic);
+        }
+        if let Err(refusal) = self.judge(header, now) {
+            let level = header.label.confidentiality.level();
+            let detail = Detail {
+                who: Some(from),
+                to: refusal.recipient().cloned(),
+                message: Some(id),
+                digest: Some(digest),
+                rule: Some(refusal.rule().number()),
+                register: Some(self.register.digest()),
+                ..Detail::default()
+            };
+            self.ledger.record(now, Verb::Refused, level, detail);
+            return self.send(session, refused(id, &refusal, header, now));
+        }
+        let here = |d| self.attachments.get(d).copied();
+        if header
+            .attachments
+            .iter()
+            .any(|a| here(&a.digest) != Some(a.length))
+        {
+            return self.refuse(session, Some(id), ReplyCode::AttachmentMissing);
+        }
+        let full = |n: &&Name| {
+            self.mailbox
+                .queue(n)
+                .is_some_and(|q| q.items.len() >= self.settings.queue)
+        };
+        if self.seen.len() >= self.settings.remembered || header.nodes().iter().any(full) {
+            return self.refuse(session, Some(id), ReplyCode::Busy);
+        }
+        self.accept(now, session, header.clone(), bytes, digest);
+    }
+
+    /// All rules of the sender and of every recipient. One no is a no to the whole message: a message that reached some of its
+    /// addressees only would say to each that the others have it.
+    fn judge(&self, header: &Header, now: Timestamp) -> Result<(), Refusal> {
+        let says = |n: &Name| self.certified.get(n).cloned();
+        admit(&self.register, &says, header, now)?;
+        for to in &header.recipients {
+            decide(&self.register, &says, header, to, now)?;
+        }
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        now: Timestamp,
+        session: Session,
+        header: Header,
+        bytes: bytes::Bytes,
+        digest: ordonnans_message::Digest,
+    ) {
+        let (id, level) = (header.id, header.label.confidentiality.level());
+        let nodes: BTreeSet<Name> = header.nodes().into_iter().cloned().collect();
+        let detail = Detail {
+            who: Some(header.originator.clone()),
+            person: header.author.clone(),
+            message: Some(id),
+            digest: Some(digest),
+            register: Some(self.register.digest()),
+            ..Detail::default()
+        };
+        let sequence = self.ledger.record(now, Verb::Accepted, level, detail);
+        let seen = Seen {
+            digest,
+            at: now,
+            sequence,
+            // As long again as a message may live: receipts come late, and a daemon may have slept.
+            until: header.expires.after(limits::MAX_LIFETIME_MS),
+            level,
+            originator: header.originator.clone(),
+            nodes: nodes.clone(),
+            receipts: BTreeSet::new(),
+        };
+        self.ledger.write(seen.put(id));
+        self.forget.insert((seen.until, id));
+        self.seen.insert(id, seen);
+        for write in self.mailbox.accept(header, digest, bytes, sequence) {
+            self.ledger.write(write);
+        }
+        let at = now;
+        self.send(session, Frame::Accepted { id, at, sequence });
+        for node in &nodes {
+            self.pump(now, node);
+        }
+    }
+
+    /// A no that rests on nothing secret and changes nothing: it makes no record.
+    fn refuse(&mut self, session: Session, id: Option<MessageId>, code: ReplyCode) {
+        let again = matches!(code, ReplyCode::Busy | ReplyCode::Stopping);
+        let frame = Frame::Refused {
+            id,
+            code,
+            rule: None,
+            recipient: None,
+            retry_after_ms: again.then_some(RETRY_MS),
+        };
+        self.send(session, frame);
+    }
+
+    /// A no to something that is not what it claims to be.
+    pub(crate) fn rejected(
+        &mut self,
+        now: Timestamp,
+        session: Session,
+        id: Option<MessageId>,
+        code: ReplyCode,
+    ) {
+        let Some(peer) = self.sessions.get(&session) else {
+            return;
+        };
+        let detail = Detail {
+            who: Some(peer.name().clone()),
+            message: id,
+            note: Some(format!("{code:?}")),
+            ..Detail::default()
+        };
+        self.ledger
+            .record(now, Verb::Refused, Level::Ongerubriceerd, detail);
+        self.refuse(session, id, code);
+    }
+}
+
+/// What the sender is told. About a recipient only that it may not have the message, so that nobody learns what another holds by
+/// asking; the rule stands in the audit log.
+fn refused(id: MessageId, refusal: &Refusal, header: &Header, now: Timestamp) -> Frame {
+    let (rule, recipient) = (refusal.rule(), refusal.recipient().cloned());
+    let code = if rule == RuleId::RECIPIENT_KNOWN {
+        ReplyCode::UnknownRecipient
+    } else if rule == RuleId::LIFETIME && header.expires <= now {
+        ReplyCode::Expired
+    } else {
+        ReplyCode::NotPermitted
+    };
+    Frame::Refused {
+        id: Some(id),
+        code,
+        rule: recipient.is_none().then(|| rule.number()),
+        recipient,
+        retry_after_ms: None,
+    }
+}

@@ -1,0 +1,144 @@
+//! Receipts come from recipients and go to the originator.
+
+use ordonnans_audit::{Detail, Verb};
+use ordonnans_label::{Kind, Name};
+use ordonnans_message::{Frame, Receipt, ReceiptKind, ReplyCode, SignedReceipt, Timestamp};
+use ordonnans_seal::Verified;
+
+use crate::Session;
+use crate::engine::Engine;
+use crate::rows::{MAX_RECEIPTS, ReceiptKey, Return};
+
+/// Receipts passed on to one node whose confirmation is due.
+const WINDOW: usize = 256;
+
+impl Engine {
+    pub(crate) fn receipt(
+        &mut self,
+        now: Timestamp,
+        session: Session,
+        receipt: &Verified<SignedReceipt>,
+    ) {
+        let Some(from) = self.sessions.get(&session).map(|p| p.name().clone()) else {
+            return;
+        };
+        let r = receipt.get().receipt().clone();
+        let id = r.message;
+        let key: ReceiptKey = (id, r.kind, r.by.clone());
+        let stored = Frame::ReceiptStored {
+            id,
+            kind: r.kind,
+            by: r.by.clone(),
+        };
+        let Some(seen) = self.seen.get(&id) else {
+            return self.rejected(now, session, Some(id), ReplyCode::NotPermitted);
+        };
+        if !seen.nodes.contains(&from) || !self.may_sign(&r, &from) {
+            return self.rejected(now, session, Some(id), ReplyCode::NotPermitted);
+        }
+        if seen.digest != r.envelope {
+            return self.rejected(now, session, Some(id), ReplyCode::NotAuthentic);
+        }
+        if seen.receipts.contains(&(r.kind, r.by.clone())) {
+            return self.send(session, stored);
+        }
+        if seen.receipts.len() >= MAX_RECEIPTS {
+            return self.rejected(now, session, Some(id), ReplyCode::TooLarge);
+        }
+        self.keep(now, &from, &r, key, receipt.get().encode());
+        self.send(session, stored);
+        if r.kind != ReceiptKind::Opened {
+            self.done(id, &from);
+            self.pump(now, &from);
+        }
+    }
+
+    /// A node speaks for itself; that something was opened, a person of that node may say too.
+    fn may_sign(&self, r: &Receipt, from: &Name) -> bool {
+        if r.by == *from {
+            return from.kind() == Kind::Node;
+        }
+        let person = self.register.person(&r.by);
+        r.kind == ReceiptKind::Opened && person.is_some_and(|p| p.node == *from)
+    }
+
+    fn keep(
+        &mut self,
+        now: Timestamp,
+        from: &Name,
+        r: &Receipt,
+        of: ReceiptKey,
+        bytes: bytes::Bytes,
+    ) {
+        let Some(seen) = self.seen.get_mut(&r.message) else {
+            return;
+        };
+        seen.receipts.insert((r.kind, r.by.clone()));
+        let (put, level, originator) = (seen.put(r.message), seen.level, seen.originator.clone());
+        let verb = if r.kind == ReceiptKind::Opened {
+            Verb::Opened
+        } else {
+            Verb::Receipt
+        };
+        let detail = Detail {
+            who: Some(from.clone()),
+            person: (r.by.kind() == Kind::Person).then(|| r.by.clone()),
+            message: Some(r.message),
+            digest: Some(r.envelope),
+            note: (r.kind == ReceiptKind::Refused).then(|| "cannot be used".into()),
+            ..Detail::default()
+        };
+        self.ledger.record(now, verb, level, detail);
+        self.ledger.write(put);
+        let back = Return {
+            to: originator,
+            of,
+            receipt: bytes,
+        };
+        self.ledger.write(back.put());
+        let Return { to, of, receipt } = back;
+        let waiting = self.returns.entry(to.clone()).or_default();
+        waiting.insert(of, receipt.clone());
+        // Beyond the window it goes out when an earlier one is confirmed.
+        let within = waiting.len() <= WINDOW;
+        if within && let Some(session) = self.on_line.get(&to).copied() {
+            self.send(session, Frame::Receipt { receipt });
+        }
+    }
+
+    /// Passes waiting receipts on to a node that came on the line.
+    pub(crate) fn forward_returns(&mut self, name: &Name) {
+        let Some(session) = self.on_line.get(name).copied() else {
+            return;
+        };
+        let waiting = self.returns.get(name);
+        let first: Vec<_> = waiting
+            .into_iter()
+            .flat_map(|w| w.values().take(WINDOW).cloned())
+            .collect();
+        for receipt in first {
+            self.send(session, Frame::Receipt { receipt });
+        }
+    }
+
+    /// The originator has kept a receipt.
+    pub(crate) fn returned(&mut self, session: Session, of: &ReceiptKey) {
+        let Some(from) = self.sessions.get(&session).map(|p| p.name().clone()) else {
+            return;
+        };
+        let Some(waiting) = self.returns.get_mut(&from) else {
+            return;
+        };
+        if waiting.remove(of).is_none() {
+            return;
+        }
+        self.ledger.write(Return::delete(of));
+        let next = waiting.values().nth(WINDOW - 1).cloned();
+        if waiting.is_empty() {
+            self.returns.remove(&from);
+        }
+        if let Some(receipt) = next {
+            self.send(session, Frame::Receipt { receipt });
+        }
+    }
+}

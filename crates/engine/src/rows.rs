@@ -1,0 +1,271 @@
+//! The rows of the mailbox, and their byte form.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use ordonnans_label::{Level, Name};
+use ordonnans_message::cbor::{DecodeError, Reader, Writer, exactly};
+use ordonnans_message::{Digest, MessageId, Precedence, ReceiptKind, Timestamp, limits};
+
+use crate::{Table, Write};
+
+/// A row that is not what this version writes. The broker does not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a row of the table {table:?} cannot be read: {why}")]
+pub struct CorruptRow {
+    /// The table.
+    pub table: Table,
+    /// What is wrong.
+    pub why: DecodeError,
+}
+
+/// Where something stands in a node's queue: precedence first, then acceptance.
+pub(crate) type Place = (Reverse<Precedence>, u64);
+
+/// How far a copy has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not yet judged for delivery.
+    Waiting = 0,
+    /// Handed over, with a record; the receipt is due.
+    Sent = 1,
+    /// Held back, with a record.
+    Withheld = 2,
+}
+
+/// One copy that waits for a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QueueRow {
+    pub(crate) node: Name,
+    pub(crate) place: Place,
+    pub(crate) id: MessageId,
+    pub(crate) state: State,
+}
+
+impl QueueRow {
+    fn key(&self) -> Bytes {
+        [
+            &self.place.1.to_be_bytes()[..],
+            self.node.as_str().as_bytes(),
+        ]
+        .concat()
+        .into()
+    }
+
+    pub(crate) fn put(&self) -> Write {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        Write::Put {
+            table: Table::Queue,
+            key: self.key(),
+            value: w.into_bytes().into(),
+        }
+    }
+
+    pub(crate) fn delete(&self) -> Write {
+        Write::Delete {
+            table: Table::Queue,
+            key: self.key(),
+        }
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.array(5)
+            .text(self.node.as_str())
+            .uint(self.place.0.0.code().into())
+            .uint(self.place.1)
+            .bytes(self.id.as_bytes())
+            .uint(self.state as u64);
+    }
+
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
+        let read = |r: &mut Reader<'_>| {
+            r.tuple("queue row", 5)?;
+            let node = r.parsed("node", Name::MAX_BYTES)?;
+            let precedence = u8::try_from(r.uint("precedence", 5)?)
+                .ok()
+                .and_then(Precedence::from_code)
+                .ok_or(DecodeError::Unknown("precedence"))?;
+            Ok(Self {
+                node,
+                place: (Reverse(precedence), r.uint("place", u64::MAX)?),
+                id: message_id(r)?,
+                state: match r.uint("state", 2)? {
+                    0 => State::Waiting,
+                    1 => State::Sent,
+                    _ => State::Withheld,
+                },
+            })
+        };
+        exactly(value, read, Self::write)
+    }
+}
+
+/// What is remembered of an accepted message for as long as anyone may repeat it or speak of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) digest: Digest,
+    pub(crate) at: Timestamp,
+    pub(crate) sequence: u64,
+    pub(crate) until: Timestamp,
+    pub(crate) level: Level,
+    pub(crate) originator: Name,
+    pub(crate) nodes: BTreeSet<Name>,
+    pub(crate) receipts: BTreeSet<(ReceiptKind, Name)>,
+}
+
+/// Receipts of one message: three from each recipient and one from each of its readers, within reason.
+pub(crate) const MAX_RECEIPTS: usize = 8 * limits::MAX_RECIPIENTS;
+
+impl Seen {
+    pub(crate) fn put(&self, id: MessageId) -> Write {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        Write::Put {
+            table: Table::Seen,
+            key: Bytes::copy_from_slice(id.as_bytes()),
+            value: w.into_bytes().into(),
+        }
+    }
+
+    pub(crate) fn delete(id: MessageId) -> Write {
+        Write::Delete {
+            table: Table::Seen,
+            key: Bytes::copy_from_slice(id.as_bytes()),
+        }
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.array(8)
+            .bytes(self.digest.as_bytes())
+            .uint(self.at.as_millis())
+            .uint(self.sequence)
+            .uint(self.until.as_millis())
+            .uint(self.level.code().into())
+            .text(self.originator.as_str());
+        w.array(self.nodes.len());
+        for n in &self.nodes {
+            w.text(n.as_str());
+        }
+        w.array(self.receipts.len());
+        for (kind, by) in &self.receipts {
+            w.array(2).uint(kind.code().into()).text(by.as_str());
+        }
+    }
+
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
+        let read = |r: &mut Reader<'_>| {
+            r.tuple("seen row", 8)?;
+            let digest = Digest::from(r.fixed::<32>("digest")?);
+            let (at, sequence, until) = (time(r)?, r.uint("sequence", u64::MAX)?, time(r)?);
+            let level = u8::try_from(r.uint("level", 4)?)
+                .ok()
+                .and_then(Level::from_code)
+                .ok_or(DecodeError::Unknown("level"))?;
+            let originator = r.parsed("originator", Name::MAX_BYTES)?;
+            let n = r.array("nodes", limits::MAX_RECIPIENTS)?;
+            let nodes = (0..n)
+                .map(|_| r.parsed("node", Name::MAX_BYTES))
+                .collect::<Result<_, _>>()?;
+            let n = r.array("receipts", MAX_RECEIPTS)?;
+            let receipt = |r: &mut Reader<'_>| {
+                r.tuple("receipt", 2)?;
+                Ok((receipt_kind(r)?, r.parsed("signer", Name::MAX_BYTES)?))
+            };
+            let receipts = (0..n).map(|_| receipt(r)).collect::<Result<_, _>>()?;
+            Ok(Self {
+                digest,
+                at,
+                sequence,
+                until,
+                level,
+                originator,
+                nodes,
+                receipts,
+            })
+        };
+        exactly(value, read, Self::write)
+    }
+}
+
+/// What names a receipt.
+pub(crate) type ReceiptKey = (MessageId, ReceiptKind, Name);
+
+/// A receipt that its originator has not confirmed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Return {
+    pub(crate) to: Name,
+    pub(crate) of: ReceiptKey,
+    pub(crate) receipt: Bytes,
+}
+
+impl Return {
+    pub(crate) fn put(&self) -> Write {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        Write::Put {
+            table: Table::Returns,
+            key: return_key(&self.of),
+            value: w.into_bytes().into(),
+        }
+    }
+
+    pub(crate) fn delete(of: &ReceiptKey) -> Write {
+        Write::Delete {
+            table: Table::Returns,
+            key: return_key(of),
+        }
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.array(5)
+            .text(self.to.as_str())
+            .bytes(self.of.0.as_bytes())
+            .uint(self.of.1.code().into())
+            .text(self.of.2.as_str())
+            .bytes(&self.receipt);
+    }
+
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
+        let read = |r: &mut Reader<'_>| {
+            r.tuple("return row", 5)?;
+            Ok(Self {
+                to: r.parsed("originator", Name::MAX_BYTES)?,
+                of: (
+                    message_id(r)?,
+                    receipt_kind(r)?,
+                    r.parsed("signer", Name::MAX_BYTES)?,
+                ),
+                receipt: Bytes::copy_from_slice(r.bytes("receipt", limits::MAX_STATEMENT)?),
+            })
+        };
+        exactly(value, read, Self::write)
+    }
+}
+
+fn return_key(of: &ReceiptKey) -> Bytes {
+    [
+        &of.0.as_bytes()[..],
+        &[of.1.code()],
+        of.2.as_str().as_bytes(),
+    ]
+    .concat()
+    .into()
+}
+
+fn message_id(r: &mut Reader<'_>) -> Result<MessageId, DecodeError> {
+    MessageId::try_from(r.bytes("message id", 16)?).map_err(|_| DecodeError::Form("message id"))
+}
+
+fn receipt_kind(r: &mut Reader<'_>) -> Result<ReceiptKind, DecodeError> {
+    u8::try_from(r.uint("receipt kind", 3)?)
+        .ok()
+        .and_then(ReceiptKind::from_code)
+        .ok_or(DecodeError::Unknown("receipt kind"))
+}
+
+fn time(r: &mut Reader<'_>) -> Result<Timestamp, DecodeError> {
+    r.uint("time", Timestamp::MAX.as_millis())
+        .map(Timestamp::from_millis)
+}

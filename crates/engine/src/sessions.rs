@@ -1,0 +1,208 @@
+//! Who is on the line, and what changes that: registers, revocation, the stop.
+
+use ordonnans_audit::{Detail, Verb};
+use ordonnans_identity::{Certificate, clearance};
+use ordonnans_label::{Kind, Level, Name};
+use ordonnans_message::Timestamp;
+use ordonnans_policy::Register;
+
+use crate::engine::{Effect, Engine, Why};
+use crate::mailbox::Queue;
+use crate::{Table, Write};
+
+/// One connection of one peer. Numbers are never used twice in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Session(pub u64);
+
+/// A peer that was admitted.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) certificate: Certificate,
+}
+
+impl Peer {
+    pub(crate) fn name(&self) -> &Name {
+        self.certificate.name()
+    }
+}
+
+const OPEN: Level = Level::Ongerubriceerd;
+
+impl Engine {
+    fn welcome(&self, peer: &Certificate, now: Timestamp) -> bool {
+        let name = peer.name();
+        match name.kind() {
+            Kind::Node => self
+                .register
+                .node(name)
+                .is_some_and(|n| n.in_good_standing(now)),
+            Kind::Officer => self.register.officer(name).is_some(),
+            Kind::Person | Kind::Broker => false,
+        }
+    }
+
+    pub(crate) fn opened(&mut self, now: Timestamp, session: Session, peer: Certificate) {
+        let name = peer.name().clone();
+        let detail = Detail {
+            who: Some(name.clone()),
+            digest: Some(peer.fingerprint()),
+            register: Some(self.register.digest()),
+            ..Detail::default()
+        };
+        if self.stopping || !self.welcome(&peer, now) {
+            self.ledger.record(now, Verb::SessionRefused, OPEN, detail);
+            let why = if self.stopping {
+                Why::Stopping
+            } else {
+                Why::NotBelieved
+            };
+            self.out.push(Effect::Close { session, why });
+            return;
+        }
+        if let Some(old) = self.on_line.get(&name).copied() {
+            self.end(now, old, "replaced by a newer connection");
+            self.out.push(Effect::Close {
+                session: old,
+                why: Why::Replaced,
+            });
+        }
+        self.ledger.record(now, Verb::SessionOpened, OPEN, detail);
+        if name.kind() == Kind::Node {
+            self.certify(&name, &peer);
+        }
+        self.sessions.insert(session, Peer { certificate: peer });
+        self.on_line.insert(name.clone(), session);
+        self.out.push(Effect::Admit { session });
+        self.forward_returns(&name);
+        self.pump(now, &name);
+    }
+
+    /// Remembers what the certificate says of the node, for decisions while it is off the line.
+    fn certify(&mut self, name: &Name, peer: &Certificate) {
+        if self.certified.get(name) == peer.clearance() {
+            return;
+        }
+        let key = name.as_str().to_owned().into();
+        let table = Table::Certified;
+        match peer.clearance() {
+            Some(holds) => {
+                self.certified.insert(name.clone(), holds.clone());
+                let value = clearance::to_der(holds).into();
+                self.ledger.write(Write::Put { table, key, value });
+            }
+            None => {
+                self.certified.remove(name);
+                self.ledger.write(Write::Delete { table, key });
+            }
+        }
+        if let Some(queue) = self.mailbox.queue_mut(name) {
+            queue.rewind();
+        }
+    }
+
+    pub(crate) fn closed(&mut self, now: Timestamp, session: Session, note: &'static str) {
+        self.end(now, session, note);
+    }
+
+    fn end(&mut self, now: Timestamp, session: Session, note: &str) {
+        let Some(peer) = self.sessions.remove(&session) else {
+            return;
+        };
+        let name = peer.name().clone();
+        if self.on_line.get(&name) == Some(&session) {
+            self.on_line.remove(&name);
+            if let Some(queue) = self.mailbox.queue_mut(&name) {
+                queue.rewind();
+            }
+        }
+        let detail = Detail {
+            who: Some(name),
+            note: Some(note.into()),
+            ..Detail::default()
+        };
+        self.ledger.record(now, Verb::SessionClosed, OPEN, detail);
+    }
+
+    pub(crate) fn strangers(&mut self, now: Timestamp, count: u64) {
+        if count > 0 {
+            let detail = Detail {
+                note: Some(format!("{count} refused before they were known")),
+                ..Detail::default()
+            };
+            self.ledger.record(now, Verb::SessionRefused, OPEN, detail);
+        }
+    }
+
+    pub(crate) fn register_changed(&mut self, now: Timestamp, register: Register) {
+        self.register = register;
+        let detail = Detail {
+            who: Some(self.settings.broker.clone()),
+            register: Some(self.register.digest()),
+            note: Some(format!("version {}", self.register.version())),
+            ..Detail::default()
+        };
+        self.ledger.record(now, Verb::RegisterChanged, OPEN, detail);
+        let gone: Vec<Session> = self
+            .sessions
+            .iter()
+            .filter(|(_, p)| !self.welcome(&p.certificate, now))
+            .map(|(s, _)| *s)
+            .collect();
+        for session in gone {
+            self.end(now, session, "no longer in good standing");
+            self.out.push(Effect::Close {
+                session,
+                why: Why::NotBelieved,
+            });
+        }
+        self.mailbox.queues_mut().for_each(Queue::rewind);
+        let names: Vec<Name> = self.on_line.keys().cloned().collect();
+        for name in names {
+            self.pump(now, &name);
+        }
+    }
+
+    pub(crate) fn trust_changed(&mut self, now: Timestamp, no_longer: &[Name]) {
+        let detail = Detail {
+            who: Some(self.settings.broker.clone()),
+            note: Some(format!("{} live peers no longer believed", no_longer.len())),
+            ..Detail::default()
+        };
+        self.ledger.record(now, Verb::CrlChanged, OPEN, detail);
+        for name in no_longer {
+            if self.certified.remove(name).is_some() {
+                self.ledger.write(Write::Delete {
+                    table: Table::Certified,
+                    key: name.as_str().to_owned().into(),
+                });
+            }
+            if let Some(session) = self.on_line.get(name).copied() {
+                self.end(now, session, "certificate no longer believed");
+                self.out.push(Effect::Close {
+                    session,
+                    why: Why::NotBelieved,
+                });
+            }
+        }
+    }
+
+    pub(crate) fn stop(&mut self, now: Timestamp) {
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        let sessions: Vec<Session> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.end(now, session, "the broker stopped");
+            self.out.push(Effect::Close {
+                session,
+                why: Why::Stopping,
+            });
+        }
+        let detail = Detail {
+            who: Some(self.settings.broker.clone()),
+            ..Detail::default()
+        };
+        self.ledger.record(now, Verb::Stopped, OPEN, detail);
+    }
+}

@@ -1,0 +1,220 @@
+//! Attachments: files named by the digest of their sealed bytes.
+//!
+//! While bytes arrive the file ends in `.part`; it gets its name once all bytes are durable and lead to the digest. An upload that broke off goes
+//! on from the bytes it has.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use ordonnans_message::{Digest, Sha256Stream, limits};
+
+use crate::journal::sync_dir;
+
+/// Bytes after which an upload is made durable, so that it resumes from there after a power cut.
+const SYNC_EVERY: u64 = 8 << 20;
+
+/// Why an attachment was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachmentError {
+    /// The disk.
+    #[error("the attachment cannot be kept: {0}")]
+    Io(#[from] io::Error),
+    /// More bytes than were announced, or more than [`limits::MAX_ATTACHMENT`].
+    #[error("the attachment is larger than announced or allowed")]
+    TooLarge,
+    /// The bytes lead to another digest. They were thrown away.
+    #[error("the attachment is not the one announced; send it again from the start")]
+    Digest,
+}
+
+/// The folder of attachments.
+#[derive(Clone, Debug)]
+pub struct AttachmentStore {
+    dir: PathBuf,
+}
+
+impl AttachmentStore {
+    /// Opens or makes the folder.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        Ok(Self { dir: dir.into() })
+    }
+
+    fn whole(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(digest.to_string())
+    }
+
+    fn part(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(format!("{digest}.part"))
+    }
+
+    /// Bytes held of an attachment, and whether that is all of it.
+    #[must_use]
+    pub fn have(&self, digest: &Digest) -> (u64, bool) {
+        let length = |path: PathBuf| std::fs::metadata(path).ok().map(|m| m.len());
+        match length(self.whole(digest)) {
+            Some(n) => (n, true),
+            None => (length(self.part(digest)).unwrap_or(0), false),
+        }
+    }
+
+    /// All whole attachments and their lengths.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn list(&self) -> io::Result<Vec<(Digest, u64)>> {
+        let mut all = vec![];
+        for item in std::fs::read_dir(&self.dir)? {
+            let item = item?;
+            let digest = item.file_name().to_str().and_then(|n| n.parse().ok());
+            if let Some(digest) = digest {
+                all.push((digest, item.metadata()?.len()));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Goes on with an upload from what is held, or begins it.
+    ///
+    /// # Errors
+    /// [`AttachmentError::TooLarge`] above the bound; the disk.
+    pub fn upload(&self, digest: Digest, length: u64) -> Result<Upload, AttachmentError> {
+        if length > limits::MAX_ATTACHMENT {
+            return Err(AttachmentError::TooLarge);
+        }
+        let path = self.part(&digest);
+        let file = OpenOptions::new().append(true).create(true).open(&path)?;
+        let at = file.metadata()?.len();
+        Ok(Upload {
+            store: self.clone(),
+            digest,
+            length,
+            file,
+            at,
+            synced: at,
+        })
+    }
+
+    /// A whole attachment, to read from the start.
+    ///
+    /// # Errors
+    /// It is not here.
+    pub fn read(&self, digest: &Digest) -> io::Result<File> {
+        File::open(self.whole(digest))
+    }
+
+    /// Removes an attachment; one that is not here is removed already.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn remove(&self, digest: &Digest) -> io::Result<()> {
+        for path in [self.whole(digest), self.part(digest)] {
+            match std::fs::remove_file(path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An attachment on its way in.
+#[derive(Debug)]
+pub struct Upload {
+    store: AttachmentStore,
+    digest: Digest,
+    length: u64,
+    file: File,
+    at: u64,
+    synced: u64,
+}
+
+impl Upload {
+    /// Bytes held.
+    #[must_use]
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// [`AttachmentError::TooLarge`] beyond the announced length; the disk.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), AttachmentError> {
+        if self.at + bytes.len() as u64 > self.length {
+            return Err(AttachmentError::TooLarge);
+        }
+        self.file.write_all(bytes)?;
+        self.at += bytes.len() as u64;
+        if self.at - self.synced >= SYNC_EVERY {
+            self.file.sync_data()?;
+            self.synced = self.at;
+        }
+        Ok(())
+    }
+
+    /// Ends the upload. Where all bytes are there, they are checked, made durable and given their name: `true`. Where some are
+    /// missing, what is there stays for the next time: `false`.
+    ///
+    /// # Errors
+    /// [`AttachmentError::Digest`] where the bytes are others.
+    pub fn finish(self) -> Result<bool, AttachmentError> {
+        self.file.sync_all()?;
+        if self.at < self.length {
+            return Ok(false);
+        }
+        let part = self.store.part(&self.digest);
+        let (mut digest, mut buffer) = (Sha256Stream::default(), vec![0; 256 * 1024]);
+        let mut file = File::open(&part)?;
+        loop {
+            let n = file.read(&mut buffer)?;
+            if n == 0 {
+                break;
+            }
+            digest.update(&buffer[..n]);
+        }
+        if digest.finish() != self.digest {
+            std::fs::remove_file(&part)?;
+            return Err(AttachmentError::Digest);
+        }
+        std::fs::rename(&part, self.store.whole(&self.digest))?;
+        sync_dir(&self.store.dir)?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ordonnans_message::sha256;
+
+    #[test]
+    fn resumes_checks_and_removes() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = AttachmentStore::open(dir.path()).expect("opens");
+        let digest = sha256(&[b"abcdef"]);
+        let mut up = store.upload(digest, 6).expect("begins");
+        up.append(b"abc").expect("takes");
+        assert!(!up.finish().expect("keeps"));
+        assert_eq!(store.have(&digest), (3, false));
+        assert!(store.read(&digest).is_err());
+        let mut up = store.upload(digest, 6).expect("goes on");
+        assert_eq!(up.at(), 3);
+        assert!(matches!(up.append(b"defg"), Err(AttachmentError::TooLarge)));
+        up.append(b"def").expect("takes");
+        assert!(up.finish().expect("whole"));
+        assert_eq!(store.have(&digest), (6, true));
+        assert_eq!(store.list().expect("lists"), [(digest, 6)]);
+        store.remove(&digest).expect("removes");
+        store.remove(&digest).expect("removes twice");
+        assert_eq!(store.have(&digest), (0, false));
+        let mut up = store.upload(digest, 6).expect("begins");
+        up.append(b"xxxxxx").expect("takes");
+        assert!(matches!(up.finish(), Err(AttachmentError::Digest)));
+        assert_eq!(store.have(&digest), (0, false), "thrown away");
+    }
+}

@@ -1,0 +1,173 @@
+//! The mailbox in redb: rows that come and go.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use ordonnans_engine::{Commit, Seq, Table, Write};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::checked;
+
+/// Memory for redb's cache, in bytes.
+const CACHE: usize = 64 << 20;
+const POSITION: TableDefinition<'_, &str, u64> = TableDefinition::new("position");
+
+/// Why the mailbox cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MailboxError {
+    /// The database.
+    #[error("the mailbox {path} cannot be used: {why}")]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// What redb says.
+        why: String,
+    },
+    /// A row was changed on the disk.
+    #[error("a row of {0:?} in the mailbox was changed on the disk")]
+    Changed(Table),
+}
+
+/// The mailbox.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    db: Database,
+    path: PathBuf,
+}
+
+fn table(t: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+    TableDefinition::new(match t {
+        Table::Messages => "messages",
+        Table::Queue => "queue",
+        Table::Seen => "seen",
+        Table::Packages => "packages",
+        Table::Returns => "returns",
+        Table::Certified => "certified",
+    })
+}
+
+impl Mailbox {
+    pub(crate) fn open(path: &Path) -> Result<Self, MailboxError> {
+        let broken = |why: String| MailboxError::Database {
+            path: path.into(),
+            why,
+        };
+        let open = || {
+            let db = Database::builder().set_cache_size(CACHE).create(path)?;
+            let txn = db.begin_write()?;
+            for t in Table::ALL {
+                txn.open_table(table(t))?;
+            }
+            txn.open_table(POSITION)?;
+            txn.commit()?;
+            Ok::<_, redb::Error>(db)
+        };
+        let db = catch_unwind(AssertUnwindSafe(open))
+            .map_err(|_| broken("it is damaged".into()))?
+            .map_err(|e| broken(e.to_string()))?;
+        Ok(Self {
+            db,
+            path: path.into(),
+        })
+    }
+
+    fn broken(&self, e: &dyn std::fmt::Display) -> MailboxError {
+        MailboxError::Database {
+            path: self.path.clone(),
+            why: e.to_string(),
+        }
+    }
+
+    /// The last commit it holds.
+    pub(crate) fn position(&self) -> Result<Seq, MailboxError> {
+        let read = || {
+            let t = self.db.begin_read()?.open_table(POSITION)?;
+            Ok::<_, redb::Error>(t.get("seq")?.map_or(0, |v| v.value()))
+        };
+        read().map(Seq).map_err(|e| self.broken(&e))
+    }
+
+    /// Every row, table by table; each checksum is checked.
+    pub(crate) fn rows(&self) -> Result<Vec<(Table, Bytes, Bytes)>, MailboxError> {
+        let read = || {
+            let txn = self.db.begin_read()?;
+            let mut rows = vec![];
+            for t in Table::ALL {
+                for row in txn.open_table(table(t))?.iter()? {
+                    let (k, v) = row?;
+                    let Some(value) = checked::open(k.value(), v.value()) else {
+                        return Ok(Err(MailboxError::Changed(t)));
+                    };
+                    let pair = (
+                        Bytes::copy_from_slice(k.value()),
+                        Bytes::copy_from_slice(value),
+                    );
+                    rows.push((t, pair.0, pair.1));
+                }
+            }
+            Ok::<_, redb::Error>(Ok(rows))
+        };
+        catch_unwind(AssertUnwindSafe(read))
+            .map_err(|_| self.broken(&"it is damaged"))?
+            .map_err(|e| self.broken(&e))?
+    }
+
+    /// Applies commits. Durable only where asked, or with a later call that asks.
+    pub(crate) fn apply(&self, commits: &[Commit], durable: bool) -> Result<(), MailboxError> {
+        let write = || {
+            let mut txn = self.db.begin_write()?;
+            txn.set_durability(if durable {
+                Durability::Immediate
+            } else {
+                Durability::None
+            })?;
+            for t in Table::ALL {
+                let mut open = None;
+                for write in commits.iter().flat_map(|c| &c.writes) {
+                    match write {
+                        Write::Put {
+                            table: of,
+                            key,
+                            value,
+                        } if *of == t => {
+                            let rows = match &mut open {
+                                Some(rows) => rows,
+                                None => open.insert(txn.open_table(table(t))?),
+                            };
+                            rows.insert(&key[..], checked::close(key, value).as_slice())?;
+                        }
+                        Write::Delete { table: of, key } if *of == t => {
+                            let rows = match &mut open {
+                                Some(rows) => rows,
+                                None => open.insert(txn.open_table(table(t))?),
+                            };
+                            rows.remove(&key[..])?;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            if let Some(last) = commits.last() {
+                txn.open_table(POSITION)?.insert("seq", last.seq.0)?;
+            }
+            txn.commit()?;
+            Ok::<_, redb::Error>(())
+        };
+        write().map_err(|e| self.broken(&e))
+    }
+
+    /// One row, its checksum checked.
+    pub(crate) fn get(&self, t: Table, key: &[u8]) -> Result<Option<Bytes>, MailboxError> {
+        let read = || {
+            let rows = self.db.begin_read()?.open_table(table(t))?;
+            let value = rows.get(key)?;
+            Ok::<_, redb::Error>(value.map(|v| {
+                checked::open(key, v.value())
+                    .map(Bytes::copy_from_slice)
+                    .ok_or(MailboxError::Changed(t))
+            }))
+        };
+        read().map_err(|e| self.broken(&e))?.transpose()
+    }
+}
