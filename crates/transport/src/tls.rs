@@ -1,0 +1,399 @@
+//! The one readable place for what TLS may do here.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ordonnans_identity::{
+    Certificate, InvalidCertificate, KeyFileError, Trust, Untrusted, Usage, read_secret_file,
+};
+use ordonnans_label::Name;
+use ordonnans_message::Timestamp;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{IdleTimeout, TransportConfig, VarInt};
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring::cipher_suite::{
+    TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+};
+use rustls::crypto::ring::kx_group::X25519;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, verify_tls13_signature};
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
+    SignatureScheme,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+
+use crate::group::Hybrid;
+
+/// ALPN of the protocol.
+const PROTOCOL: &[u8] = b"ordonnans/1";
+/// What a peer may have on its way to us on one stream, in bytes.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// What one end may have on its way altogether, in bytes. All streams at their window stay well below it, so that a stream with
+/// something urgent always finds room.
+const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+/// Streams for attachments at one time, each way.
+pub(crate) const BULK_STREAMS: u32 = 8;
+/// Control and six precedence classes.
+pub(crate) const LANES: u32 = 7;
+
+const _: () = assert!((LANES + BULK_STREAMS) as u64 * (STREAM_WINDOW as u64) < SEND_WINDOW);
+
+/// Gives the time; every check of a certificate asks it.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Bounds on connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Live connections in total.
+    pub connections: usize,
+    /// Live connections from one address.
+    pub connections_per_address: usize,
+    /// Half-open handshakes above which an address must prove itself first (RFC 9000 section 8.1.2).
+    pub handshakes: usize,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+    /// Silence after which a connection is dead.
+    pub idle_timeout: Duration,
+    /// How often a client shows that it is there.
+    pub keep_alive: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1_024,
+            connections_per_address: 64,
+            handshakes: 64,
+            handshake_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a certificate and key cannot be shown to peers.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidIdentity {
+    /// The certificate file.
+    #[error("the certificate file {0} cannot be read as PEM")]
+    CertificateFile(std::path::PathBuf),
+    /// The certificate.
+    #[error(transparent)]
+    Certificate(#[from] InvalidCertificate),
+    /// The key file.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The key is none, or another certificate's.
+    #[error("the key is not PKCS#8, or does not belong to the certificate")]
+    Key,
+}
+
+/// The certificate chain and key that peers are shown.
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivatePkcs8KeyDer<'static>,
+    certificate: Certificate,
+}
+
+impl Identity {
+    /// Reads a PEM file with the chain, own certificate first, and the key (PKCS#8 PEM, mode 0600).
+    ///
+    /// # Errors
+    /// [`InvalidIdentity`] names the file.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, InvalidIdentity> {
+        let unreadable = || InvalidIdentity::CertificateFile(certificate.into());
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+            .and_then(Iterator::collect)
+            .map_err(|_| unreadable())?;
+        let pem = read_secret_file(key)?;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| InvalidIdentity::Key)?;
+        let first = chain.first().ok_or_else(unreadable)?;
+        let certificate = Certificate::parse_der(first)?;
+        Ok(Self {
+            chain,
+            key,
+            certificate,
+        })
+    }
+
+    /// The same from DER.
+    ///
+    /// # Errors
+    /// [`InvalidIdentity`].
+    pub fn from_der(chain: Vec<Vec<u8>>, pkcs8: Vec<u8>) -> Result<Self, InvalidIdentity> {
+        let first = chain.first().ok_or(InvalidIdentity::Key)?;
+        Ok(Self {
+            certificate: Certificate::parse_der(first)?,
+            chain: chain.into_iter().map(CertificateDer::from).collect(),
+            key: pkcs8.into(),
+        })
+    }
+
+    /// The own certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Identity({})", self.certificate.name())
+    }
+}
+
+static HYBRID: Hybrid = Hybrid;
+
+fn provider(hybrid_only: bool) -> Arc<CryptoProvider> {
+    let mut kx_groups: Vec<&'static dyn SupportedKxGroup> = vec![&HYBRID];
+    if !hybrid_only {
+        kx_groups.push(X25519);
+    }
+    Arc::new(CryptoProvider {
+        kx_groups,
+        // QUIC's first packets need the last one; where both ends are ours, the first is taken.
+        cipher_suites: vec![
+            TLS13_AES_256_GCM_SHA384,
+            TLS13_CHACHA20_POLY1305_SHA256,
+            TLS13_AES_128_GCM_SHA256,
+        ],
+        ..rustls::crypto::ring::default_provider()
+    })
+}
+
+/// Asks our own trust about the peer, and nobody else.
+struct Peers {
+    trust: Trust,
+    clock: Clock,
+    /// The broker a client wants to reach.
+    server: Option<Name>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl std::fmt::Debug for Peers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Peers({:?})", self.trust)
+    }
+}
+
+impl Peers {
+    fn believe(&self, leaf: &[u8], usage: Usage) -> Result<Certificate, Error> {
+        self.trust
+            .verify(leaf, usage, (self.clock)())
+            .map_err(|e| Error::InvalidCertificate(why(&e)))
+    }
+
+    fn signed(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, known)
+    }
+
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// What the peer is told: enough for its operator to act on.
+fn why(e: &Untrusted) -> CertificateError {
+    match e {
+        Untrusted::Form(_) => CertificateError::BadEncoding,
+        Untrusted::Chain(webpki::Error::CertRevoked) => CertificateError::Revoked,
+        Untrusted::Chain(webpki::Error::UnknownIssuer) => CertificateError::UnknownIssuer,
+        Untrusted::Chain(webpki::Error::UnknownRevocationStatus) => {
+            CertificateError::UnknownRevocationStatus
+        }
+        Untrusted::Chain(webpki::Error::CertExpired { .. }) => CertificateError::Expired,
+        Untrusted::Chain(_) => CertificateError::ApplicationVerificationFailure,
+    }
+}
+
+fn only_13() -> Error {
+    Error::PeerIncompatible(PeerIncompatible::Tls13RequiredForQuic)
+}
+
+impl ClientCertVerifier for Peers {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.believe(leaf, Usage::Client)
+            .map(|_| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
+
+impl ServerCertVerifier for Peers {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let certificate = self.believe(leaf, Usage::Server)?;
+        if self.server.as_ref() == Some(certificate.name()) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::NotValidForName.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
+
+struct Time(Clock);
+
+impl std::fmt::Debug for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Time")
+    }
+}
+
+impl TimeProvider for Time {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = (self.0)().as_millis();
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(now)))
+    }
+}
+
+pub(crate) fn server(
+    identity: &Identity,
+    trust: &Trust,
+    clock: &Clock,
+    limits: &Limits,
+) -> Result<quinn::ServerConfig, InvalidIdentity> {
+    let provider = provider(false);
+    let peers = Peers {
+        trust: trust.clone(),
+        clock: Arc::clone(clock),
+        server: None,
+        provider: Arc::clone(&provider),
+    };
+    let time = Arc::new(Time(Arc::clone(clock)));
+    let mut config = rustls::ServerConfig::builder_with_details(provider, time)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|_| InvalidIdentity::Key)?
+        .with_client_cert_verifier(Arc::new(peers))
+        .with_single_cert(identity.chain.clone(), identity.key.clone_key().into())
+        .map_err(|_| InvalidIdentity::Key)?;
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    // A ticket would bring a peer back past its revocation.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.max_early_data_size = 0;
+    let crypto = QuicServerConfig::try_from(config).map_err(|_| InvalidIdentity::Key)?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config
+        .transport_config(Arc::new(transport(limits, None)))
+        .max_incoming(1024)
+        .incoming_buffer_size(64 * 1024)
+        .incoming_buffer_size_total(16 * 1024 * 1024);
+    Ok(config)
+}
+
+pub(crate) fn client(
+    identity: &Identity,
+    trust: &Trust,
+    clock: &Clock,
+    limits: &Limits,
+    name: &Name,
+    hybrid_only: bool,
+) -> Result<quinn::ClientConfig, InvalidIdentity> {
+    let provider = provider(hybrid_only);
+    let peers = Peers {
+        trust: trust.clone(),
+        clock: Arc::clone(clock),
+        server: Some(name.clone()),
+        provider: Arc::clone(&provider),
+    };
+    let time = Arc::new(Time(Arc::clone(clock)));
+    let mut config = rustls::ClientConfig::builder_with_details(provider, time)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|_| InvalidIdentity::Key)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(peers))
+        .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key().into())
+        .map_err(|_| InvalidIdentity::Key)?;
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    let crypto = QuicClientConfig::try_from(config).map_err(|_| InvalidIdentity::Key)?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(limits, Some(limits.keep_alive))));
+    Ok(config)
+}
+
+fn transport(limits: &Limits, keep_alive: Option<Duration>) -> TransportConfig {
+    let mut t = TransportConfig::default();
+    let idle = IdleTimeout::try_from(limits.idle_timeout).ok();
+    t.max_idle_timeout(idle)
+        .keep_alive_interval(keep_alive)
+        // What is allowed is set aside beforehand, so it is what is used and no more.
+        .max_concurrent_bidi_streams(VarInt::from_u32(LANES))
+        .max_concurrent_uni_streams(VarInt::from_u32(BULK_STREAMS))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .send_window(SEND_WINDOW)
+        .datagram_receive_buffer_size(None);
+    t
+}
