@@ -1,6 +1,18 @@
-//! The broker of Ordonnans.
+//! The broker of Ordonnans: one process, one data directory.
 //!
-//! What stands here so far: the configuration and the local status socket. What serves nodes is not here yet.
+//! One task owns the engine, one thread owns the store, and each peer has a session that reads and verifies before the engine hears of it.
+//! Commits go to the store in groups, one sync each; what waits for a commit leaves when the store says it is durable.
+//!
+//! Holds always: an error of the store stops the broker. Log lines carry names, ids, rules and numbers, never content.
 
 pub mod admin;
+mod checkpoints;
+mod cli;
 pub mod config;
+mod core;
+mod serve;
+mod session;
+mod uploads;
+
+pub use cli::run;
+pub use serve::{Broker, ReloadError, StartError};

@@ -1,0 +1,269 @@
+//! The program `ordonnans-broker`.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin;
+use crate::config::Config;
+use crate::serve::{Broker, Files, StartError};
+
+#[derive(Parser)]
+#[command(
+    name = "ordonnans-broker",
+    version,
+    about = "Routes classified messages by their label, and proves it"
+)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(short, long, default_value = "broker.toml", global = true)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or Ctrl-C; SIGHUP reads certificate, trust and register again.
+    Serve,
+    /// Check configuration, certificate, trust and register, and change nothing.
+    Check,
+    /// What a running broker is doing.
+    Status {
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Completions for a shell, on stdout.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, on stdout.
+    Man,
+}
+
+/// A failure as the user sees it: what is wrong, what to do, and the exit code.
+struct Failure {
+    what: String,
+    hint: &'static str,
+    code: u8,
+}
+
+const REFUSED: u8 = 1;
+const USAGE: u8 = 2;
+const UNREACHABLE: u8 = 3;
+const PROOF: u8 = 4;
+const INTERNAL: u8 = 5;
+
+impl From<StartError> for Failure {
+    fn from(e: StartError) -> Self {
+        use ordonnans_store::OpenError;
+        let (hint, code) = match &e {
+            StartError::Identity(_) | StartError::Certificate(_) => (
+                "issue a certificate with `ordonnans-ca issue broker NAME`, and keep its key at mode 0600",
+                REFUSED,
+            ),
+            StartError::Trust(_) => (
+                "copy the four files of the workshop's folder `trust`; `ordonnans-ca crl` renews the lists",
+                REFUSED,
+            ),
+            StartError::RegisterFile { .. } | StartError::Register { .. } => {
+                ("correct the register; docs/policy.md describes it", REFUSED)
+            }
+            StartError::Store(OpenError::InUse(_)) => (
+                "stop the other broker, or give this one its own `data`",
+                REFUSED,
+            ),
+            StartError::Store(
+                OpenError::Checkpoint(_)
+                | OpenError::History { .. }
+                | OpenError::Apart { .. }
+                | OpenError::Trail(..),
+            ) => (
+                "keep the data directory as it is for the security officer; docs/operate.md says how to go on",
+                PROOF,
+            ),
+            StartError::Store(_) | StartError::Mailbox(_) | StartError::Io { .. } => {
+                ("see docs/operate.md, section 'The disk'", INTERNAL)
+            }
+            StartError::AuditKey(_) => (
+                "audit.key in the data directory is a secret of mode 0600; restore it, never make it anew",
+                REFUSED,
+            ),
+            StartError::Bind(_) => (
+                "choose another `listen` address, or stop who has it",
+                UNREACHABLE,
+            ),
+        };
+        Self {
+            what: e.to_string(),
+            hint,
+            code,
+        }
+    }
+}
+
+/// Runs the program with its arguments, the first of which is its name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(a) => a,
+        Err(e) => {
+            let code = if e.use_stderr() { USAGE } else { 0 };
+            // Help goes to stdout, errors to stderr; neither can be helped if closed.
+            drop(e.print());
+            return code.into();
+        }
+    };
+    match command(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(f) => {
+            eprintln!("{}\nHint: {}", f.what, f.hint);
+            f.code.into()
+        }
+    }
+}
+
+fn command(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.command {
+        Command::Completions { shell } => {
+            let mut program = Arguments::command();
+            clap_complete::generate(
+                *shell,
+                &mut program,
+                "ordonnans-broker",
+                &mut std::io::stdout(),
+            );
+            return Ok(());
+        }
+        Command::Man => {
+            return clap_mangen::Man::new(Arguments::command())
+                .render(&mut std::io::stdout())
+                .map_err(|e| internal(&e));
+        }
+        _ => {}
+    }
+    let config = Config::load(&arguments.config).map_err(|e| Failure {
+        what: e.to_string(),
+        hint: "docs/operate.md lists every key; -c names the file",
+        code: USAGE,
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| internal(&e))?;
+    match arguments.command {
+        Command::Check => check(&config),
+        Command::Status { json } => runtime.block_on(status(&config, json)),
+        _ => {
+            log();
+            runtime.block_on(serve(config))
+        }
+    }
+}
+
+fn internal(e: &dyn std::fmt::Display) -> Failure {
+    Failure {
+        what: e.to_string(),
+        hint: "this should not happen; please report it with the broker's log",
+        code: INTERNAL,
+    }
+}
+
+/// Structured log lines on stderr: JSON for machines, text on a terminal. RUST_LOG chooses what.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second call, in tests, finds the first one's.
+    let set = if std::io::stderr().is_terminal() {
+        lines.try_init()
+    } else {
+        lines.json().try_init()
+    };
+    drop(set);
+}
+
+fn check(config: &Config) -> Result<(), Failure> {
+    let files = Files::load(config)?;
+    let certificate = files.identity.certificate();
+    println!("broker      {}", certificate.name());
+    println!("certificate valid until {}", certificate.not_after());
+    println!("trust       {:?}", files.trust);
+    println!(
+        "register    version {}, {} nodes",
+        files.register.version(),
+        files.register.nodes().count()
+    );
+    println!("good");
+    Ok(())
+}
+
+async fn status(config: &Config, json: bool) -> Result<(), Failure> {
+    let status = admin::ask(&config.admin_socket)
+        .await
+        .map_err(|e| Failure {
+            what: format!(
+                "no broker answers on {}: {e}",
+                config.admin_socket.display()
+            ),
+            hint: "start it with `ordonnans-broker serve`",
+            code: UNREACHABLE,
+        })?;
+    if json {
+        let line = serde_json::to_string(&status).map_err(|e| internal(&e))?;
+        println!("{line}");
+        return Ok(());
+    }
+    println!("broker    {} on {}", status.broker, status.listen);
+    println!("audit log {} records, root {}", status.records, status.root);
+    println!("durable   {} commits", status.durable);
+    println!("waiting   {} copies", status.queued);
+    println!("register  version {}", status.register);
+    println!("sessions  {}", status.sessions.len());
+    for s in &status.sessions {
+        println!(
+            "  {:<40} {:<16} until {}",
+            s.peer, s.key_exchange, s.certificate_until
+        );
+    }
+    Ok(())
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let mut broker = Broker::start(config).await?;
+    tracing::info!(broker = %broker.name(), listen = %broker.local_addr(), "serving");
+    let handler = |kind| signal(kind).map_err(|e| internal(&e));
+    let mut terminate = handler(SignalKind::terminate())?;
+    let mut interrupt = handler(SignalKind::interrupt())?;
+    let mut hangup = handler(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                if let Err(why) = broker.reload().await {
+                    tracing::error!(%why, "reload failed");
+                }
+            }
+            why = broker.failed() => {
+                tracing::error!(why, "the broker stops");
+                // What can still be closed is closed; the reason to stop is the one above.
+                drop(broker.stop().await);
+                return Err(Failure {
+                    what: why,
+                    hint: "see docs/operate.md, section 'The disk'; what was acknowledged is kept",
+                    code: INTERNAL,
+                });
+            }
+        }
+    }
+    tracing::info!("stopping");
+    broker.stop().await.map_err(|e| internal(&e))
+}

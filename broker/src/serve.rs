@@ -1,0 +1,455 @@
+//! Puts the broker together, reloads it, takes it apart.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use ordonnans_audit::ClockQuality;
+use ordonnans_engine::{CorruptRow, Engine, Input, Seq, Settings};
+use ordonnans_identity::{InvalidSigner, InvalidTrust, Trust, Usage};
+use ordonnans_label::{Kind, Name};
+use ordonnans_policy::{InvalidRegister, Register};
+use ordonnans_seal::SystemEntropy;
+use ordonnans_store::{Fatal, OpenError, Options, Store};
+use ordonnans_transport::{BindError, Identity, InvalidIdentity, Limits, Listener};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{AdminSocket, SessionStatus, Status};
+use crate::checkpoints::{self, Notary};
+use crate::config::Config;
+use crate::core::{Core, Figures, Sessions, now, write};
+use crate::session::{self, Shared};
+use crate::uploads::Uploads;
+
+/// Accepted messages that are remembered, about 0.5 KiB each.
+const REMEMBERED: usize = 1_000_000;
+/// How often strangers are summed up, and live certificates looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+/// A whole attachment that no message refers to is kept so long for its message to come.
+const ORPHAN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why the broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Certificate or key.
+    #[error(transparent)]
+    Identity(#[from] InvalidIdentity),
+    /// The certificate is not a broker's, or is not believed by the broker's own trust.
+    #[error("{0}")]
+    Certificate(String),
+    /// The trust folder.
+    #[error(transparent)]
+    Trust(#[from] InvalidTrust),
+    /// The register cannot be read.
+    #[error("the register {path} cannot be read: {source}")]
+    RegisterFile {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The register.
+    #[error("the register {path}: {why}")]
+    Register {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        why: InvalidRegister,
+    },
+    /// The data directory.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// Rows of the mailbox.
+    #[error(transparent)]
+    Mailbox(#[from] CorruptRow),
+    /// The key of the audit log.
+    #[error("the key of the audit log: {0}")]
+    AuditKey(#[from] InvalidSigner),
+    /// The listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A file or socket in the data directory.
+    #[error("{path} cannot be used: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing was reloaded: {0}")]
+pub struct ReloadError(String);
+
+/// What the files say, read and checked together.
+pub(crate) struct Files {
+    pub(crate) identity: Identity,
+    pub(crate) trust: Trust,
+    pub(crate) register: Register,
+}
+
+impl Files {
+    /// Reads certificate, trust and register, and checks that they fit.
+    pub(crate) fn load(config: &Config) -> Result<Self, StartError> {
+        let identity = Identity::load(&config.certificate, &config.key)?;
+        let trust = Trust::load_dir(&config.trust)?;
+        let path = &config.register;
+        let text = std::fs::read_to_string(path).map_err(|source| StartError::RegisterFile {
+            path: path.clone(),
+            source,
+        })?;
+        let register = Register::parse(&text).map_err(|why| StartError::Register {
+            path: path.clone(),
+            why,
+        })?;
+        let certificate = identity.certificate();
+        if certificate.name().kind() != Kind::Broker {
+            return Err(StartError::Certificate(format!(
+                "{} is no broker's certificate",
+                certificate.name()
+            )));
+        }
+        if certificate.name().structure() != register.structure() {
+            return Err(StartError::Certificate(format!(
+                "the certificate is of {}, the register of {}",
+                certificate.name().structure(),
+                register.structure()
+            )));
+        }
+        trust
+            .verify(certificate.der(), Usage::Server, now())
+            .map_err(|e| StartError::Certificate(format!("the broker's own certificate: {e}")))?;
+        Ok(Self {
+            identity,
+            trust,
+            register,
+        })
+    }
+}
+
+/// A running broker.
+pub struct Broker {
+    config: Config,
+    name: Name,
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+    notary: Arc<Notary>,
+    core: JoinHandle<Result<(), Fatal>>,
+    writer: Option<std::thread::JoinHandle<Result<(), Fatal>>>,
+    tasks: Vec<JoinHandle<()>>,
+    sessions: TaskTracker,
+    failed: mpsc::Receiver<String>,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Broker({}, {})", self.name, self.listener.local_addr())
+    }
+}
+
+impl Broker {
+    /// Recovers the store, verifies it, and only then listens.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is wrong; nothing listens.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let files = Files::load(&config)?;
+        let name = files.identity.certificate().name().clone();
+        let data = config.data.clone();
+        let io = |path: PathBuf| move |source| StartError::Io { path, source };
+        std::fs::create_dir_all(&data).map_err(io(data.clone()))?;
+        let notary = Arc::new(Notary::open(&data, &name)?);
+        let published = data.join("audit.pub");
+        std::fs::write(&published, format!("{}\n", notary.verifier())).map_err(io(published))?;
+        let options = Options {
+            verifier: Some(notary.verifier()),
+            ..Options::default()
+        };
+        let (store, recovered, recovery) =
+            tokio::task::spawn_blocking(move || Store::open(&data, options))
+                .await
+                .map_err(|e| StartError::Certificate(format!("the store did not open: {e}")))??;
+        tracing::info!(
+            commits = recovered.seq.0,
+            records = recovered.frontier.head().size,
+            replayed = recovery.replayed,
+            cut_bytes = recovery.cut,
+            "the store is verified"
+        );
+        for why in &recovery.rebuilt {
+            tracing::error!(why, "a view was built again from the journal");
+        }
+        let settings = Settings {
+            broker: name.clone(),
+            queue: config.limits.queue,
+            remembered: REMEMBERED,
+            clock: ClockQuality::Unknown,
+        };
+        let before = recovered.seq;
+        let (reader, attachments) = (store.reader(), store.attachments().clone());
+        let whole = attachments
+            .list()
+            .map_err(io(config.data.join("attachments")))?;
+        let engine = Engine::new(
+            settings,
+            files.register,
+            recovered,
+            whole.clone(),
+            Box::new(SystemEntropy),
+            now(),
+        )?;
+        sweep_orphans(&config, &engine, &attachments, &whole);
+        let (inputs, taken) = mpsc::channel(config.limits.inputs);
+        let (fatal, failed) = mpsc::channel(1);
+        let limits = Limits {
+            connections: config.limits.connections,
+            connections_per_address: config.limits.connections_per_address,
+            ..Limits::default()
+        };
+        let listener = Listener::bind(
+            config.listen,
+            &files.identity,
+            &files.trust,
+            limits,
+            Arc::new(now),
+        )?;
+        let shared = Arc::new(Shared {
+            name: name.clone(),
+            trust: RwLock::new(Arc::new(files.trust)),
+            inputs,
+            sessions: Arc::new(Sessions::default()),
+            reader: reader.clone(),
+            attachments,
+            uploading: Uploads::default(),
+            fatal,
+        });
+        let admin =
+            AdminSocket::bind(&config.admin_socket).map_err(io(config.admin_socket.clone()))?;
+        let mut broker = Self {
+            config,
+            name,
+            listener: Arc::new(listener),
+            notary,
+            core: tokio::spawn(std::future::pending()),
+            writer: None,
+            tasks: vec![],
+            sessions: TaskTracker::new(),
+            failed,
+            shared,
+        };
+        broker.spawn(engine, before, store, taken, admin)?;
+        Ok(broker)
+    }
+
+    fn spawn(
+        &mut self,
+        engine: Engine,
+        recovered: Seq,
+        store: Store,
+        inputs: mpsc::Receiver<Input>,
+        admin: AdminSocket,
+    ) -> Result<(), StartError> {
+        let (commits, to_write) = mpsc::unbounded_channel();
+        let (written, durable) = mpsc::unbounded_channel();
+        let (remove_attachment, mut removed) = mpsc::unbounded_channel();
+        let (figures, figured) = watch::channel(Figures {
+            records: engine.records(),
+            queued: engine.queued(),
+            register: engine.register().version(),
+            durable: recovered.0,
+        });
+        let core = Core {
+            engine,
+            recovered,
+            sessions: Arc::clone(&self.shared.sessions),
+            inputs,
+            commits,
+            durable,
+            remove_attachment,
+            figures,
+        };
+        let thread = std::thread::Builder::new().name("journal".into());
+        let writer = thread
+            .spawn(move || write(store, to_write, &written))
+            .map_err(|source| StartError::Io {
+                path: self.config.data.clone(),
+                source,
+            })?;
+        self.writer = Some(writer);
+        self.core.abort();
+        self.core = tokio::spawn(core.run());
+        let attachments = self.shared.attachments.clone();
+        self.tasks.push(tokio::spawn(async move {
+            while let Some(digest) = removed.recv().await {
+                if let Err(why) = attachments.remove(&digest) {
+                    tracing::warn!(%digest, %why, "an attachment could not be removed");
+                }
+            }
+        }));
+        let (listener, shared, tracker) = (
+            Arc::clone(&self.listener),
+            Arc::clone(&self.shared),
+            self.sessions.clone(),
+        );
+        self.tasks.push(tokio::spawn(async move {
+            while let Some(connection) = listener.accept().await {
+                tracker.spawn(session::run(Arc::clone(&shared), connection));
+            }
+        }));
+        let (listener, shared) = (Arc::clone(&self.listener), Arc::clone(&self.shared));
+        let reader = shared.reader.clone();
+        let name = self.name.to_string();
+        let (status, shown) = watch::channel(Status::default());
+        self.tasks.push(tokio::spawn(async move {
+            let (mut every, mut strangers) = (tokio::time::interval(SWEEP), 0);
+            loop {
+                every.tick().await;
+                let no_longer = listener.recheck();
+                if !no_longer.is_empty() {
+                    shared.tell(Input::TrustChanged { no_longer }).await;
+                }
+                let refused = listener.refused();
+                let count = refused - std::mem::replace(&mut strangers, refused);
+                if count > 0 {
+                    shared.tell(Input::Strangers { count }).await;
+                }
+                let figures = figured.borrow().clone();
+                let sessions = shared.sessions.connections();
+                status.send_replace(Status {
+                    broker: name.clone(),
+                    listen: listener.local_addr().to_string(),
+                    records: figures.records,
+                    root: reader.head().root.to_string(),
+                    durable: figures.durable,
+                    queued: figures.queued,
+                    register: figures.register,
+                    sessions: sessions
+                        .iter()
+                        .map(|c| SessionStatus {
+                            peer: c.peer().name().to_string(),
+                            key_exchange: c.key_exchange().into(),
+                            certificate_until: c.peer().not_after().to_string(),
+                        })
+                        .collect(),
+                });
+            }
+        }));
+        self.tasks.push(tokio::spawn(admin.run(shown)));
+        let (notary, reader, fatal) = (
+            Arc::clone(&self.notary),
+            self.shared.reader.clone(),
+            self.shared.fatal.clone(),
+        );
+        self.tasks.push(tokio::spawn(async move {
+            let why = checkpoints::run(notary, reader).await;
+            drop(fatal.send(why).await);
+        }));
+        Ok(())
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Reads certificate, trust and register again and puts them in force together; peers no longer believed are cut off.
+    ///
+    /// # Errors
+    /// [`ReloadError`]: everything stays as it was.
+    pub async fn reload(&self) -> Result<(), ReloadError> {
+        let files = Files::load(&self.config).map_err(|e| ReloadError(e.to_string()))?;
+        let no_longer = self
+            .listener
+            .reload(&files.identity, &files.trust)
+            .map_err(|e| ReloadError(e.to_string()))?;
+        *self
+            .shared
+            .trust
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(files.trust);
+        tracing::info!(
+            cut_off = no_longer.len(),
+            register = files.register.version(),
+            "reloaded"
+        );
+        self.shared.tell(Input::TrustChanged { no_longer }).await;
+        self.shared
+            .tell(Input::RegisterChanged(Box::new(files.register)))
+            .await;
+        Ok(())
+    }
+
+    /// Waits until something fails for good; the caller then stops.
+    pub async fn failed(&mut self) -> String {
+        tokio::select! {
+            why = self.failed.recv() => why.unwrap_or_else(|| "the broker ended".into()),
+            ended = &mut self.core => match ended {
+                Ok(Err(fatal)) => fatal.to_string(),
+                _ => "the engine ended".into(),
+            },
+        }
+    }
+
+    /// Stops: peers are told, everything accepted is durable, the views are settled and the log is signed.
+    ///
+    /// # Errors
+    /// [`Fatal`] where the store failed; what was acknowledged is in the journal all the same.
+    pub async fn stop(mut self) -> Result<(), Fatal> {
+        if !self.core.is_finished() {
+            self.shared.tell(Input::Stopping).await;
+            if let Ok(ended) = (&mut self.core).await {
+                ended?;
+            }
+        }
+        self.listener.close().await;
+        self.tasks.iter().for_each(JoinHandle::abort);
+        for task in self.tasks.drain(..) {
+            drop(task.await);
+        }
+        self.sessions.close();
+        self.sessions.wait().await;
+        if let Some(writer) = self.writer.take() {
+            let joined = tokio::task::spawn_blocking(move || writer.join()).await;
+            if let Ok(Ok(result)) = joined {
+                result?;
+            }
+        }
+        if let Err(why) = self.notary.sign(&self.shared.reader, &mut None) {
+            tracing::warn!(why, "the last checkpoint was not signed");
+        }
+        Ok(())
+    }
+}
+
+/// Removes whole attachments whose message never came.
+fn sweep_orphans(
+    config: &Config,
+    engine: &Engine,
+    store: &ordonnans_store::AttachmentStore,
+    whole: &[(ordonnans_message::Digest, u64)],
+) {
+    for (digest, _) in whole.iter().filter(|(d, _)| !engine.refers_to(d)) {
+        let path = config.data.join("attachments").join(digest.to_string());
+        let age = std::fs::metadata(path)
+            .and_then(|m| m.modified())
+            .ok()
+            .and_then(|t| t.elapsed().ok());
+        if age.is_some_and(|a| a > ORPHAN_AFTER)
+            && let Err(why) = store.remove(digest)
+        {
+            tracing::warn!(%digest, %why, "an orphaned attachment could not be removed");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Attachments coming in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ordonnans_engine::{Input, Session};
+use ordonnans_message::cbor::{DecodeError, Reader, exactly};
+use ordonnans_message::{Digest, Frame, ReplyCode, limits};
+use ordonnans_store::{AttachmentError, Upload};
+use ordonnans_transport::{BulkRecv, CloseCode, Connection, Lane};
+use tokio::io::AsyncReadExt;
+
+use crate::session::Shared;
+
+/// Attachments one peer may have announced at one time.
+const MAX_OFFERS: usize = 4 * limits::MAX_ATTACHMENTS;
+/// Bytes read before they are written.
+const CHUNK: usize = 256 * 1024;
+
+#[derive(Default)]
+struct State {
+    /// Announced and not yet whole, by who announced it.
+    offers: BTreeMap<Session, BTreeMap<Digest, u64>>,
+    /// Being written now: one writer at a time, whoever sends.
+    writing: BTreeSet<Digest>,
+}
+
+/// Who sends what.
+#[derive(Default)]
+pub(crate) struct Uploads(Mutex<State>);
+
+impl Uploads {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes an announcement and gives the bytes held.
+    pub(crate) fn offered(
+        &self,
+        session: Session,
+        digest: Digest,
+        length: u64,
+        shared: &Shared,
+    ) -> u64 {
+        let (have, whole) = shared.attachments.have(&digest);
+        if !whole {
+            let mut state = self.lock();
+            let offers = state.offers.entry(session).or_default();
+            if offers.len() < MAX_OFFERS {
+                offers.insert(digest, length);
+            }
+        }
+        have
+    }
+
+    fn begin(&self, session: Session, digest: &Digest) -> Option<u64> {
+        let mut state = self.lock();
+        let length = state.offers.get(&session)?.get(digest).copied()?;
+        state.writing.insert(*digest).then_some(length)
+    }
+
+    fn end(&self, digest: &Digest) {
+        self.lock().writing.remove(digest);
+    }
+}
+
+/// Takes streams of attachment bytes until the connection ends.
+pub(crate) async fn uploads(shared: Arc<Shared>, connection: Connection, session: Session) {
+    let mut running = tokio::task::JoinSet::new();
+    while let Ok((head, stream)) = connection.accept_bulk().await {
+        let Ok((digest, offset)) = read_head(&head) else {
+            connection.close(CloseCode::Violation, "the head of a bulk stream");
+            break;
+        };
+        let (shared, connection) = (Arc::clone(&shared), connection.clone());
+        running.spawn(async move {
+            let Some(length) = shared.uploading.begin(session, &digest) else {
+                return;
+            };
+            let taken = take(&shared, digest, offset, length, stream).await;
+            shared.uploading.end(&digest);
+            let frame = match taken {
+                Ok((have, whole)) => {
+                    if whole {
+                        let length = have;
+                        shared
+                            .tell(Input::AttachmentStored { digest, length })
+                            .await;
+                    }
+                    Frame::AttachmentState { digest, have }
+                }
+                Err(why) => {
+                    tracing::warn!(%digest, %why, "an attachment was not kept");
+                    refused(&why)
+                }
+            };
+            drop(connection.send(Lane::Control, frame.encode()).await);
+        });
+    }
+    running.shutdown().await;
+    shared.uploading.lock().offers.remove(&session);
+}
+
+fn refused(why: &AttachmentError) -> Frame {
+    let (code, again) = match why {
+        AttachmentError::TooLarge => (ReplyCode::TooLarge, None),
+        AttachmentError::Digest => (ReplyCode::NotAuthentic, None),
+        // A full disk is no end: the node keeps it and tries again.
+        AttachmentError::Io(_) => (ReplyCode::Busy, Some(5_000)),
+    };
+    Frame::Refused {
+        id: None,
+        code,
+        rule: None,
+        recipient: None,
+        retry_after_ms: again,
+    }
+}
+
+fn read_head(head: &[u8]) -> Result<(Digest, u64), DecodeError> {
+    let read = |r: &mut Reader<'_>| {
+        r.tuple("bulk head", 2)?;
+        let digest = Digest::from(r.fixed::<32>("digest")?);
+        Ok((digest, r.uint("offset", limits::MAX_ATTACHMENT)?))
+    };
+    exactly(head, read, |(digest, offset), w| {
+        w.array(2).bytes(digest.as_bytes()).uint(*offset);
+    })
+}
+
+/// Writes one stream to the disk; the bytes held then, and whether that is all.
+async fn take(
+    shared: &Shared,
+    digest: Digest,
+    offset: u64,
+    length: u64,
+    mut stream: BulkRecv,
+) -> Result<(u64, bool), AttachmentError> {
+    let (have, whole) = shared.attachments.have(&digest);
+    if whole || have != offset {
+        return Ok((have, whole));
+    }
+    let mut upload = shared.attachments.upload(digest, length)?;
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let ended = (&mut stream)
+            .take(CHUNK as u64)
+            .read_to_end(&mut chunk)
+            .await;
+        let last = chunk.len() < CHUNK || ended.is_err();
+        upload = blocking(move || {
+            let mut upload: Upload = upload;
+            upload.append(&chunk).map(|()| upload)
+        })
+        .await?;
+        if last {
+            break;
+        }
+    }
+    let have = upload.at();
+    let whole = blocking(move || upload.finish()).await?;
+    Ok((have, whole))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AttachmentError> + Send + 'static,
+) -> Result<T, AttachmentError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(std::io::Error::other(e).into()))
+}
