@@ -10,6 +10,7 @@
 //! Holds always: the size never falls, and one size has one root.
 
 mod checkpoint;
+pub mod export;
 pub mod merkle;
 mod record;
 

@@ -115,6 +115,16 @@ pub enum ClockQuality {
 }
 
 impl ClockQuality {
+    /// The word, as listings print it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Synchronised => "synchronised",
+            Self::Unsynchronised => "unsynchronised",
+        }
+    }
+
     fn from_code(code: u64) -> Option<Self> {
         match code {
             0 => Some(Self::Unknown),
