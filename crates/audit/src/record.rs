@@ -310,7 +310,13 @@ impl Detail {
             copy: r
                 .option(|r| r.uint("copy", u32::MAX.into()))?
                 .and_then(|n| n.try_into().ok()),
-            note: r.option(|r| r.text("note", 4 * MAX_NOTE_CHARS).map(str::to_owned))?,
+            note: r.option(|r| {
+                let note = r.text("note", 4 * MAX_NOTE_CHARS)?;
+                if note.chars().count() > MAX_NOTE_CHARS {
+                    return Err(DecodeError::Limit("note"));
+                }
+                Ok(note.to_owned())
+            })?,
         })
     }
 }
@@ -402,6 +408,16 @@ mod tests {
             assert_eq!(Detail::decode(&d.encode()), Ok(d));
         }
         assert!(!format!("{r:?}").contains("ncc"), "a detail does not print");
+        for (note, good) in [
+            ("é".repeat(MAX_NOTE_CHARS), true),
+            ("x".repeat(MAX_NOTE_CHARS + 1), false),
+        ] {
+            let d = Detail {
+                note: Some(note),
+                ..Detail::default()
+            };
+            assert_eq!(Detail::decode(&d.encode()).is_ok(), good);
+        }
     }
 
     #[test]

@@ -1,0 +1,82 @@
+//! A small log, exported. The key is a test's own.
+
+use ordonnans_audit::export::{self, Entry};
+use ordonnans_audit::merkle::Frontier;
+use ordonnans_audit::{Checkpoint, ClockQuality, Detail, Record, Verb, VerifierKey};
+use ordonnans_identity::ed25519::SigningKey;
+use ordonnans_label::Level;
+use ordonnans_message::{MessageId, Timestamp, sha256};
+
+/// Name of the log.
+pub(crate) const ORIGIN: &str = "b1.broker.crisis.example";
+
+/// An export as its three files, and the key it is checked with.
+#[derive(Clone)]
+pub(crate) struct Export {
+    pub(crate) checkpoint: Vec<u8>,
+    pub(crate) records: Vec<u8>,
+    pub(crate) proofs: Vec<u8>,
+    pub(crate) key: VerifierKey,
+}
+
+/// Record `i` of the log; every third has a full detail.
+pub(crate) fn record(i: u64) -> Record {
+    let full = i.is_multiple_of(3);
+    let detail = Detail {
+        who: "ncc.node.crisis.example".parse().ok(),
+        person: full.then(|| "vermeer.person.crisis.example".parse().expect("a name")),
+        to: full.then(|| "locc.node.crisis.example".parse().expect("a name")),
+        message: full.then(|| MessageId::new(Timestamp::from_millis(i), [2; 10])),
+        digest: full.then(|| sha256(&[b"envelope"])),
+        rule: Some(7),
+        register: full.then(|| sha256(&[b"register"])),
+        copy: full.then_some(3),
+        note: Some(format!("é \"{i}\"\u{7}\u{1f5fa}")),
+    };
+    let salt = *sha256(&[b"salt", &i.to_be_bytes()]).as_bytes();
+    Record::new(
+        i,
+        Timestamp::from_millis(1_790_000_000_000 + i),
+        ClockQuality::Synchronised,
+        Verb::ALL[i as usize % Verb::ALL.len()],
+        Level::ALL[i as usize % Level::ALL.len()],
+        detail,
+        salt,
+    )
+}
+
+/// The lines of a file.
+pub(crate) fn lines(all: impl IntoIterator<Item = String>) -> Vec<u8> {
+    all.into_iter()
+        .flat_map(|l| format!("{l}\n").into_bytes())
+        .collect()
+}
+
+/// A whole log of `n` records; the detail of every third from 2 on is closed.
+pub(crate) fn export(n: u64) -> Export {
+    let (mut tree, mut leaves, mut entries) = (Frontier::default(), vec![], vec![]);
+    for i in 0..n {
+        let r = record(i);
+        leaves.push(r.public.leaf());
+        tree.append(r.public.leaf());
+        entries.push(Entry {
+            public: r.public.encode(),
+            opened: (i % 3 != 2).then(|| (r.salt, r.detail.encode())),
+        });
+    }
+    let key = SigningKey::from_seed(&[3; 32]).expect("a seed");
+    let checkpoint = Checkpoint {
+        origin: ORIGIN.into(),
+        head: tree.head(),
+    };
+    Export {
+        checkpoint: checkpoint.sign(&key).expect("signs").into_bytes(),
+        records: lines(
+            entries
+                .iter()
+                .map(|e| export::record_line(e).expect("a record")),
+        ),
+        proofs: lines(export::proofs(&leaves, &tree.head()).expect("fits")),
+        key: VerifierKey::new(ORIGIN, key.public()).expect("a name"),
+    }
+}
