@@ -1,1 +1,26 @@
-//! Client library, node daemon and command line of Ordonnans.
+//! A node's side: library, daemon and the program `ordonnans`.
+//!
+//! The daemon keeps the line to the broker, an outbox and an inbox; commands ask it over a Unix socket of mode 0600. A message handed in is
+//! sealed, signed and synced in the outbox before its id is printed: from then on it is published until the broker has decided.
+//! What arrives is verified and synced before its receipt leaves; content stays sealed on the disk.
+//!
+//! Holds always: an inbox has one copy of a message; a signed receipt is repeated until the broker has it.
+
+pub mod address;
+mod backoff;
+mod cli;
+mod commands;
+pub mod config;
+mod daemon;
+mod desk;
+pub mod failure;
+mod line;
+pub mod local;
+pub mod officer;
+mod spool;
+mod table;
+mod transfer;
+
+pub use cli::Cli;
+pub use commands::run;
+pub use daemon::Daemon;

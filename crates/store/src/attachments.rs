@@ -107,6 +107,15 @@ impl AttachmentStore {
         File::open(self.whole(digest))
     }
 
+    /// Takes over a durable file of this folder's file system whose bytes lead to this digest, as its maker knows.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn adopt(&self, path: &Path, digest: &Digest) -> io::Result<()> {
+        std::fs::rename(path, self.whole(digest))?;
+        sync_dir(&self.dir)
+    }
+
     /// Removes an attachment; one that is not here is removed already.
     ///
     /// # Errors

@@ -1,0 +1,209 @@
+//! The command line: what each command takes. What it does is in `commands` and `officer`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Sends, receives and accounts for classified messages of one node.
+#[derive(Debug, Parser)]
+#[command(name = "ordonnans", version, about, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, \
+4 proof or verification failed, 5 internal.")]
+pub struct Cli {
+    /// The node's (for `audit`: the officer's) configuration file.
+    #[arg(
+        long,
+        short,
+        global = true,
+        default_value = "node.toml",
+        value_name = "FILE"
+    )]
+    pub config: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Keep the line to the broker, the outbox and the inbox, until stopped.
+    Daemon,
+    /// Seal, sign and send a message; prints its id once the outbox is synced.
+    Send(SendArgs),
+    /// List the messages that arrived.
+    Inbox(Listing),
+    /// Open a message: signs the receipt *opened*, then writes the content.
+    Read(ReadArgs),
+    /// What became of our messages, and who received and opened them.
+    Receipts {
+        /// The message; without it all of ours are listed.
+        id: Option<String>,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// List the nodes of the structure and whether they can be sealed for.
+    Directory(Listing),
+    /// Show the state of the daemon.
+    Status(Listing),
+    /// The broker's audit log, for security officers.
+    Audit(AuditArgs),
+    /// Print shell completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// How a listing is printed.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Listing {
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `send` takes.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// Action addressee: NODE or PERSON@NODE, short or in full; may be repeated.
+    #[arg(long = "to", value_name = "NAME")]
+    pub to: Vec<String>,
+    /// Information addressee; may be repeated.
+    #[arg(long = "info", value_name = "NAME")]
+    pub info: Vec<String>,
+    /// DEFERRED, ROUTINE, PRIORITY, IMMEDIATE, FLASH or OVERRIDE, or a prosign.
+    #[arg(long, short, default_value = "ROUTINE")]
+    pub precedence: String,
+    /// The confidentiality label, for example
+    /// "Stg.C // KRING ICCB // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example".
+    #[arg(long, short)]
+    pub label: String,
+    /// Mark as an exercise message.
+    #[arg(long)]
+    pub exercise: bool,
+    /// The subject line; it is sealed with the content.
+    #[arg(long, short, default_value = "")]
+    pub subject: String,
+    /// The content; without it standard input is read.
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The media type of the content.
+    #[arg(long, default_value = "application/octet-stream", value_name = "TYPE")]
+    pub media_type: String,
+    /// A file to send along, sealed apart; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub attach: Vec<PathBuf>,
+    /// The person who wrote it, short or in full.
+    #[arg(long, value_name = "PERSON")]
+    pub author: Option<String>,
+    /// Until when to deliver: RFC 3339, or a span such as 90m, 12h, 7d.
+    #[arg(long, value_name = "WHEN", default_value = "7d")]
+    pub expires: String,
+    /// By when an answer is asked for, in the same forms.
+    #[arg(long, value_name = "WHEN")]
+    pub reply_by: Option<String>,
+    /// A message this one refers to; may be repeated.
+    #[arg(long = "reference", value_name = "ID")]
+    pub references: Vec<String>,
+    /// The message this one takes the place of.
+    #[arg(long, value_name = "ID")]
+    pub supersedes: Option<String>,
+    /// Wait for the broker's verdict; a refusal ends with exit code 1.
+    #[arg(long)]
+    pub wait: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+/// What `read` takes.
+#[derive(Debug, Args)]
+pub struct ReadArgs {
+    /// The message.
+    pub id: String,
+    /// Where to write the content; without it standard output. Not overwritten.
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write this attachment, counted from 1, instead of the content.
+    #[arg(long, value_name = "N")]
+    pub attachment: Option<usize>,
+    /// The certificate of the person who reads and signs the receipt *opened*.
+    #[arg(long = "as", value_name = "CERT", requires = "key")]
+    pub reader: Option<PathBuf>,
+    /// That person's private key, mode 0600; it never leaves this command.
+    #[arg(long, value_name = "KEY", requires = "reader")]
+    pub key: Option<PathBuf>,
+    /// How to print what is known beside the content (on standard error).
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+/// What `audit` takes.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+/// The audit commands. Each reading is itself recorded by the broker.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List records.
+    List {
+        /// The first sequence number.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// The most records to list.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+        /// Only records about this message.
+        #[arg(long, value_name = "ID")]
+        message: Option<String>,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Show one record.
+    Show {
+        /// Its sequence number.
+        sequence: u64,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Write the log with its checkpoint and proofs to a new folder.
+    Export {
+        /// The folder to make.
+        dir: PathBuf,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Check an exported log, offline; exit code 4 when it does not hold.
+    Verify {
+        /// The exported folder.
+        dir: PathBuf,
+        /// The file with the broker's public key (a C2SP verifier key).
+        #[arg(long, value_name = "BROKER.pub")]
+        key: PathBuf,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,421 @@
+//! What each command does: asks the daemon or the broker, prints the answer.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use data_encoding::BASE64;
+use ordonnans_identity::{FileSigner, Signer};
+use ordonnans_message::{MessageId, Receipt, ReceiptKind, Timestamp, limits};
+use ordonnans_seal::sign_receipt;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{AuditCommand, Cli, Command, Listing, ReadArgs, SendArgs};
+use crate::config::Config;
+use crate::daemon::Daemon;
+use crate::desk::now;
+use crate::failure::{Exit, Failure};
+use crate::local::{Request, Submission, ask};
+use crate::officer::{Officer, verify_export, write_export};
+use crate::table;
+
+/// Runs the program with its arguments, the first of which is its name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = if e.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+            // Help goes to stdout, errors to stderr; neither can be helped if closed.
+            drop(e.print());
+            return (code as u8).into();
+        }
+    };
+    match command(cli) {
+        Ok(exit) => (exit as u8).into(),
+        Err(f) => {
+            eprintln!("{f}\nHint: {}", f.hint());
+            (f.exit() as u8).into()
+        }
+    }
+}
+
+fn usage(what: impl Into<String>, hint: &str) -> Failure {
+    Failure::new(Exit::Usage, what, hint)
+}
+
+fn command(cli: Cli) -> Result<Exit, Failure> {
+    match cli.command {
+        Command::Completions { shell } => {
+            let mut program = Cli::command();
+            clap_complete::generate(shell, &mut program, "ordonnans", &mut std::io::stdout());
+            return Ok(Exit::Done);
+        }
+        Command::Man => {
+            let page = clap_mangen::Man::new(Cli::command());
+            return page
+                .render(&mut std::io::stdout())
+                .map(|()| Exit::Done)
+                .map_err(|e| Failure::internal(e.to_string()));
+        }
+        Command::Audit(ref audit) => {
+            if let AuditCommand::Verify { dir, key, listing } = &audit.command {
+                let report = verify_export(dir, key)?;
+                let value = json!({
+                    "verified": true, "records": report.head.size, "root": report.head.root, "opened": report.opened,
+                });
+                return show(&value, *listing);
+            }
+        }
+        _ => {}
+    }
+    let config = Config::load(&cli.config).map_err(|e| {
+        usage(
+            e.to_string(),
+            "name the file with -c; docs/operate.md lists every key",
+        )
+    })?;
+    let simple =
+        |request: &Request, listing: Listing| show(&ask(&config.socket, request)?, listing);
+    match cli.command {
+        Command::Daemon => daemon(config),
+        Command::Send(args) => send(&config, args),
+        Command::Read(args) => read(&config, args),
+        Command::Inbox(listing) => simple(&Request::Inbox, listing),
+        Command::Directory(listing) => simple(&Request::Directory, listing),
+        Command::Status(listing) => simple(&Request::Status, listing),
+        Command::Receipts { id, listing } => {
+            let id = id.map(|id| message_id(&id)).transpose()?;
+            simple(&Request::Receipts { id }, listing)
+        }
+        Command::Audit(args) => runtime()?.block_on(audit(&config, args.command)),
+        Command::Completions { .. } | Command::Man => Ok(Exit::Done),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::internal(e.to_string()))
+}
+
+/// Prints an answer: JSON, one object a line, or a table.
+fn show(value: &Value, listing: Listing) -> Result<Exit, Failure> {
+    let text = match value {
+        Value::Array(rows) if listing.json => rows.iter().map(|r| format!("{r}\n")).collect(),
+        value if listing.json => format!("{value}\n"),
+        value => table::render(value),
+    };
+    // A reader that went away, like `head`, is no failure.
+    drop(std::io::stdout().write_all(text.as_bytes()));
+    Ok(Exit::Done)
+}
+
+fn message_id(text: &str) -> Result<MessageId, Failure> {
+    text.parse()
+        .map_err(|e| usage(format!("{e}"), "`ordonnans inbox` and `receipts` print ids"))
+}
+
+/// Structured log lines on stderr: JSON for machines, text on a terminal. RUST_LOG chooses what.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let set = if std::io::stderr().is_terminal() {
+        lines.try_init()
+    } else {
+        lines.json().try_init()
+    };
+    // A second call, in tests, finds the first one's.
+    drop(set);
+}
+
+fn daemon(config: Config) -> Result<Exit, Failure> {
+    log();
+    runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let handler = |kind| signal(kind).map_err(|e| Failure::internal(e.to_string()));
+        let (mut terminate, mut interrupt) = (
+            handler(SignalKind::terminate())?,
+            handler(SignalKind::interrupt())?,
+        );
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stopped.cancel();
+        });
+        Daemon::run(config, stop).await.map(|()| Exit::Done)
+    })
+}
+
+/// A point in time, or a span from now: `90s`, `30m`, `12h`, `7d`.
+fn when(text: &str) -> Result<Timestamp, Failure> {
+    let bad = || {
+        usage(
+            format!("`{}` is no time", text.chars().take(40).collect::<String>()),
+            "write a span such as 30m, 12h or 7d, or 2026-12-31T12:00:00Z",
+        )
+    };
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let unit = text.chars().last().ok_or_else(bad)?;
+    let ms = match unit {
+        's' => 1_000,
+        'm' => 60_000,
+        'h' => 3_600_000,
+        'd' => 86_400_000,
+        _ => return Err(bad()),
+    };
+    let n: u64 = text[..text.len() - 1].parse().map_err(|_| bad())?;
+    Ok(now().after(n.saturating_mul(ms)))
+}
+
+fn send(config: &Config, args: SendArgs) -> Result<Exit, Failure> {
+    if args.to.is_empty() && args.info.is_empty() {
+        return Err(usage(
+            "the message has no recipient",
+            "name one with --to NODE or --to PERSON@NODE",
+        ));
+    }
+    let mut body = vec![];
+    let most = limits::MAX_CONTENT as u64 + 1;
+    let read = match &args.file {
+        Some(path) => std::fs::File::open(path).and_then(|f| f.take(most).read_to_end(&mut body)),
+        None => std::io::stdin().take(most).read_to_end(&mut body),
+    };
+    read.map_err(|e| usage(format!("the content cannot be read: {e}"), "check the file"))?;
+    if body.len() > limits::MAX_CONTENT {
+        return Err(usage(
+            format!("the content has more than {} bytes", limits::MAX_CONTENT),
+            "give the file with --attach",
+        ));
+    }
+    let absolute = |p: &std::path::PathBuf| {
+        std::path::absolute(p).map_err(|e| usage(format!("{}: {e}", p.display()), "check the path"))
+    };
+    let file_name = args.file.as_ref().and_then(|p| p.file_name());
+    let message = Submission {
+        name: file_name.map(|n| n.to_string_lossy().into_owned()),
+        to: args.to,
+        info: args.info,
+        precedence: args.precedence,
+        label: args.label,
+        exercise: args.exercise,
+        subject: args.subject,
+        media_type: args.media_type,
+        body,
+        attachments: args.attach.iter().map(absolute).collect::<Result<_, _>>()?,
+        author: args.author,
+        expires: when(&args.expires)?,
+        reply_by: args.reply_by.as_deref().map(when).transpose()?,
+        references: args
+            .references
+            .iter()
+            .map(|id| message_id(id))
+            .collect::<Result<_, _>>()?,
+        supersedes: args.supersedes.as_deref().map(message_id).transpose()?,
+    };
+    let wait = args.wait;
+    let message = Box::new(message);
+    let answer = ask(&config.socket, &Request::Send { message, wait })?;
+    let refused = answer["verdict"]["state"] == "refused";
+    if args.listing.json {
+        show(&answer, args.listing)?;
+    } else {
+        println!("{}", answer["id"].as_str().unwrap_or_default());
+    }
+    if !refused {
+        return Ok(Exit::Done);
+    }
+    let v = &answer["verdict"];
+    let text = |v: &Value| v.as_str().unwrap_or("-").to_owned();
+    let (who, hint) = match (v["recipient"].as_str(), v["rule"].as_u64()) {
+        (Some(name), _) => (
+            format!(" for {name}"),
+            "check the addressee and the label; your security officer sees the rule in the audit log".to_owned(),
+        ),
+        (None, Some(rule)) => (
+            String::new(),
+            format!("rule POL-{rule:02} in docs/policy.md says what must hold"),
+        ),
+        (None, None) => (String::new(), "correct the message and send it again".to_owned()),
+    };
+    Err(Failure::new(
+        Exit::Refused,
+        format!("the broker refused the message{who}: {}", text(&v["code"])),
+        hint,
+    ))
+}
+
+fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
+    let id = message_id(&args.id)?;
+    let receipt = match (&args.reader, &args.key) {
+        (Some(certificate), Some(key)) => Some(persons_receipt(config, id, certificate, key)?),
+        _ => None,
+    };
+    let attachment = match (args.attachment, &args.out) {
+        (None, _) => None,
+        (Some(n), Some(out)) => {
+            let out = std::path::absolute(out)
+                .map_err(|e| usage(format!("{}: {e}", out.display()), "check the path"))?;
+            Some((n, out))
+        }
+        (Some(_), None) => {
+            return Err(usage(
+                "an attachment is written to a file",
+                "name it with -o FILE",
+            ));
+        }
+    };
+    let saved = attachment.is_some();
+    let request = Request::Read {
+        id,
+        receipt,
+        attachment,
+    };
+    let mut answer = ask(&config.socket, &request)?;
+    let body = answer
+        .as_object_mut()
+        .and_then(|o| o.remove("body"))
+        .unwrap_or_default();
+    let remark = if args.listing.json {
+        format!("{answer}\n")
+    } else {
+        table::render(&answer)
+    };
+    eprint!("{remark}");
+    if saved {
+        return Ok(Exit::Done);
+    }
+    let body = BASE64
+        .decode(body.as_str().unwrap_or_default().as_bytes())
+        .map_err(|_| Failure::internal("the daemon's answer is not base64"))?;
+    match &args.out {
+        None => drop(std::io::stdout().write_all(&body)),
+        Some(path) => OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .and_then(|mut f| f.write_all(&body))
+            .map_err(|e| {
+                usage(
+                    format!("{} cannot be made: {e}", path.display()),
+                    "name a file that does not exist yet; the message stays in the inbox",
+                )
+            })?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The receipt *opened*, signed with a person's own key, which never leaves this command.
+fn persons_receipt(
+    config: &Config,
+    id: MessageId,
+    certificate: &Path,
+    key: &Path,
+) -> Result<String, Failure> {
+    let signer = FileSigner::load(certificate, key).map_err(|e| {
+        usage(
+            format!("the person's certificate and key: {e}"),
+            "the workshop issues both; the key file has mode 0600",
+        )
+    })?;
+    let by = signer.certificate().name().clone();
+    let prepared = ask(&config.socket, &Request::Prepare { id, by: by.clone() })?;
+    let broken = || Failure::internal("the daemon's answer is no receipt");
+    let text = |k: &str| prepared[k].as_str().ok_or_else(broken);
+    let receipt = Receipt {
+        message: id,
+        envelope: text("envelope")?.parse().map_err(|_| broken())?,
+        kind: ReceiptKind::Opened,
+        by,
+        at: text("at")?.parse().map_err(|_| broken())?,
+    };
+    let signed = sign_receipt(&receipt, &signer).map_err(|e| Failure::internal(e.to_string()))?;
+    Ok(BASE64.encode(&signed.encode()))
+}
+
+async fn audit(config: &Config, command: AuditCommand) -> Result<Exit, Failure> {
+    let mut officer = Officer::connect(config).await?;
+    let (value, listing) = match command {
+        AuditCommand::List {
+            from,
+            limit,
+            message,
+            listing,
+        } => {
+            let message = message.as_deref().map(message_id).transpose()?;
+            let mut rows = vec![];
+            let mut at = from;
+            while (rows.len() as u64) < limit {
+                let page = officer.page(at, limit - rows.len() as u64, message).await?;
+                let more: Vec<Value> = page
+                    .entries
+                    .iter()
+                    .filter_map(ordonnans_audit::export::record)
+                    .map(flat)
+                    .collect();
+                let Some(last) = more.last().and_then(|r| r["sequence"].as_u64()) else {
+                    break;
+                };
+                at = last + 1;
+                rows.extend(more);
+            }
+            (Value::from(rows), listing)
+        }
+        AuditCommand::Show { sequence, listing } => {
+            let page = officer.page(sequence, 1, None).await?;
+            let entry = page.entries.first();
+            let record = entry.and_then(ordonnans_audit::export::record);
+            let record = record.ok_or_else(|| {
+                Failure::new(
+                    Exit::Refused,
+                    format!("the log has no record {sequence} yet"),
+                    "`ordonnans audit list` shows what there is",
+                )
+            })?;
+            (flat(record), listing)
+        }
+        AuditCommand::Export { dir, listing } => {
+            let page = officer.whole().await?;
+            let head = write_export(&dir, &page)?;
+            let value = json!({ "written": dir, "records": head.size, "root": head.root });
+            (value, listing)
+        }
+        AuditCommand::Verify { .. } => return Err(Failure::internal("answered elsewhere")),
+    };
+    officer.finish().await;
+    show(&value, listing)
+}
+
+/// A record with its detail beside it, for people: without the bytes.
+fn flat(mut record: Value) -> Value {
+    let detail = record["detail"].take();
+    let Some(row) = record.as_object_mut() else {
+        return record;
+    };
+    for key in ["detail", "detail_bytes", "salt", "public"] {
+        row.remove(key);
+    }
+    match detail {
+        Value::Object(fields) => row.extend(fields),
+        // Above the officer's clearance.
+        _ => drop(row.insert("detail".into(), json!("closed"))),
+    }
+    record
+}

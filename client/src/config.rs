@@ -1,0 +1,239 @@
+//! The daemon's configuration: one TOML file, parsed once, unknown keys refused.
+//!
+//! Paths in the file that are relative are taken from the folder the file stands in, so that a
+//! node's whole folder can be moved. Nothing past this module sees the form of the file.
+
+use std::path::{Path, PathBuf};
+
+use ordonnans_label::{Kind, Name};
+use serde::Deserialize;
+
+/// The largest configuration file read, in bytes: a hundred times what a real one needs.
+pub const MAX_CONFIG: u64 = 64 * 1024;
+
+/// A configuration that was read and found whole.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `host:port` of the broker. Who can write this can point the node at a machine that will
+    /// still be refused unless it holds a certificate for [`Config::broker_name`].
+    pub broker: String,
+    /// The only name the broker's certificate may carry.
+    pub broker_name: Name,
+    /// The node's certificate chain, PEM, leaf first.
+    pub certificate: PathBuf,
+    /// The node's private key, PKCS#8 PEM, mode 0600.
+    pub key: PathBuf,
+    /// The folder with `root.pem`, `issuing.pem`, `root.crl.pem` and `issuing.crl.pem`.
+    pub trust: PathBuf,
+    /// The folder of the outbox, the inbox, sealed attachments and the sealing key. Default `data`.
+    pub data: PathBuf,
+    /// The Unix socket of the local API; it is made with mode 0600. Default `ordonnans.sock`
+    /// in [`Config::data`].
+    pub socket: PathBuf,
+    /// Whether a broker without hybrid post-quantum key exchange is refused. Default false.
+    pub hybrid_only: bool,
+}
+
+/// Why a configuration cannot be used. All of them are for the operator to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidConfig {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read: {cause}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The file is larger than [`MAX_CONFIG`].
+    #[error("the configuration {0} is larger than {MAX_CONFIG} bytes")]
+    TooLarge(PathBuf),
+    /// The text is not TOML of the expected form; the message names the line and the key.
+    #[error("the configuration does not parse: {0}")]
+    Form(String),
+    /// A key holds a value that cannot be used.
+    #[error("the configuration key `{key}` cannot be used: {why}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with its value.
+        why: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    broker: String,
+    broker_name: String,
+    identity: Identity,
+    trust: PathBuf,
+    #[serde(default = "default_data")]
+    data: PathBuf,
+    socket: Option<PathBuf>,
+    #[serde(default)]
+    hybrid_only: bool,
+}
+
+fn default_data() -> PathBuf {
+    PathBuf::from("data")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`. Does not open the keys it names.
+    ///
+    /// # Errors
+    /// See [`InvalidConfig`]; nothing was changed.
+    pub fn load(path: &Path) -> Result<Self, InvalidConfig> {
+        let unreadable = |cause| InvalidConfig::Unreadable {
+            path: path.to_owned(),
+            cause,
+        };
+        if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_CONFIG {
+            return Err(InvalidConfig::TooLarge(path.to_owned()));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let folder = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        Self::parse(&text, folder)
+    }
+
+    /// Checks `text`; relative paths are taken from `folder`.
+    ///
+    /// # Errors
+    /// [`InvalidConfig::Form`] and [`InvalidConfig::Value`].
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, InvalidConfig> {
+        let file: File = toml::from_str(text)
+            .map_err(|e| InvalidConfig::Form(e.to_string().trim_end().replace('\n', " ")))?;
+        let value = |key, why: &str| InvalidConfig::Value {
+            key,
+            why: why.to_owned(),
+        };
+        match file.broker.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0) => {}
+            _ => return Err(value("broker", "it is not of the form host:port")),
+        }
+        let broker_name: Name = file.broker_name.parse().map_err(|e| InvalidConfig::Value {
+            key: "broker_name",
+            why: format!("{e}"),
+        })?;
+        if broker_name.kind() != Kind::Broker {
+            return Err(value("broker_name", "it does not name a broker"));
+        }
+        let inside = |key, path: PathBuf| {
+            if path.as_os_str().is_empty() {
+                return Err(value(key, "the path is empty"));
+            }
+            Ok(folder.join(path))
+        };
+        let data = inside("data", file.data)?;
+        let socket = match file.socket {
+            Some(path) => inside("socket", path)?,
+            None => data.join("ordonnans.sock"),
+        };
+        // The kernel keeps 108 bytes for the path of a Unix socket, its closing zero included.
+        if socket.as_os_str().len() > 107 {
+            return Err(value("socket", "the path is longer than 107 bytes"));
+        }
+        Ok(Self {
+            broker: file.broker,
+            broker_name,
+            certificate: inside("identity.certificate", file.identity.certificate)?,
+            key: inside("identity.key", file.identity.key)?,
+            trust: inside("trust", file.trust)?,
+            data,
+            socket,
+            hybrid_only: file.hybrid_only,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+broker = "127.0.0.1:4433"
+broker_name = "b1.broker.crisis.example"
+trust = "trust"
+data = "/var/lib/ordonnans"
+socket = "node.sock"
+
+[identity]
+certificate = "cert.pem"
+key = "key.pem"
+"#;
+
+    #[test]
+    fn a_good_file_parses_and_paths_start_at_its_folder() {
+        let config = Config::parse(GOOD, Path::new("/etc/ordonnans")).expect("good");
+        assert_eq!(config.trust, Path::new("/etc/ordonnans/trust"));
+        assert_eq!(config.data, Path::new("/var/lib/ordonnans"));
+        assert_eq!(config.broker_name.as_str(), "b1.broker.crisis.example");
+        assert!(!config.hybrid_only);
+    }
+
+    #[test]
+    fn data_and_socket_have_defaults_beside_the_file() {
+        let text = GOOD
+            .replace("data = \"/var/lib/ordonnans\"", "")
+            .replace("socket = \"node.sock\"", "");
+        let config = Config::parse(&text, Path::new("/n")).expect("good");
+        assert_eq!(config.data, Path::new("/n/data"));
+        assert_eq!(config.socket, Path::new("/n/data/ordonnans.sock"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let text = format!("brokre = 1\n{GOOD}");
+        let error = Config::parse(&text, Path::new(".")).expect_err("bad");
+        assert!(error.to_string().contains("brokre"), "{error}");
+        let text = format!("{GOOD}\npassphrase = \"x\"\n");
+        let error = Config::parse(&text, Path::new(".")).expect_err("bad");
+        assert!(error.to_string().contains("passphrase"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_key_is_refused_by_name() {
+        let text = GOOD.replace("trust = \"trust\"", "");
+        let error = Config::parse(&text, Path::new(".")).expect_err("bad");
+        assert!(error.to_string().contains("trust"), "{error}");
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_name_their_key() {
+        for (from, to, key) in [
+            ("127.0.0.1:4433", "127.0.0.1", "broker"),
+            ("127.0.0.1:4433", "127.0.0.1:0", "broker"),
+            ("127.0.0.1:4433", ":4433", "broker"),
+            ("b1.broker.crisis", "b1.node.crisis", "broker_name"),
+            ("b1.broker.crisis.example", "B 1", "broker_name"),
+            ("\"node.sock\"", "\"\"", "socket"),
+        ] {
+            let error = Config::parse(&GOOD.replace(from, to), Path::new(".")).expect_err("bad");
+            match error {
+                InvalidConfig::Value { key: named, .. } => assert_eq!(named, key),
+                other => panic!("{from} -> {to}: {other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_socket_path_fits_the_kernel_at_the_bound_and_not_past_it() {
+        let at = "s".repeat(107);
+        let past = "s".repeat(108);
+        let folder = Path::new("");
+        assert!(Config::parse(&GOOD.replace("node.sock", &at), folder).is_ok());
+        assert!(Config::parse(&GOOD.replace("node.sock", &past), folder).is_err());
+    }
+}

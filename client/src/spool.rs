@@ -1,0 +1,312 @@
+//! What the node keeps on disk. Every write is durable when the call returns; content stands here only sealed.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `outbox` | message id | envelope, until the broker has decided |
+//! | `sent` | message id | [`Sent`] |
+//! | `inbox` | message id | envelope |
+//! | `arrived` | message id | [`Arrived`] |
+//! | `owed` | message id, kind, name | signed receipt the broker has not confirmed |
+//! | `receipts` | message id, kind, name | signed receipt for a message of ours |
+//! | `directory` | name | [`Listed`] |
+//! | `state` | `checkpoint` | text |
+
+use std::path::Path;
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use ordonnans_label::Name;
+use ordonnans_message::{
+    Digest, DirectoryEntry, Envelope, MessageId, Precedence, Receipt, ReceiptKind,
+    SignedKeyPackage, SignedReceipt, Timestamp,
+};
+use ordonnans_store as store;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::failure::Failure;
+
+/// What is kept of a message of ours.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Sent {
+    pub(crate) envelope: Digest,
+    pub(crate) precedence: Precedence,
+    pub(crate) created: Timestamp,
+    pub(crate) label: String,
+    pub(crate) recipients: Vec<String>,
+    pub(crate) verdict: Option<Verdict>,
+}
+
+/// What the broker decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub(crate) enum Verdict {
+    /// It is durable and will be delivered.
+    Accepted {
+        /// When, by the broker's clock.
+        at: Timestamp,
+        /// Number of its record in the audit log.
+        sequence: u64,
+    },
+    /// It is not.
+    Refused {
+        /// Why, in a word.
+        code: String,
+        /// The policy rule, where the sender may know it.
+        rule: Option<u16>,
+        /// The recipient it failed for.
+        recipient: Option<Name>,
+    },
+}
+
+/// What is kept beside a message that arrived.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Arrived {
+    pub(crate) received: Timestamp,
+    pub(crate) envelope: Digest,
+    pub(crate) opened: bool,
+}
+
+/// One directory entry as kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Listed {
+    pub(crate) title: String,
+    /// The signed key package, base64.
+    pub(crate) package: Option<String>,
+}
+
+pub(crate) type ReceiptKey = (MessageId, ReceiptKind, Name);
+
+pub(crate) fn receipt_key(r: &Receipt) -> ReceiptKey {
+    (r.message, r.kind, r.by.clone())
+}
+
+/// The node's spool.
+pub(crate) struct Spool(store::Spool);
+
+const OUTBOX: &str = "outbox";
+const SENT: &str = "sent";
+const INBOX: &str = "inbox";
+const ARRIVED: &str = "arrived";
+const OWED: &str = "owed";
+const RECEIPTS: &str = "receipts";
+const DIRECTORY: &str = "directory";
+const STATE: &str = "state";
+
+fn broken(e: impl std::fmt::Display) -> Failure {
+    Failure::internal(e.to_string())
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(value).map_err(broken)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|e| broken(format!("a row of the spool: {e}")))
+}
+
+fn key(of: &ReceiptKey) -> Vec<u8> {
+    [
+        &of.0.as_bytes()[..],
+        &[of.1.code()],
+        of.2.as_str().as_bytes(),
+    ]
+    .concat()
+}
+
+fn id(key: &[u8]) -> Result<MessageId, Failure> {
+    MessageId::try_from(key).map_err(|_| broken("a row of the spool has no message id"))
+}
+
+impl Spool {
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        store::Spool::open(path).map(Self).map_err(broken)
+    }
+
+    /// Keeps a message of ours: from here on it is never lost.
+    pub(crate) fn submit(&self, envelope: &Envelope, sent: &Sent) -> Result<(), Failure> {
+        let id = envelope.header().id;
+        let mut batch = store::SpoolBatch::new();
+        batch.put(OUTBOX, id.as_bytes(), &envelope.encode());
+        batch.put(SENT, id.as_bytes(), &json(sent)?);
+        self.0.apply(batch).map_err(broken)
+    }
+
+    /// Notes the broker's decision; the message leaves the outbox.
+    pub(crate) fn decided(&self, id: MessageId, verdict: Verdict) -> Result<(), Failure> {
+        let Some(mut sent) = self.sent(id)? else {
+            return Ok(());
+        };
+        sent.verdict = Some(verdict);
+        let mut batch = store::SpoolBatch::new();
+        batch.put(SENT, id.as_bytes(), &json(&sent)?);
+        batch.remove(OUTBOX, id.as_bytes());
+        self.0.apply(batch).map_err(broken)
+    }
+
+    pub(crate) fn sent(&self, id: MessageId) -> Result<Option<Sent>, Failure> {
+        let row = self.0.get(SENT, id.as_bytes()).map_err(broken)?;
+        row.map(|r| parse(&r)).transpose()
+    }
+
+    pub(crate) fn all_sent(&self) -> Result<Vec<(MessageId, Sent)>, Failure> {
+        let rows = self.0.range(SENT, &[]).map_err(broken)?;
+        rows.iter().map(|(k, v)| Ok((id(k)?, parse(v)?))).collect()
+    }
+
+    pub(crate) fn outgoing(&self, id: MessageId) -> Result<Option<Bytes>, Failure> {
+        let row = self.0.get(OUTBOX, id.as_bytes()).map_err(broken)?;
+        Ok(row.map(Bytes::from))
+    }
+
+    /// What the outbox holds, read once at the start.
+    pub(crate) fn outbox(&self) -> Result<Vec<Envelope>, Failure> {
+        let rows = self.0.range(OUTBOX, &[]).map_err(broken)?;
+        rows.iter()
+            .map(|(_, v)| Envelope::decode(v).map_err(broken))
+            .collect()
+    }
+
+    /// Keeps a message that arrived and the receipt it is owed, together.
+    pub(crate) fn arrive(
+        &self,
+        envelope: &Envelope,
+        arrived: &Arrived,
+        receipt: &SignedReceipt,
+    ) -> Result<(), Failure> {
+        let id = envelope.header().id;
+        let mut batch = store::SpoolBatch::new();
+        batch.put(INBOX, id.as_bytes(), &envelope.encode());
+        batch.put(ARRIVED, id.as_bytes(), &json(arrived)?);
+        batch.put(
+            OWED,
+            &key(&receipt_key(receipt.receipt())),
+            &receipt.encode(),
+        );
+        self.0.apply(batch).map_err(broken)
+    }
+
+    pub(crate) fn arrived(&self, id: MessageId) -> Result<Option<Arrived>, Failure> {
+        let row = self.0.get(ARRIVED, id.as_bytes()).map_err(broken)?;
+        row.map(|r| parse(&r)).transpose()
+    }
+
+    pub(crate) fn incoming(&self, id: MessageId) -> Result<Option<Envelope>, Failure> {
+        let row = self.0.get(INBOX, id.as_bytes()).map_err(broken)?;
+        row.map(|r| Envelope::decode(&r).map_err(broken))
+            .transpose()
+    }
+
+    pub(crate) fn inbox(&self) -> Result<Vec<(Envelope, Arrived)>, Failure> {
+        let rows = self.0.range(INBOX, &[]).map_err(broken)?;
+        rows.iter()
+            .map(|(k, v)| {
+                let arrived = self
+                    .arrived(id(k)?)?
+                    .ok_or_else(|| broken("a message of the inbox has no row of its arrival"))?;
+                Ok((Envelope::decode(v).map_err(broken)?, arrived))
+            })
+            .collect()
+    }
+
+    /// Keeps a receipt of ours until the broker has it; an *opened* one also marks the message.
+    pub(crate) fn owe(&self, receipt: &SignedReceipt) -> Result<(), Failure> {
+        let r = receipt.receipt();
+        let mut batch = store::SpoolBatch::new();
+        if r.kind == ReceiptKind::Opened
+            && let Some(mut arrived) = self.arrived(r.message)?
+        {
+            arrived.opened = true;
+            batch.put(ARRIVED, r.message.as_bytes(), &json(&arrived)?);
+        }
+        batch.put(OWED, &key(&receipt_key(r)), &receipt.encode());
+        self.0.apply(batch).map_err(broken)
+    }
+
+    pub(crate) fn owed(&self) -> Result<Vec<(ReceiptKey, Bytes)>, Failure> {
+        let rows = self.0.range(OWED, &[]).map_err(broken)?;
+        rows.into_iter()
+            .map(|(_, v)| {
+                let r = SignedReceipt::decode(&v).map_err(broken)?;
+                Ok((receipt_key(r.receipt()), v.into()))
+            })
+            .collect()
+    }
+
+    pub(crate) fn paid(&self, of: &ReceiptKey) -> Result<(), Failure> {
+        let mut batch = store::SpoolBatch::new();
+        batch.remove(OWED, &key(of));
+        self.0.apply(batch).map_err(broken)
+    }
+
+    /// Keeps a receipt for a message of ours.
+    pub(crate) fn receipted(&self, receipt: &SignedReceipt) -> Result<(), Failure> {
+        let mut batch = store::SpoolBatch::new();
+        batch.put(
+            RECEIPTS,
+            &key(&receipt_key(receipt.receipt())),
+            &receipt.encode(),
+        );
+        self.0.apply(batch).map_err(broken)
+    }
+
+    pub(crate) fn receipts(&self, of: MessageId) -> Result<Vec<Receipt>, Failure> {
+        let rows = self.0.range(RECEIPTS, of.as_bytes()).map_err(broken)?;
+        rows.iter()
+            .map(|(_, v)| {
+                SignedReceipt::decode(v)
+                    .map(|r| r.receipt().clone())
+                    .map_err(broken)
+            })
+            .collect()
+    }
+
+    /// Takes over the broker's directory.
+    pub(crate) fn list(&self, entries: &[DirectoryEntry]) -> Result<(), Failure> {
+        let mut batch = store::SpoolBatch::new();
+        let now: Vec<&[u8]> = entries.iter().map(|e| e.name.as_str().as_bytes()).collect();
+        for (k, _) in self.0.range(DIRECTORY, &[]).map_err(broken)? {
+            if !now.contains(&k.as_slice()) {
+                batch.remove(DIRECTORY, &k);
+            }
+        }
+        for e in entries {
+            let listed = Listed {
+                title: e.title.clone(),
+                package: e.package.as_ref().map(|p| BASE64.encode(p)),
+            };
+            batch.put(DIRECTORY, e.name.as_str().as_bytes(), &json(&listed)?);
+        }
+        self.0.apply(batch).map_err(broken)
+    }
+
+    pub(crate) fn listed(&self, name: &Name) -> Result<Option<Listed>, Failure> {
+        let row = self.0.get(DIRECTORY, name.as_str().as_bytes());
+        row.map_err(broken)?.map(|r| parse(&r)).transpose()
+    }
+
+    pub(crate) fn directory(&self) -> Result<Vec<(String, Listed)>, Failure> {
+        let rows = self.0.range(DIRECTORY, &[]).map_err(broken)?;
+        rows.iter()
+            .map(|(k, v)| Ok((String::from_utf8_lossy(k).into_owned(), parse(v)?)))
+            .collect()
+    }
+
+    pub(crate) fn checkpoint(&self) -> Result<Option<String>, Failure> {
+        let row = self.0.get(STATE, b"checkpoint").map_err(broken)?;
+        Ok(row.and_then(|r| String::from_utf8(r).ok()))
+    }
+
+    pub(crate) fn put_checkpoint(&self, text: &str) -> Result<(), Failure> {
+        let mut batch = store::SpoolBatch::new();
+        batch.put(STATE, b"checkpoint", text.as_bytes());
+        self.0.apply(batch).map_err(broken)
+    }
+}
+
+impl Listed {
+    /// The key package, where it was published and has the right form. Its signature is checked at each use.
+    pub(crate) fn package(&self) -> Option<SignedKeyPackage> {
+        let bytes = BASE64.decode(self.package.as_ref()?.as_bytes()).ok()?;
+        SignedKeyPackage::decode(&bytes).ok()
+    }
+}
