@@ -2,14 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::connection::{CloseCode, Closed, Connection};
+use crate::connection::{CloseCode, Closed, Connection, Line};
 
 /// Bytes of what stands at the head of such a stream.
 const MAX_HEADER: usize = 256;
@@ -89,11 +90,13 @@ impl Connection {
     /// Where `header` is longer.
     pub async fn send_bulk(&self, header: Bytes) -> Result<BulkSend, Closed> {
         assert!(header.len() <= MAX_HEADER, "the head of a bulk stream");
-        let places = self.places();
-        let Ok(place) = places.acquire_owned().await else {
+        let inner = &self.0;
+        let Ok(place) = Arc::clone(&inner.places).acquire_owned().await else {
             return Err(self.why_closed());
         };
-        let mut stream = self.quinn().open_uni().await.map_err(|e| Closed::of(&e))?;
+        let Ok(mut stream) = inner.line.quinn.open_uni().await else {
+            return Err(self.closed().await);
+        };
         let _ = stream.set_priority(PRIORITY);
         let length = u32::try_from(header.len()).unwrap_or(0).to_be_bytes();
         let head = [&length[..], &header].concat();
@@ -107,34 +110,46 @@ impl Connection {
         })
     }
 
-    /// The next stream of bulk bytes, and what stands at its head.
+    /// The next stream of bulk bytes, and what stands at its head. Cancel-safe.
     ///
     /// # Errors
     /// [`Closed`]; a head that is too long closes the connection.
     pub async fn accept_bulk(&self) -> Result<(Bytes, BulkRecv), Closed> {
-        loop {
-            let mut stream = self
-                .quinn()
-                .accept_uni()
-                .await
-                .map_err(|e| Closed::of(&e))?;
-            let mut length = [0; 4];
-            if stream.read_exact(&mut length).await.is_err() {
-                // Reset before it said anything.
-                continue;
-            }
-            let length = u32::from_be_bytes(length) as usize;
-            if length > MAX_HEADER {
-                self.close(
-                    CloseCode::Violation,
-                    "the head of a bulk stream is too long",
-                );
-                return Err(self.why_closed());
-            }
-            let mut header = vec![0; length];
-            if stream.read_exact(&mut header).await.is_ok() {
-                return Ok((header.into(), BulkRecv(stream)));
-            }
+        let mut bulk = self.0.bulk.lock().await;
+        tokio::select! {
+            biased;
+            next = bulk.recv() => match next {
+                Some(next) => Ok(next),
+                None => Err(self.closed().await),
+            },
+            closed = self.closed() => Err(closed),
         }
+    }
+}
+
+/// Takes the streams that the peer opens. One that says nothing holds up no other.
+pub(crate) async fn accept(line: Arc<Line>, heads: mpsc::Sender<(Bytes, BulkRecv)>) {
+    while let Ok(stream) = line.quinn.accept_uni().await {
+        tokio::spawn(head(Arc::clone(&line), stream, heads.clone()));
+    }
+}
+
+/// Reads the head. A stream that is reset before counts as none.
+async fn head(line: Arc<Line>, mut stream: RecvStream, heads: mpsc::Sender<(Bytes, BulkRecv)>) {
+    let mut length = [0; 4];
+    if stream.read_exact(&mut length).await.is_err() {
+        return;
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_HEADER {
+        return line.close(
+            CloseCode::Violation,
+            "the head of a bulk stream is too long",
+        );
+    }
+    let mut header = vec![0; length];
+    if stream.read_exact(&mut header).await.is_ok() {
+        // Nobody takes it once the connection is dropped.
+        let _ = heads.send((header.into(), BulkRecv(stream))).await;
     }
 }

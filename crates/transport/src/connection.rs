@@ -1,67 +1,23 @@
-//! One connection: lanes of frames.
+//! One connection: who is at the other end, frames both ways, and how it ends.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
-use ordonnans_identity::{Certificate, Trust};
-use ordonnans_label::Name;
-use ordonnans_message::{Precedence, limits};
+use bytes::Bytes;
+use ordonnans_identity::Certificate;
+use ordonnans_message::limits;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 use rustls::NamedGroup;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 
-use crate::tls::{self, BULK_STREAMS, Clock, Identity, InvalidIdentity, LANES, Limits};
-
-/// Frames that wait for a lane before a sender waits for it.
-const OUTGOING: usize = 256;
-/// Frames that were read and wait to be taken. Then reading stops, and with it the peer.
-const INCOMING: usize = 16;
-/// Frames written at once.
-const TOGETHER: usize = 64;
-
-/// A stream of frames. What is urgent has its own, so it never waits behind what is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lane {
-    /// Everything but messages.
-    Control,
-    /// Messages of one class.
-    Class(Precedence),
-}
-
-impl Lane {
-    fn all() -> impl Iterator<Item = Self> {
-        std::iter::once(Self::Control).chain(Precedence::ALL.into_iter().map(Self::Class))
-    }
-
-    /// The first byte of its stream.
-    fn code(self) -> u8 {
-        match self {
-            Self::Control => 0,
-            Self::Class(p) => 1 + p.code(),
-        }
-    }
-
-    fn from_code(code: u8) -> Option<Self> {
-        Self::all().find(|l| l.code() == code)
-    }
-
-    fn index(self) -> usize {
-        usize::from(self.code())
-    }
-
-    /// Control is small and goes first.
-    fn priority(self) -> i32 {
-        match self {
-            Self::Control => 10,
-            Self::Class(p) => i32::from(p.code()),
-        }
-    }
-}
+use crate::bulk::{self, BulkRecv};
+use crate::lanes::{self, Ends, Lane, NotTaken, Queue, Queued, Queues};
+use crate::tls::BULK_STREAMS;
 
 /// Why one end closed a connection, as the other is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,13 +44,17 @@ impl CloseCode {
             .into_iter()
             .find(|c| *c as u64 == code)
     }
+
+    pub(crate) fn on_the_wire(self) -> VarInt {
+        VarInt::from_u32(self as u32)
+    }
 }
 
 /// The connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is closed: {reason}")]
 pub struct Closed {
-    /// What the end that closed it said, where it is one of ours.
+    /// What the end that closed it said, where it is one of ours. `None` where the line broke or TLS ended it.
     pub code: Option<CloseCode>,
     /// Whether the other end closed it.
     pub by_peer: bool,
@@ -102,8 +62,8 @@ pub struct Closed {
     pub reason: String,
 }
 
-impl Closed {
-    pub(crate) fn of(e: &ConnectionError) -> Self {
+impl From<&ConnectionError> for Closed {
+    fn from(e: &ConnectionError) -> Self {
         let (code, by_peer) = match e {
             ConnectionError::ApplicationClosed(c) => {
                 (CloseCode::from_code(c.error_code.into_inner()), true)
@@ -121,7 +81,7 @@ impl Closed {
 
 /// A frame was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Busy {
+pub enum TrySend {
     /// The lane's queue is full: the peer reads too slowly.
     #[error("the peer reads too slowly")]
     Full,
@@ -130,22 +90,61 @@ pub enum Busy {
     Closed(#[from] Closed),
 }
 
+/// The QUIC connection, and why this end closed it.
+pub(crate) struct Line {
+    pub(crate) quinn: quinn::Connection,
+    ended: OnceLock<Closed>,
+}
+
+impl Line {
+    /// Closes it. Who closes first is who is believed: quinn would forget what the peer said.
+    pub(crate) fn close(&self, code: CloseCode, reason: &str) {
+        if self.quinn.close_reason().is_some() {
+            return;
+        }
+        // Two ends of this process may close at the same time; both name a reason that holds.
+        let _ = self.ended.set(Closed {
+            code: Some(code),
+            by_peer: false,
+            reason: reason.into(),
+        });
+        self.quinn.close(code.on_the_wire(), reason.as_bytes());
+    }
+
+    fn why(&self, e: &ConnectionError) -> Closed {
+        match (e, self.ended.get()) {
+            (ConnectionError::LocallyClosed, Some(ours)) => ours.clone(),
+            _ => e.into(),
+        }
+    }
+
+    pub(crate) async fn closed(&self) -> Closed {
+        self.why(&self.quinn.closed().await)
+    }
+
+    /// Why it is closed, if it is.
+    pub(crate) fn end(&self) -> Option<Closed> {
+        self.quinn.close_reason().map(|e| self.why(&e))
+    }
+}
+
 pub(crate) struct Inner {
-    quinn: quinn::Connection,
+    pub(crate) line: Arc<Line>,
     peer: Certificate,
     key_exchange: &'static str,
     id: u64,
-    outgoing: Vec<mpsc::Sender<Bytes>>,
-    incoming: tokio::sync::Mutex<mpsc::Receiver<(Lane, Bytes)>>,
-    bulk: Arc<Semaphore>,
+    outgoing: Vec<Queue>,
+    pub(crate) incoming: Mutex<Vec<mpsc::Receiver<Queued>>>,
+    pub(crate) bulk: Mutex<mpsc::Receiver<(Bytes, BulkRecv)>>,
+    /// Places for attachments going out.
+    pub(crate) places: Arc<Semaphore>,
     /// A client's own endpoint lives as long as its connection.
     endpoint: Option<quinn::Endpoint>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.quinn
-            .close(VarInt::from_u32(CloseCode::Done as u32), b"done");
+        self.line.close(CloseCode::Done, "done");
     }
 }
 
@@ -159,16 +158,13 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// The ends of the lanes' queues that the tasks hold.
-struct Queues {
-    outgoing: Vec<Option<mpsc::Receiver<Bytes>>>,
-    incoming: mpsc::Sender<(Lane, Bytes)>,
-}
-
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl Connection {
-    fn new(quinn: quinn::Connection, endpoint: Option<quinn::Endpoint>) -> Option<(Self, Queues)> {
+    fn new(
+        quinn: quinn::Connection,
+        endpoint: Option<quinn::Endpoint>,
+    ) -> Option<(Self, Vec<Option<Ends>>)> {
         let chain = quinn
             .peer_identity()?
             .downcast::<Vec<CertificateDer<'static>>>()
@@ -178,49 +174,59 @@ impl Connection {
         let key_exchange = match handshake.negotiated_key_exchange_group {
             NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
             NamedGroup::X25519 => "X25519",
-            _ => "other",
+            _ => return None,
         };
-        let (outgoing, taken): (Vec<_>, Vec<_>) = (0..LANES)
-            .map(|_| mpsc::channel(OUTGOING))
-            .map(|(tx, rx)| (tx, Some(rx)))
-            .unzip();
-        let (read, incoming) = mpsc::channel(INCOMING);
-        let inner = Inner {
+        let line = Arc::new(Line {
             quinn,
+            ended: OnceLock::new(),
+        });
+        let queues = Queues::new();
+        let (heads, bulk) = mpsc::channel(BULK_STREAMS as usize);
+        tokio::spawn(bulk::accept(Arc::clone(&line), heads));
+        let inner = Inner {
+            line,
             peer,
             key_exchange,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            outgoing,
-            incoming: incoming.into(),
-            bulk: Arc::new(Semaphore::new(BULK_STREAMS as usize)),
+            outgoing: queues.outgoing,
+            incoming: queues.incoming.into(),
+            bulk: bulk.into(),
+            places: Arc::new(Semaphore::new(BULK_STREAMS as usize)),
             endpoint,
         };
-        let queues = Queues {
-            outgoing: taken,
-            incoming: read,
-        };
-        Some((Self(Arc::new(inner)), queues))
+        Some((Self(Arc::new(inner)), queues.ends))
     }
 
     /// The serving end: the peer opens the lanes.
     pub(crate) fn serve(quinn: quinn::Connection) -> Option<Self> {
-        let (connection, mut queues) = Self::new(quinn.clone(), None)?;
-        tokio::spawn(async move {
-            while let Ok((send, mut recv)) = quinn.accept_bi().await {
-                let mut code = [0];
-                if recv.read_exact(&mut code).await.is_err() {
-                    continue;
-                }
-                let lane = Lane::from_code(code[0])
-                    .and_then(|l| Some((l, queues.outgoing.get_mut(l.index())?.take()?)));
-                let Some((lane, out)) = lane else {
-                    violation(&quinn, "a lane that is none, or a second time");
-                    return;
-                };
-                run(&quinn, lane, send, recv, out, queues.incoming.clone());
-            }
-        });
+        let (connection, ends) = Self::new(quinn, None)?;
+        tokio::spawn(take_lanes(Arc::clone(&connection.0.line), ends));
         Some(connection)
+    }
+
+    /// The end that opens the lanes.
+    pub(crate) async fn open(
+        quinn: quinn::Connection,
+        endpoint: quinn::Endpoint,
+    ) -> Result<Self, Closed> {
+        let why = |e: ConnectionError| Closed::from(&e);
+        let Some((connection, mut ends)) = Self::new(quinn.clone(), Some(endpoint)) else {
+            return Err(Closed {
+                code: None,
+                by_peer: false,
+                reason: "the handshake left no certificate".into(),
+            });
+        };
+        for lane in Lane::URGENT_FIRST {
+            let (mut send, recv) = quinn.open_bi().await.map_err(why)?;
+            if send.write_all(&[lane.code()]).await.is_err() {
+                return Err(why(quinn.closed().await));
+            }
+            if let Some(ends) = ends.get_mut(lane.index()).and_then(Option::take) {
+                lanes::run(&connection.0.line, lane, send, recv, ends);
+            }
+        }
+        Ok(connection)
     }
 
     /// Who is on the line, as of the handshake.
@@ -229,7 +235,7 @@ impl Connection {
         &self.0.peer
     }
 
-    /// The key exchange of this connection: `X25519MLKEM768` or `X25519`.
+    /// The key exchange of this connection, as TLS reports it: `X25519MLKEM768` or `X25519`.
     #[must_use]
     pub fn key_exchange(&self) -> &'static str {
         self.0.key_exchange
@@ -238,7 +244,7 @@ impl Connection {
     /// Where the peer is now; it may move.
     #[must_use]
     pub fn remote(&self) -> SocketAddr {
-        self.0.quinn.remote_address()
+        self.0.line.quinn.remote_address()
     }
 
     /// A number no other connection of this process has.
@@ -247,49 +253,76 @@ impl Connection {
         self.0.id
     }
 
-    /// Sends a frame; waits where the lane's queue is full. When it returns the frame is on its way, not there.
+    /// Sends a frame; waits where the lane's queue is full (256 frames or 1 MiB). When it returns the frame is on its way, not there:
+    /// what the peer has not read when either end closes is lost. Dropped while it waits, nothing was sent.
     ///
     /// # Errors
-    /// [`Closed`].
+    /// [`Closed`]. A frame above [`limits::MAX_FRAME`] is a fault of this end: it closes the connection, as the peer would.
     pub async fn send(&self, lane: Lane, frame: Bytes) -> Result<(), Closed> {
-        let sent = self.0.outgoing[lane.index()].send(frame).await;
-        sent.map_err(|_| self.why_closed())
+        self.sendable(&frame)?;
+        self.queue(lane)
+            .put(frame)
+            .await
+            .map_err(|_| self.why_closed())
     }
 
     /// Sends a frame, or says at once that it cannot.
     ///
     /// # Errors
-    /// [`Busy::Full`]: nothing was sent; [`Busy::Closed`].
-    pub fn try_send(&self, lane: Lane, frame: Bytes) -> Result<(), Busy> {
-        self.0.outgoing[lane.index()]
-            .try_send(frame)
-            .map_err(|e| match e {
-                mpsc::error::TrySendError::Full(_) => Busy::Full,
-                mpsc::error::TrySendError::Closed(_) => Busy::Closed(self.why_closed()),
-            })
+    /// [`TrySend::Full`]: nothing was sent; [`TrySend::Closed`] as [`Self::send`].
+    pub fn try_send(&self, lane: Lane, frame: Bytes) -> Result<(), TrySend> {
+        self.sendable(&frame)?;
+        self.queue(lane).try_put(frame).map_err(|e| match e {
+            NotTaken::Full => TrySend::Full,
+            NotTaken::Ended => self.why_closed().into(),
+        })
     }
 
-    /// The next frame of any lane. Frames of one lane come in their order. Cancel-safe.
+    fn queue(&self, lane: Lane) -> &Queue {
+        &self.0.outgoing[lane.index()]
+    }
+
+    fn sendable(&self, frame: &Bytes) -> Result<(), Closed> {
+        if frame.len() > limits::MAX_FRAME {
+            self.close(CloseCode::Violation, "a frame above its limit");
+        }
+        self.0.line.end().map_or(Ok(()), Err)
+    }
+
+    /// The next frame: control first, then the most urgent class that has one. Frames of one lane come in their order. Cancel-safe.
     ///
     /// # Errors
-    /// [`Closed`].
+    /// [`Closed`], after every frame that was read before the end.
     pub async fn recv(&self) -> Result<(Lane, Bytes), Closed> {
         let mut incoming = self.0.incoming.lock().await;
+        let next = poll_fn(|cx| {
+            let mut ended = true;
+            for lane in Lane::URGENT_FIRST {
+                match incoming[lane.index()].poll_recv(cx) {
+                    Poll::Ready(Some(queued)) => return Poll::Ready(Some((lane, queued.frame))),
+                    Poll::Ready(None) => {}
+                    Poll::Pending => ended = false,
+                }
+            }
+            if ended {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            }
+        });
         tokio::select! {
             biased;
-            frame = incoming.recv() => match frame {
+            frame = next => match frame {
                 Some(frame) => Ok(frame),
-                None => Err(Closed::of(&self.0.quinn.closed().await)),
+                None => Err(self.closed().await),
             },
-            e = self.0.quinn.closed() => Err(Closed::of(&e)),
+            closed = self.closed() => Err(closed),
         }
     }
 
-    /// Closes the connection. The peer is told code and reason.
+    /// Closes the connection. The peer is told code and reason; frames under way are lost.
     pub fn close(&self, code: CloseCode, reason: &str) {
-        self.0
-            .quinn
-            .close(VarInt::from_u32(code as u32), reason.as_bytes());
+        self.0.line.close(code, reason);
     }
 
     /// Closes the connection and waits until the peer has been told. For programs that end right after.
@@ -302,216 +335,39 @@ impl Connection {
 
     /// Waits for the end.
     pub async fn closed(&self) -> Closed {
-        Closed::of(&self.0.quinn.closed().await)
-    }
-
-    pub(crate) fn quinn(&self) -> &quinn::Connection {
-        &self.0.quinn
-    }
-
-    pub(crate) fn places(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.0.bulk)
+        self.0.line.closed().await
     }
 
     pub(crate) fn why_closed(&self) -> Closed {
-        match self.0.quinn.close_reason() {
-            Some(e) => Closed::of(&e),
-            None => Closed {
-                code: None,
-                by_peer: true,
-                reason: "the peer closed a stream".into(),
-            },
+        self.0.line.end().unwrap_or_else(|| Closed {
+            code: None,
+            by_peer: false,
+            reason: "the connection ends".into(),
+        })
+    }
+}
+
+/// Takes the lanes that the peer opens, each once.
+async fn take_lanes(line: Arc<Line>, mut ends: Vec<Option<Ends>>) {
+    while let Ok((send, recv)) = line.quinn.accept_bi().await {
+        if let Err(what) = take_lane(&line, &mut ends, send, recv).await {
+            return line.close(CloseCode::Violation, what);
         }
     }
 }
 
-fn violation(quinn: &quinn::Connection, reason: &str) {
-    quinn.close(
-        VarInt::from_u32(CloseCode::Violation as u32),
-        reason.as_bytes(),
-    );
-}
-
-/// Runs both directions of a lane. They end with the connection.
-fn run(
-    quinn: &quinn::Connection,
-    lane: Lane,
+async fn take_lane(
+    line: &Arc<Line>,
+    ends: &mut [Option<Ends>],
     send: SendStream,
-    recv: RecvStream,
-    out: mpsc::Receiver<Bytes>,
-    incoming: mpsc::Sender<(Lane, Bytes)>,
-) {
-    // The stream may have been reset already; then writing ends at once.
-    let _ = send.set_priority(lane.priority());
-    tokio::spawn(write(send, out));
-    tokio::spawn(read(quinn.clone(), lane, recv, incoming));
-}
-
-/// Writes what waits, all of it at once.
-async fn write(mut send: SendStream, mut out: mpsc::Receiver<Bytes>) {
-    let (mut frames, mut chunks) = (vec![], vec![]);
-    while out.recv_many(&mut frames, TOGETHER).await > 0 {
-        for frame in frames.drain(..) {
-            let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-            chunks.push(Bytes::copy_from_slice(&length.to_be_bytes()));
-            chunks.push(frame);
-        }
-        if send.write_all_chunks(&mut chunks).await.is_err() {
-            return;
-        }
-        chunks.clear();
-    }
-}
-
-/// Reads frames until the stream or the connection ends. Memory grows with what came, not with what was announced.
-async fn read(
-    quinn: quinn::Connection,
-    lane: Lane,
     mut recv: RecvStream,
-    incoming: mpsc::Sender<(Lane, Bytes)>,
-) {
-    loop {
-        let mut length = [0; 4];
-        if recv.read_exact(&mut length).await.is_err() {
-            return;
-        }
-        let length = u32::from_be_bytes(length) as usize;
-        if length > limits::MAX_FRAME {
-            violation(&quinn, "a frame above its limit");
-            return;
-        }
-        let mut frame = BytesMut::new();
-        while frame.len() < length {
-            match recv.read_chunk(length - frame.len(), true).await {
-                Ok(Some(chunk)) => frame.extend_from_slice(&chunk.bytes),
-                _ => return,
-            }
-        }
-        if incoming.send((lane, frame.freeze())).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// How a client connects.
-#[derive(Clone)]
-pub struct ClientOptions {
-    /// Refuse a connection whose key exchange is not hybrid.
-    pub hybrid_only: bool,
-    /// Time-outs; the caps on numbers do not concern a client.
-    pub limits: Limits,
-    /// The time.
-    pub clock: Clock,
-}
-
-impl std::fmt::Debug for ClientOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ClientOptions(hybrid only: {})", self.hybrid_only)
-    }
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// Our own certificate or key.
-    #[error(transparent)]
-    Identity(#[from] InvalidIdentity),
-    /// No socket.
-    #[error("no socket could be opened: {0}")]
-    Socket(#[from] std::io::Error),
-    /// The other end did not answer in time, or refused.
-    #[error("no connection with {server}: {why}")]
-    Unreachable {
-        /// The address.
-        server: SocketAddr,
-        /// What the handshake says.
-        why: String,
-    },
-}
-
-/// Connects to a broker. The broker checks our certificate **after** this returns: only its first frame shows that it accepted us.
-///
-/// # Errors
-/// [`ConnectError`]; trying again later is up to the caller.
-pub async fn connect(
-    server: SocketAddr,
-    name: &Name,
-    identity: &Identity,
-    trust: &Trust,
-    options: &ClientOptions,
-) -> Result<Connection, ConnectError> {
-    let limits = &options.limits;
-    let config = tls::client(
-        identity,
-        trust,
-        &options.clock,
-        limits,
-        name,
-        options.hybrid_only,
-    )?;
-    let any: IpAddr = match server {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let endpoint = quinn::Endpoint::client((any, 0).into())?;
-    let unreachable = |why: String| ConnectError::Unreachable { server, why };
-    let connecting = endpoint
-        .connect_with(config, server, name.as_str())
-        .map_err(|e| unreachable(e.to_string()))?;
-    let quinn = tokio::time::timeout(limits.handshake_timeout, connecting)
+) -> Result<(), &'static str> {
+    let mut code = [0];
+    recv.read_exact(&mut code)
         .await
-        .map_err(|_| unreachable("no answer".into()))?
-        .map_err(|e| unreachable(e.to_string()))?;
-    let (connection, mut queues) = Connection::new(quinn.clone(), Some(endpoint))
-        .ok_or_else(|| unreachable("the broker has no certificate".into()))?;
-    for lane in Lane::all() {
-        let (mut send, recv) = quinn
-            .open_bi()
-            .await
-            .map_err(|e| unreachable(e.to_string()))?;
-        send.write_all(&[lane.code()])
-            .await
-            .map_err(|e| unreachable(e.to_string()))?;
-        let out = queues.outgoing.get_mut(lane.index()).and_then(Option::take);
-        if let Some(out) = out {
-            run(&quinn, lane, send, recv, out, queues.incoming.clone());
-        }
-    }
-    Ok(connection)
-}
-
-type Entries = BTreeMap<u64, (IpAddr, Weak<Inner>)>;
-
-/// Live connections of a listener, to be found again when trust changes.
-#[derive(Default)]
-pub(crate) struct Live(Mutex<Entries>);
-
-impl Live {
-    pub(crate) fn insert(&self, connection: &Connection) {
-        let entry = (connection.remote().ip(), Arc::downgrade(&connection.0));
-        self.lock().insert(connection.id(), entry);
-    }
-
-    pub(crate) fn remove(&self, id: u64) {
-        self.lock().remove(&id);
-    }
-
-    pub(crate) fn total(&self) -> usize {
-        self.lock().len()
-    }
-
-    pub(crate) fn from(&self, address: IpAddr) -> usize {
-        self.lock().values().filter(|(a, _)| *a == address).count()
-    }
-
-    pub(crate) fn all(&self) -> Vec<Connection> {
-        let live = self.lock();
-        live.values()
-            .filter_map(|(_, c)| c.upgrade().map(Connection))
-            .collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+        .map_err(|_| "a stream without a lane")?;
+    let lane = Lane::from_code(code[0]).ok_or("a lane that is none")?;
+    let ends = ends.get_mut(lane.index()).and_then(Option::take);
+    lanes::run(line, lane, send, recv, ends.ok_or("a lane a second time")?);
+    Ok(())
 }

@@ -1,119 +1,196 @@
 //! Peers that hold a good certificate and do not keep to the protocol.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::Bytes;
-use ordonnans_certs::Validity;
-use ordonnans_certs::memory::Authority;
-use ordonnans_label::{Clearance, Level, Name};
-use ordonnans_message::{Timestamp, limits};
+use ordonnans_message::{Precedence, limits};
+use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
+use tokio::io::AsyncReadExt;
 
-use crate::{Clock, CloseCode, Identity, Lane, Limits, Listener, tls};
+use crate::connection::Connection;
+use crate::house::{House, Raw, until};
+use crate::{CloseCode, Lane, TrySend};
 
-struct Line {
-    listener: Listener,
-    raw: quinn::Connection,
-    _endpoint: quinn::Endpoint,
+const FLASH: Lane = Lane::Class(Precedence::Flash);
+const ROUTINE: Lane = Lane::Class(Precedence::Routine);
+
+async fn opened(raw: &Raw, first: &[u8]) -> (SendStream, RecvStream) {
+    let (mut send, recv) = raw.quinn.open_bi().await.expect("opens");
+    send.write_all(first).await.expect("writes");
+    (send, recv)
 }
 
-fn identity(authority: &mut Authority, name: &str) -> Identity {
-    let name: Name = name.parse().expect("a name");
-    let issued = authority
-        .issue(&name, &Clearance::new(Level::DepV))
-        .expect("issues");
-    Identity::from_der(vec![issued.certificate.to_vec()], issued.key_pkcs8()).expect("fits")
-}
-
-async fn line() -> Line {
-    let now = std::time::SystemTime::now();
-    let validity = Validity {
-        from: (now - Duration::from_secs(60)).into(),
-        until: (now + Duration::from_secs(3600)).into(),
-    };
-    let clock: Clock = Arc::new(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Timestamp::from_millis(now.map_or(0, |d| d.as_millis() as u64))
-    });
-    let mut authority = Authority::new("crisis.example", validity).expect("an authority");
-    let broker = identity(&mut authority, "b1.broker.crisis.example");
-    let node = identity(&mut authority, "a.node.crisis.example");
-    let (trust, limits) = (authority.trust().expect("trust"), Limits::default());
-    let address = "127.0.0.1:0".parse().expect("an address");
-    let listener =
-        Listener::bind(address, &broker, &trust, limits, Arc::clone(&clock)).expect("listens");
-    let name = broker.certificate().name().clone();
-    let config = tls::client(&node, &trust, &clock, &limits, &name, false).expect("fits");
-    let endpoint = quinn::Endpoint::client(address).expect("a socket");
-    let raw = endpoint
-        .connect_with(config, listener.local_addr(), name.as_str())
-        .expect("begins")
-        .await
-        .expect("connects");
-    Line {
-        listener,
-        raw,
-        _endpoint: endpoint,
+/// Both ends agree that the peer broke the protocol.
+async fn violated(raw: &Raw, served: &Connection) {
+    match raw.quinn.closed().await {
+        ConnectionError::ApplicationClosed(c) => {
+            assert_eq!(c.error_code, CloseCode::Violation.on_the_wire());
+        }
+        other => panic!("{other}"),
     }
+    let closed = served.recv().await.expect_err("closed");
+    assert_eq!(
+        (closed.code, closed.by_peer),
+        (Some(CloseCode::Violation), false)
+    );
+    let frame = Bytes::from_static(b"late");
+    assert!(served.send(FLASH, frame).await.is_err());
 }
-
-async fn ended_as(raw: &quinn::Connection) -> Option<u64> {
-    match raw.closed().await {
-        quinn::ConnectionError::ApplicationClosed(c) => Some(c.error_code.into_inner()),
-        _ => None,
-    }
-}
-
-const VIOLATION: Option<u64> = Some(CloseCode::Violation as u64);
 
 #[tokio::test]
 async fn a_lane_that_is_none_ends_the_connection() {
-    let line = line().await;
-    let _served = line.listener.accept().await.expect("comes in");
-    let (mut send, _recv) = line.raw.open_bi().await.expect("opens");
-    send.write_all(&[99]).await.expect("writes");
-    assert_eq!(ended_as(&line.raw).await, VIOLATION);
+    let house = House::new();
+    let listener = house.listen();
+    let raw = house.raw(&listener).await;
+    let served = listener.accept().await.expect("comes in");
+    for code in [7, 99, 255] {
+        assert_eq!(Lane::from_code(code), None);
+    }
+    let _lane = opened(&raw, &[7]).await;
+    violated(&raw, &served).await;
 }
 
 #[tokio::test]
 async fn a_lane_twice_ends_the_connection() {
-    let line = line().await;
-    let _served = line.listener.accept().await.expect("comes in");
-    let mut open = vec![];
-    for _ in 0..2 {
-        let (mut send, recv) = line.raw.open_bi().await.expect("opens");
-        send.write_all(&[0]).await.expect("writes");
-        open.push((send, recv));
-    }
-    assert_eq!(ended_as(&line.raw).await, VIOLATION);
+    let house = House::new();
+    let listener = house.listen();
+    let raw = house.raw(&listener).await;
+    let served = listener.accept().await.expect("comes in");
+    let _lanes = (opened(&raw, &[0]).await, opened(&raw, &[0]).await);
+    violated(&raw, &served).await;
 }
 
 #[tokio::test]
 async fn a_frame_above_its_limit_ends_the_connection() {
-    let line = line().await;
-    let _served = line.listener.accept().await.expect("comes in");
-    let (mut send, _recv) = line.raw.open_bi().await.expect("opens");
+    let house = House::new();
+    let listener = house.listen();
+    let raw = house.raw(&listener).await;
+    let served = listener.accept().await.expect("comes in");
     let length = (limits::MAX_FRAME as u32 + 1).to_be_bytes();
-    send.write_all(&[&[0][..], &length].concat())
-        .await
-        .expect("writes");
-    assert_eq!(ended_as(&line.raw).await, VIOLATION);
+    let _lane = opened(&raw, &[&[0][..], &length].concat()).await;
+    violated(&raw, &served).await;
 }
 
 #[tokio::test]
-async fn half_a_frame_holds_up_no_other_lane() {
-    let line = line().await;
-    let served = line.listener.accept().await.expect("comes in");
-    let (mut stalled, _r1) = line.raw.open_bi().await.expect("opens");
-    stalled
-        .write_all(&[0, 0, 0, 0, 200, 1, 2, 3])
-        .await
-        .expect("writes");
-    let (mut good, _r2) = line.raw.open_bi().await.expect("opens");
-    good.write_all(&[5, 0, 0, 0, 2, b'o', b'k'])
-        .await
-        .expect("writes");
+async fn a_lane_that_ends_or_is_stopped_ends_the_connection() {
+    let house = House::new();
+    let listener = house.listen();
+    for how in [
+        "finished",
+        "finished within a frame",
+        "reset",
+        "stopped",
+        "empty",
+    ] {
+        let raw = house.raw(&listener).await;
+        let served = listener.accept().await.expect("comes in");
+        let first: &[u8] = match how {
+            "empty" => &[],
+            "finished within a frame" => &[0, 0, 0, 0, 9, 1],
+            _ => &[0],
+        };
+        let (mut send, mut recv) = opened(&raw, first).await;
+        match how {
+            "reset" => send.reset(VarInt::from_u32(0)).expect("open"),
+            "stopped" => {
+                recv.stop(VarInt::from_u32(0)).expect("open");
+                // Found out when something is to be sent.
+                let sent = async {
+                    while served.send(Lane::Control, Bytes::new()).await.is_ok() {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                sent.await;
+            }
+            _ => send.finish().expect("open"),
+        }
+        violated(&raw, &served).await;
+    }
+}
+
+#[tokio::test]
+async fn half_a_frame_holds_up_no_other_lane_and_no_other_connection() {
+    let house = House::new();
+    let listener = house.listen();
+    let raw = house.raw(&listener).await;
+    let served = listener.accept().await.expect("comes in");
+    let _stalled = opened(&raw, &[0, 0, 0, 0, 200, 1, 2, 3]).await;
+    // Nor does a stream that does not say which lane it is once the others are there.
+    let _good = opened(&raw, &[5, 0, 0, 0, 2, b'o', b'k']).await;
+    let _silent = raw.quinn.open_bi().await.expect("opens");
     let (lane, frame) = served.recv().await.expect("arrives");
-    assert_eq!(lane, Lane::Class(ordonnans_message::Precedence::Flash));
-    assert_eq!(frame, Bytes::from_static(b"ok"));
+    assert_eq!((lane, frame), (FLASH, Bytes::from_static(b"ok")));
+    let (client, other) = house.pair(&listener).await;
+    let frame = Bytes::from_static(b"elsewhere");
+    client.send(ROUTINE, frame.clone()).await.expect("sends");
+    assert_eq!(other.recv().await.expect("arrives"), (ROUTINE, frame));
+}
+
+#[tokio::test]
+async fn a_long_head_of_bulk_ends_the_connection_and_a_silent_one_holds_up_no_other() {
+    let house = House::new();
+    let listener = house.listen();
+    let raw = house.raw(&listener).await;
+    let served = listener.accept().await.expect("comes in");
+    let mut silent = raw.quinn.open_uni().await.expect("opens");
+    silent.write_all(&[0, 0]).await.expect("writes");
+    let mut good = raw.quinn.open_uni().await.expect("opens");
+    good.write_all(b"\0\0\0\x02hibytes").await.expect("writes");
+    good.finish().expect("open");
+    let (head, mut bulk) = served.accept_bulk().await.expect("comes");
+    assert_eq!(head, Bytes::from_static(b"hi"));
+    let mut bytes = vec![];
+    bulk.read_to_end(&mut bytes).await.expect("reads");
+    assert_eq!(bytes, b"bytes");
+    silent.write_all(&[1, 1]).await.expect("writes");
+    violated(&raw, &served).await;
+    assert!(served.accept_bulk().await.is_err());
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_fills_one_lane_and_what_is_urgent_passes_it() {
+    let house = House::new();
+    let listener = house.listen();
+    let (client, served) = house.pair(&listener).await;
+    let routine = Bytes::from(vec![1; 100_000]);
+    let mut sent = 0;
+    loop {
+        match client.try_send(ROUTINE, routine.clone()) {
+            Ok(()) => sent += 1,
+            Err(TrySend::Full) => break,
+            Err(TrySend::Closed(closed)) => panic!("{closed}"),
+        }
+        tokio::task::yield_now().await;
+    }
+    let urgent = Bytes::from_static(b"urgent");
+    client.send(FLASH, urgent.clone()).await.expect("sends");
+    // Both wait to be taken.
+    until(|| {
+        let incoming = served.0.incoming.try_lock().expect("nobody reads");
+        [FLASH, ROUTINE]
+            .iter()
+            .all(|l| !incoming[l.index()].is_empty())
+    })
+    .await;
+    assert_eq!(served.recv().await.expect("comes"), (FLASH, urgent));
+    for _ in 0..sent {
+        let (lane, frame) = served.recv().await.expect("comes");
+        assert_eq!((lane, frame.len()), (ROUTINE, routine.len()));
+    }
+}
+
+#[tokio::test]
+async fn a_frame_of_our_own_above_the_limit_is_not_sent() {
+    let house = House::new();
+    let listener = house.listen();
+    let (client, served) = house.pair(&listener).await;
+    let frame = Bytes::from(vec![0; limits::MAX_FRAME + 1]);
+    let closed = client.send(FLASH, frame).await.expect_err("too large");
+    assert_eq!(
+        (closed.code, closed.by_peer),
+        (Some(CloseCode::Violation), false)
+    );
+    let told = served.recv().await.expect_err("closed");
+    assert_eq!(
+        (told.code, told.by_peer),
+        (Some(CloseCode::Violation), true)
+    );
 }

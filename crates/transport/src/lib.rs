@@ -13,16 +13,24 @@
 //! Limits: rustls and QUIC are not nationally approved cryptography for classified information.
 
 mod bulk;
+mod client;
 mod connection;
 mod group;
 #[cfg(test)]
+mod handshakes;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod house;
+mod identity;
+mod lanes;
 mod listener;
 mod tls;
 
 pub use bulk::{BulkRecv, BulkSend};
-pub use connection::{
-    Busy, ClientOptions, CloseCode, Closed, ConnectError, Connection, Lane, connect,
-};
+pub use client::{ClientOptions, ConnectError, connect};
+pub use connection::{CloseCode, Closed, Connection, TrySend};
+pub use identity::{Identity, InvalidIdentity};
+pub use lanes::Lane;
 pub use listener::{BindError, Listener};
-pub use tls::{Clock, Identity, InvalidIdentity, Limits};
+pub use tls::{Clock, Limits};

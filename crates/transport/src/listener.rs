@@ -1,16 +1,19 @@
 //! The serving end: who may come in, and who must go.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ordonnans_identity::{Trust, Usage};
 use ordonnans_label::Name;
-use quinn::{Endpoint, Incoming, VarInt};
+use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
+use quinn_proto::HashedConnectionIdGenerator;
 use tokio::sync::mpsc;
 
-use crate::connection::{CloseCode, Connection, Live};
-use crate::tls::{self, Clock, Identity, InvalidIdentity, Limits};
+use crate::connection::{CloseCode, Connection, Inner};
+use crate::identity::{Identity, InvalidIdentity};
+use crate::tls::{self, Clock, KeyExchange, Limits};
 
 /// Accepted connections that wait to be taken.
 const ACCEPTED: usize = 64;
@@ -66,9 +69,9 @@ impl Listener {
         limits: Limits,
         clock: Clock,
     ) -> Result<Self, BindError> {
-        let config = tls::server(identity, trust, &clock, &limits)?;
+        let config = tls::server(identity, trust, &clock, &limits, KeyExchange::HybridFirst)?;
         let failed = |source| BindError::Address { address, source };
-        let endpoint = Endpoint::server(config, address).map_err(failed)?;
+        let endpoint = open(identity, config, address).map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
         let state = Arc::new(State {
             endpoint,
@@ -99,6 +102,11 @@ impl Listener {
         self.accepted.lock().await.recv().await
     }
 
+    #[cfg(test)]
+    pub(crate) fn half_open(&self) -> usize {
+        self.state.half_open.load(Ordering::Relaxed)
+    }
+
     /// Handshakes refused so far: strangers, revoked peers, floods.
     #[must_use]
     pub fn refused(&self) -> u64 {
@@ -111,7 +119,8 @@ impl Listener {
     /// [`InvalidIdentity`]: everything stays as it was.
     pub fn reload(&self, identity: &Identity, trust: &Trust) -> Result<Vec<Name>, InvalidIdentity> {
         let s = &self.state;
-        let config = tls::server(identity, trust, &s.clock, &s.limits)?;
+        let groups = KeyExchange::HybridFirst;
+        let config = tls::server(identity, trust, &s.clock, &s.limits, groups)?;
         s.endpoint.set_server_config(Some(config));
         *s.trust() = trust.clone();
         Ok(self.recheck())
@@ -133,12 +142,29 @@ impl Listener {
 
     /// Closes everything and waits until the peers have been told.
     pub async fn close(&self) {
-        self.state.endpoint.close(
-            VarInt::from_u32(CloseCode::Stopping as u32),
-            b"the broker stops",
-        );
+        self.state.stop();
         self.state.endpoint.wait_idle().await;
     }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.state.stop();
+    }
+}
+
+/// Opens the socket. Peers of a broker that was killed learn from its successor's stateless resets that their connection is gone, not
+/// from the idle time-out: both derive the same keys.
+fn open(
+    identity: &Identity,
+    config: quinn::ServerConfig,
+    address: SocketAddr,
+) -> std::io::Result<Endpoint> {
+    let mut endpoint = EndpointConfig::new(Arc::new(identity.resets.clone()));
+    let identifiers = identity.identifiers;
+    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(identifiers)));
+    let socket = UdpSocket::bind(address)?;
+    Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
 
 impl State {
@@ -146,31 +172,83 @@ impl State {
         self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn full(&self, address: IpAddr) -> bool {
-        let l = &self.limits;
-        self.live.total() + self.half_open.load(Ordering::Relaxed) >= l.connections + l.handshakes
-            || self.live.total() >= l.connections
-            || self.live.from(address) >= l.connections_per_address
+    fn stop(&self) {
+        const WHY: &str = "the broker stops";
+        for connection in self.live.all() {
+            connection.close(CloseCode::Stopping, WHY);
+        }
+        let code = CloseCode::Stopping.on_the_wire();
+        self.endpoint.close(code, WHY.as_bytes());
     }
+
+    fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Live connections, to be found again when trust changes.
+#[derive(Default)]
+struct Live(Mutex<BTreeMap<u64, (IpAddr, Weak<Inner>)>>);
+
+type Entries<'a> = MutexGuard<'a, BTreeMap<u64, (IpAddr, Weak<Inner>)>>;
+
+impl Live {
+    /// Takes a connection in, unless the total or its address is at its cap.
+    fn admit(&self, connection: &Connection, limits: &Limits) -> bool {
+        let address = connection.remote().ip();
+        let mut live = self.lock();
+        let room = has_room(&live, address, limits);
+        if room {
+            live.insert(connection.id(), (address, Arc::downgrade(&connection.0)));
+        }
+        room
+    }
+
+    fn has_room(&self, address: IpAddr, limits: &Limits) -> bool {
+        has_room(&self.lock(), address, limits)
+    }
+
+    fn remove(&self, id: u64) {
+        self.lock().remove(&id);
+    }
+
+    fn all(&self) -> Vec<Connection> {
+        let live = self.lock();
+        live.values()
+            .filter_map(|(_, c)| c.upgrade().map(Connection))
+            .collect()
+    }
+
+    fn lock(&self) -> Entries<'_> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn has_room(live: &Entries<'_>, address: IpAddr, limits: &Limits) -> bool {
+    live.len() < limits.connections
+        && live.values().filter(|(a, _)| *a == address).count() < limits.connections_per_address
 }
 
 /// Decides over each first packet before any work is done for it.
 async fn door(state: Arc<State>, hand: mpsc::Sender<Connection>) {
     while let Some(incoming) = state.endpoint.accept().await {
         let half_open = state.half_open.load(Ordering::Relaxed);
-        let refuse = |incoming: Incoming| {
-            state.refused.fetch_add(1, Ordering::Relaxed);
-            incoming.refuse();
-        };
-        if !incoming.remote_address_validated() && half_open >= state.limits.handshakes {
-            if let Err(e) = incoming.retry() {
-                refuse(e.into_incoming());
+        let busy = half_open >= state.limits.handshakes;
+        // An address that is not validated may be forged; then the answer goes to somebody else and comes back no more.
+        let incoming = if busy && !incoming.remote_address_validated() {
+            match incoming.retry() {
+                Ok(()) => continue,
+                Err(e) => e.into_incoming(),
             }
-            continue;
-        }
-        // Only a validated address can be counted; one that is not may be forged.
-        if state.full(incoming.remote_address().ip()) {
-            refuse(incoming);
+        } else {
+            incoming
+        };
+        // However many hold out half-open from addresses of their own, there are no more of them than of live connections.
+        let crowded = half_open >= state.limits.handshakes + state.limits.connections;
+        let address = incoming.remote_address().ip();
+        if crowded || !state.live.has_room(address, &state.limits) {
+            state.refuse();
+            incoming.refuse();
             continue;
         }
         state.half_open.fetch_add(1, Ordering::Relaxed);
@@ -182,26 +260,26 @@ async fn handshake(state: Arc<State>, incoming: Incoming, hand: mpsc::Sender<Con
     let done = async { incoming.await.ok() };
     let quinn = tokio::time::timeout(state.limits.handshake_timeout, done).await;
     state.half_open.fetch_sub(1, Ordering::Relaxed);
-    let connection = quinn.ok().flatten().and_then(Connection::serve);
-    let Some(connection) = connection else {
-        state.refused.fetch_add(1, Ordering::Relaxed);
-        return;
+    let Some(connection) = quinn.ok().flatten().and_then(Connection::serve) else {
+        return state.refuse();
     };
-    state.live.insert(&connection);
-    let (id, quinn) = (connection.id(), connection.quinn().clone());
+    // Many handshakes may have begun while there was room for one.
+    if !state.live.admit(&connection, &state.limits) {
+        state.refuse();
+        return connection.close(CloseCode::Full, "too many connections");
+    }
     // What the handshake believed may have been taken back while it was under way.
-    let believed = {
-        let trust = state.trust().clone();
-        trust.verify(connection.peer().der(), Usage::Client, (state.clock)())
-    };
+    let trust = state.trust().clone();
+    let believed = trust.verify(connection.peer().der(), Usage::Client, (state.clock)());
+    let (id, line) = (connection.id(), Arc::clone(&connection.0.line));
     match believed {
         Ok(_) => {
             if hand.send(connection).await.is_ok() {
-                quinn.closed().await;
+                line.closed().await;
             }
         }
         Err(e) => {
-            state.refused.fetch_add(1, Ordering::Relaxed);
+            state.refuse();
             connection.close(CloseCode::NotBelieved, &e.to_string());
         }
     }

@@ -1,12 +1,9 @@
 //! The one readable place for what TLS may do here.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ordonnans_identity::{
-    Certificate, InvalidCertificate, KeyFileError, Trust, Untrusted, Usage, read_secret_file,
-};
+use ordonnans_identity::{Certificate, Trust, Untrusted, Usage};
 use ordonnans_label::Name;
 use ordonnans_message::Timestamp;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -20,29 +17,30 @@ use rustls::crypto::ring::kx_group::X25519;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, verify_tls13_signature};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
     SignatureScheme,
 };
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::group::Hybrid;
+use crate::identity::{Identity, InvalidIdentity};
+use crate::lanes::Lane;
 
 /// ALPN of the protocol.
 const PROTOCOL: &[u8] = b"ordonnans/1";
 /// What a peer may have on its way to us on one stream, in bytes.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// What one end may have on its way altogether, in bytes. All streams at their window stay well below it, so that a stream with
-/// something urgent always finds room.
+/// What one end may have on its way altogether, in bytes. All streams at their window stay below half of it, so that a stream with
+/// something urgent always finds room: quinn admits writers that wait for this window in no useful order, whatever their priority.
 const SEND_WINDOW: u64 = 8 * 1024 * 1024;
 /// Streams for attachments at one time, each way.
 pub(crate) const BULK_STREAMS: u32 = 8;
-/// Control and six precedence classes.
-pub(crate) const LANES: u32 = 7;
 
-const _: () = assert!((LANES + BULK_STREAMS) as u64 * (STREAM_WINDOW as u64) < SEND_WINDOW);
+const _: () =
+    assert!((Lane::COUNT + BULK_STREAMS) as u64 * (STREAM_WINDOW as u64) < SEND_WINDOW / 2);
 
 /// Gives the time; every check of a certificate asks it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -77,84 +75,27 @@ impl Default for Limits {
     }
 }
 
-/// Why a certificate and key cannot be shown to peers.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidIdentity {
-    /// The certificate file.
-    #[error("the certificate file {0} cannot be read as PEM")]
-    CertificateFile(std::path::PathBuf),
-    /// The certificate.
-    #[error(transparent)]
-    Certificate(#[from] InvalidCertificate),
-    /// The key file.
-    #[error(transparent)]
-    KeyFile(#[from] KeyFileError),
-    /// The key is none, or another certificate's.
-    #[error("the key is not PKCS#8, or does not belong to the certificate")]
-    Key,
-}
-
-/// The certificate chain and key that peers are shown.
-pub struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivatePkcs8KeyDer<'static>,
-    certificate: Certificate,
-}
-
-impl Identity {
-    /// Reads a PEM file with the chain, own certificate first, and the key (PKCS#8 PEM, mode 0600).
-    ///
-    /// # Errors
-    /// [`InvalidIdentity`] names the file.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, InvalidIdentity> {
-        let unreadable = || InvalidIdentity::CertificateFile(certificate.into());
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
-            .and_then(Iterator::collect)
-            .map_err(|_| unreadable())?;
-        let pem = read_secret_file(key)?;
-        let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| InvalidIdentity::Key)?;
-        let first = chain.first().ok_or_else(unreadable)?;
-        let certificate = Certificate::parse_der(first)?;
-        Ok(Self {
-            chain,
-            key,
-            certificate,
-        })
-    }
-
-    /// The same from DER.
-    ///
-    /// # Errors
-    /// [`InvalidIdentity`].
-    pub fn from_der(chain: Vec<Vec<u8>>, pkcs8: Vec<u8>) -> Result<Self, InvalidIdentity> {
-        let first = chain.first().ok_or(InvalidIdentity::Key)?;
-        Ok(Self {
-            certificate: Certificate::parse_der(first)?,
-            chain: chain.into_iter().map(CertificateDer::from).collect(),
-            key: pkcs8.into(),
-        })
-    }
-
-    /// The own certificate.
-    #[must_use]
-    pub fn certificate(&self) -> &Certificate {
-        &self.certificate
-    }
-}
-
-impl std::fmt::Debug for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Identity({})", self.certificate.name())
-    }
-}
-
 static HYBRID: Hybrid = Hybrid;
 
-fn provider(hybrid_only: bool) -> Arc<CryptoProvider> {
-    let mut kx_groups: Vec<&'static dyn SupportedKxGroup> = vec![&HYBRID];
-    if !hybrid_only {
-        kx_groups.push(X25519);
-    }
+/// Which key exchanges an end offers.
+#[derive(Clone, Copy)]
+pub(crate) enum KeyExchange {
+    /// Hybrid, and X25519 with who cannot.
+    HybridFirst,
+    /// Nothing else.
+    HybridOnly,
+    /// An end that does not know the hybrid one.
+    #[cfg(test)]
+    Classical,
+}
+
+fn provider(groups: KeyExchange) -> Arc<CryptoProvider> {
+    let kx_groups: Vec<&'static dyn SupportedKxGroup> = match groups {
+        KeyExchange::HybridFirst => vec![&HYBRID, X25519],
+        KeyExchange::HybridOnly => vec![&HYBRID],
+        #[cfg(test)]
+        KeyExchange::Classical => vec![X25519],
+    };
     Arc::new(CryptoProvider {
         kx_groups,
         // QUIC's first packets need the last one; where both ends are ours, the first is taken.
@@ -317,13 +258,18 @@ impl TimeProvider for Time {
     }
 }
 
+fn shown(identity: &Identity) -> Arc<SingleCertAndKey> {
+    Arc::new(Arc::clone(&identity.shown).into())
+}
+
 pub(crate) fn server(
     identity: &Identity,
     trust: &Trust,
     clock: &Clock,
     limits: &Limits,
+    groups: KeyExchange,
 ) -> Result<quinn::ServerConfig, InvalidIdentity> {
-    let provider = provider(false);
+    let provider = provider(groups);
     let peers = Peers {
         trust: trust.clone(),
         clock: Arc::clone(clock),
@@ -335,8 +281,7 @@ pub(crate) fn server(
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|_| InvalidIdentity::Key)?
         .with_client_cert_verifier(Arc::new(peers))
-        .with_single_cert(identity.chain.clone(), identity.key.clone_key().into())
-        .map_err(|_| InvalidIdentity::Key)?;
+        .with_cert_resolver(shown(identity));
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     // A ticket would bring a peer back past its revocation.
     config.send_tls13_tickets = 0;
@@ -358,9 +303,20 @@ pub(crate) fn client(
     clock: &Clock,
     limits: &Limits,
     name: &Name,
-    hybrid_only: bool,
+    groups: KeyExchange,
 ) -> Result<quinn::ClientConfig, InvalidIdentity> {
-    let provider = provider(hybrid_only);
+    let config = client_tls(identity, trust, clock, name, groups)?;
+    client_quic(config, limits)
+}
+
+pub(crate) fn client_tls(
+    identity: &Identity,
+    trust: &Trust,
+    clock: &Clock,
+    name: &Name,
+    groups: KeyExchange,
+) -> Result<rustls::ClientConfig, InvalidIdentity> {
+    let provider = provider(groups);
     let peers = Peers {
         trust: trust.clone(),
         clock: Arc::clone(clock),
@@ -373,11 +329,17 @@ pub(crate) fn client(
         .map_err(|_| InvalidIdentity::Key)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(peers))
-        .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key().into())
-        .map_err(|_| InvalidIdentity::Key)?;
+        .with_client_cert_resolver(shown(identity));
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
+    Ok(config)
+}
+
+pub(crate) fn client_quic(
+    config: rustls::ClientConfig,
+    limits: &Limits,
+) -> Result<quinn::ClientConfig, InvalidIdentity> {
     let crypto = QuicClientConfig::try_from(config).map_err(|_| InvalidIdentity::Key)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport(limits, Some(limits.keep_alive))));
@@ -386,11 +348,12 @@ pub(crate) fn client(
 
 fn transport(limits: &Limits, keep_alive: Option<Duration>) -> TransportConfig {
     let mut t = TransportConfig::default();
-    let idle = IdleTimeout::try_from(limits.idle_timeout).ok();
-    t.max_idle_timeout(idle)
+    let longest = IdleTimeout::from(VarInt::from_u32(u32::MAX));
+    let idle = IdleTimeout::try_from(limits.idle_timeout).unwrap_or(longest);
+    t.max_idle_timeout(Some(idle))
         .keep_alive_interval(keep_alive)
-        // What is allowed is set aside beforehand, so it is what is used and no more.
-        .max_concurrent_bidi_streams(VarInt::from_u32(LANES))
+        // Memory for what is allowed is set aside beforehand, so it is what is used and no more.
+        .max_concurrent_bidi_streams(VarInt::from_u32(Lane::COUNT))
         .max_concurrent_uni_streams(VarInt::from_u32(BULK_STREAMS))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .send_window(SEND_WINDOW)

@@ -1,0 +1,328 @@
+//! Lanes: the streams of frames, and what runs them.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ordonnans_message::{Precedence, limits};
+use quinn::{ReadError, ReadExactError, RecvStream, SendStream, WriteError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::connection::{CloseCode, Line};
+
+/// Frames that wait in a queue before who fills it must wait.
+const FRAMES: usize = 256;
+/// Bytes of frames that wait in a queue. What one peer can make us keep is this for each lane and direction, and a frame half read.
+const ROOM: usize = 2 * limits::MAX_FRAME;
+/// Frames written at once.
+const TOGETHER: usize = 64;
+/// Frames up to this many bytes are copied into one piece: the send buffer is searched piece by piece for each packet.
+const COPIED: usize = 8 * 1024;
+
+/// A stream of frames. What is urgent has its own, so it never waits behind what is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Everything but messages.
+    Control,
+    /// Messages of one class.
+    Class(Precedence),
+}
+
+impl Lane {
+    /// How many there are.
+    pub(crate) const COUNT: u32 = 7;
+
+    /// Control, then the most urgent class down to the least.
+    pub(crate) const URGENT_FIRST: [Self; Self::COUNT as usize] = [
+        Self::Control,
+        Self::Class(Precedence::Override),
+        Self::Class(Precedence::Flash),
+        Self::Class(Precedence::Immediate),
+        Self::Class(Precedence::Priority),
+        Self::Class(Precedence::Routine),
+        Self::Class(Precedence::Deferred),
+    ];
+
+    /// The first byte of its stream.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Control => 0,
+            Self::Class(p) => 1 + p.code(),
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::URGENT_FIRST.into_iter().find(|l| l.code() == code)
+    }
+
+    /// Its place among [`Self::COUNT`].
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.code())
+    }
+
+    /// Control is small and goes first.
+    fn priority(self) -> i32 {
+        match self {
+            Self::Control => 10,
+            Self::Class(p) => i32::from(p.code()),
+        }
+    }
+}
+
+/// A frame in a queue, with the room it takes there.
+pub(crate) struct Queued {
+    pub(crate) frame: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The end of a queue where frames go in. Bounded in number and in bytes.
+pub(crate) struct Queue {
+    frames: mpsc::Sender<Queued>,
+    room: Arc<Semaphore>,
+}
+
+/// Why a queue did not take a frame.
+pub(crate) enum NotTaken {
+    Full,
+    Ended,
+}
+
+impl Queue {
+    /// Waits for room. A frame must be within [`limits::MAX_FRAME`].
+    pub(crate) async fn put(&self, frame: Bytes) -> Result<(), NotTaken> {
+        let room = Arc::clone(&self.room)
+            .acquire_many_owned(size(&frame))
+            .await
+            .map_err(|_| NotTaken::Ended)?;
+        let queued = Queued { frame, _room: room };
+        self.frames.send(queued).await.map_err(|_| NotTaken::Ended)
+    }
+
+    /// Does not wait.
+    pub(crate) fn try_put(&self, frame: Bytes) -> Result<(), NotTaken> {
+        if self.frames.is_closed() {
+            return Err(NotTaken::Ended);
+        }
+        let room = Arc::clone(&self.room)
+            .try_acquire_many_owned(size(&frame))
+            .map_err(|_| NotTaken::Full)?;
+        let queued = Queued { frame, _room: room };
+        self.frames.try_send(queued).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => NotTaken::Full,
+            mpsc::error::TrySendError::Closed(_) => NotTaken::Ended,
+        })
+    }
+}
+
+fn size(frame: &Bytes) -> u32 {
+    u32::try_from(frame.len()).unwrap_or(u32::MAX)
+}
+
+fn queue() -> (Queue, mpsc::Receiver<Queued>) {
+    let (frames, taken) = mpsc::channel(FRAMES);
+    let room = Arc::new(Semaphore::new(ROOM));
+    (Queue { frames, room }, taken)
+}
+
+/// The ends of a lane's two queues that its tasks hold.
+pub(crate) struct Ends {
+    outgoing: mpsc::Receiver<Queued>,
+    incoming: Queue,
+}
+
+/// Both queues of every lane, by [`Lane::index`].
+pub(crate) struct Queues {
+    pub(crate) outgoing: Vec<Queue>,
+    pub(crate) incoming: Vec<mpsc::Receiver<Queued>>,
+    pub(crate) ends: Vec<Option<Ends>>,
+}
+
+impl Queues {
+    pub(crate) fn new() -> Self {
+        let mut all = Self {
+            outgoing: vec![],
+            incoming: vec![],
+            ends: vec![],
+        };
+        for _ in Lane::URGENT_FIRST {
+            let (send, outgoing) = queue();
+            let (incoming, recv) = queue();
+            all.outgoing.push(send);
+            all.incoming.push(recv);
+            all.ends.push(Some(Ends { outgoing, incoming }));
+        }
+        all
+    }
+}
+
+/// Runs both directions of a lane. They end with the connection; a lane that ends before is a violation.
+pub(crate) fn run(line: &Arc<Line>, lane: Lane, send: SendStream, recv: RecvStream, ends: Ends) {
+    // The stream may have been stopped already; then writing finds out.
+    let _ = send.set_priority(lane.priority());
+    tokio::spawn(write(Arc::clone(line), send, ends.outgoing));
+    tokio::spawn(read(Arc::clone(line), recv, ends.incoming));
+}
+
+/// Writes what waits, all of it at once.
+async fn write(line: Arc<Line>, mut send: SendStream, mut outgoing: mpsc::Receiver<Queued>) {
+    let mut batch = Vec::with_capacity(TOGETHER);
+    while outgoing.recv_many(&mut batch, TOGETHER).await > 0 {
+        match send.write_all_chunks(&mut together(&batch)).await {
+            Ok(()) => batch.clear(),
+            Err(WriteError::Stopped(_)) => {
+                return line.close(CloseCode::Violation, "a lane was stopped");
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// Frames with their lengths, the small ones in one piece.
+fn together(batch: &[Queued]) -> Vec<Bytes> {
+    let mut chunks = vec![];
+    let mut small = BytesMut::new();
+    for Queued { frame, .. } in batch {
+        small.extend_from_slice(&size(frame).to_be_bytes());
+        if frame.len() <= COPIED {
+            small.extend_from_slice(frame);
+        } else {
+            chunks.push(small.split().freeze());
+            chunks.push(frame.clone());
+        }
+    }
+    if !small.is_empty() {
+        chunks.push(small.freeze());
+    }
+    chunks
+}
+
+/// Why a lane is read no further.
+enum Ended {
+    /// The connection is gone.
+    Line,
+    /// The peer broke the protocol.
+    Violation(&'static str),
+}
+
+impl From<ReadError> for Ended {
+    fn from(e: ReadError) -> Self {
+        match e {
+            ReadError::ConnectionLost(_) => Self::Line,
+            _ => Self::Violation("a lane ended"),
+        }
+    }
+}
+
+impl From<ReadExactError> for Ended {
+    fn from(e: ReadExactError) -> Self {
+        match e {
+            ReadExactError::ReadError(e) => e.into(),
+            ReadExactError::FinishedEarly(_) => Self::Violation("a lane ended"),
+        }
+    }
+}
+
+async fn read(line: Arc<Line>, mut recv: RecvStream, incoming: Queue) {
+    loop {
+        match frame(&mut recv).await {
+            Ok(frame) => {
+                if incoming.put(frame).await.is_err() {
+                    return;
+                }
+            }
+            Err(Ended::Line) => return,
+            Err(Ended::Violation(what)) => return line.close(CloseCode::Violation, what),
+        }
+    }
+}
+
+/// The next frame. Memory grows with what came, not with what was announced.
+async fn frame(recv: &mut RecvStream) -> Result<Bytes, Ended> {
+    let mut length = [0; 4];
+    recv.read_exact(&mut length).await?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > limits::MAX_FRAME {
+        return Err(Ended::Violation("a frame above its limit"));
+    }
+    let mut frame = BytesMut::new();
+    while frame.len() < length {
+        match recv.read_chunk(length - frame.len(), true).await? {
+            Some(chunk) if chunk.bytes.len() == length => return Ok(chunk.bytes),
+            Some(chunk) => frame.extend_from_slice(&chunk.bytes),
+            None => return Err(Ended::Violation("a lane ended")),
+        }
+    }
+    Ok(frame.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn queued(frames: &[Bytes]) -> Vec<Queued> {
+        let (queue, mut taken) = queue();
+        for frame in frames {
+            assert!(queue.put(frame.clone()).await.is_ok());
+        }
+        let mut all = vec![];
+        taken.recv_many(&mut all, TOGETHER).await;
+        all
+    }
+
+    #[test]
+    fn every_lane_has_its_number() {
+        for code in 0..=u8::MAX {
+            let lane = Lane::from_code(code);
+            assert_eq!(lane.is_some(), u32::from(code) < Lane::COUNT);
+            assert!(lane.is_none_or(|l| l.code() == code));
+        }
+        let flash = Lane::Class(Precedence::Flash);
+        assert_eq!(flash.code(), 5);
+        assert!(flash.priority() > Lane::Class(Precedence::Immediate).priority());
+    }
+
+    #[tokio::test]
+    async fn small_frames_share_a_piece_and_large_ones_are_not_copied() {
+        let large = Bytes::from(vec![9; COPIED + 1]);
+        let batch = queued(&[
+            Bytes::from_static(b"ab"),
+            Bytes::new(),
+            large.clone(),
+            Bytes::from_static(b"c"),
+        ])
+        .await;
+        let chunks = together(&batch);
+        assert_eq!(
+            chunks[0],
+            Bytes::from_static(&[0, 0, 0, 2, b'a', b'b', 0, 0, 0, 0, 0, 0, 0x20, 1])
+        );
+        assert_eq!(chunks[1].as_ptr(), large.as_ptr());
+        assert_eq!(chunks[2], Bytes::from_static(&[0, 0, 0, 1, b'c']));
+        assert_eq!(chunks.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_bounded_in_bytes_and_in_number() {
+        let (queue, mut taken) = queue();
+        let large = Bytes::from(vec![0; limits::MAX_FRAME]);
+        for _ in 0..ROOM / limits::MAX_FRAME {
+            assert!(queue.try_put(large.clone()).is_ok());
+        }
+        assert!(matches!(
+            queue.try_put(Bytes::from_static(b"x")),
+            Err(NotTaken::Full)
+        ));
+        drop(taken.recv().await);
+        assert!(queue.try_put(large).is_ok(), "its room came back");
+        while taken.try_recv().is_ok() {}
+        for _ in 0..FRAMES {
+            assert!(queue.try_put(Bytes::new()).is_ok());
+        }
+        assert!(matches!(queue.try_put(Bytes::new()), Err(NotTaken::Full)));
+        drop(taken);
+        assert!(matches!(queue.try_put(Bytes::new()), Err(NotTaken::Ended)));
+        assert!(matches!(
+            queue.put(Bytes::new()).await,
+            Err(NotTaken::Ended)
+        ));
+    }
+}
