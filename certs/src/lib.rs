@@ -4,8 +4,12 @@
 //! list of revoked certificates from the first day, because a chain without one is refused. The same code mints on disk and
 //! in memory.
 
+mod cli;
 mod mint;
+mod workshop;
 
 pub mod memory;
 
+pub use cli::run;
 pub use mint::{Flaw, Issued, MintError, Validity};
+pub use workshop::{Entry, Standing, Workshop, WorkshopError};

@@ -43,6 +43,11 @@ impl Issued {
     pub fn key_pkcs8(&self) -> Vec<u8> {
         self.key.serialize_der()
     }
+
+    /// The key, PKCS#8 PEM: a secret likewise.
+    pub(crate) fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
 }
 
 impl std::fmt::Debug for Issued {
@@ -99,6 +104,23 @@ impl Authority {
             certificate,
             issuer: Issuer::new(p, key),
         })
+    }
+
+    /// An authority as it was kept: its certificate and its key, both PEM.
+    pub(crate) fn load(certificate: &str, key: &str) -> Result<Self, MintError> {
+        use rustls_pki_types::pem::PemObject;
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes())
+            .map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
+        let key = KeyPair::from_pem(key)?;
+        Ok(Self {
+            issuer: Issuer::from_ca_cert_der(&der, key)?,
+            certificate: der,
+        })
+    }
+
+    /// The key, PKCS#8 PEM: a secret.
+    pub(crate) fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
     }
 
     /// The issuing authority: signs leaves only, and only below the structure.

@@ -1,0 +1,291 @@
+//! The program `ordonnans-ca`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use ordonnans_identity::Certificate;
+use ordonnans_label::{Clearance, Kind, Level};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::workshop::{Standing, Workshop, WorkshopError};
+
+#[derive(Parser)]
+#[command(
+    name = "ordonnans-ca",
+    version,
+    about = "Makes and revokes the certificates of a structure"
+)]
+#[command(after_help = "Exit codes: 0 done, 1 refused, 2 usage, 5 internal.")]
+struct Arguments {
+    /// The workshop's folder.
+    #[arg(short, long, default_value = "workshop", global = true)]
+    dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Subject {
+    Node,
+    Person,
+    Officer,
+    Broker,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make an offline root, an issuing authority, and a list of revoked certificates for each.
+    Init {
+        /// The structure all names end with, such as crisis.example.
+        #[arg(long)]
+        structure: String,
+    },
+    /// Issue a certificate and its key.
+    Issue {
+        /// What it is for.
+        kind: Subject,
+        /// The name before the kind, such as `ncc`.
+        name: String,
+        /// Highest level the subject may hold, such as "Stg.G". Brokers read nothing and need none.
+        #[arg(long, required_if_eq_any([("kind", "node"), ("kind", "person"), ("kind", "officer")]))]
+        clearance: Option<String>,
+        /// A circle the subject is in; may be repeated.
+        #[arg(long)]
+        circle: Vec<String>,
+        /// A compartment the subject holds; may be repeated.
+        #[arg(long)]
+        compartment: Vec<String>,
+        /// Days it is valid.
+        #[arg(long, default_value_t = 90)]
+        days: i64,
+    },
+    /// Revoke a certificate by name or serial number, and publish a new list.
+    Revoke {
+        /// A full name, a local name, or a serial number.
+        who: String,
+    },
+    /// Publish both lists anew, before they end.
+    Crl,
+    /// Everything issued, or what a certificate file says.
+    Show {
+        /// A certificate, PEM.
+        file: Option<PathBuf>,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Completions for a shell, on stdout.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, on stdout.
+    Man,
+}
+
+const REFUSED: u8 = 1;
+const USAGE: u8 = 2;
+const INTERNAL: u8 = 5;
+
+struct Failure {
+    what: String,
+    hint: &'static str,
+    code: u8,
+}
+
+impl From<WorkshopError> for Failure {
+    fn from(e: WorkshopError) -> Self {
+        let (hint, code) = match &e {
+            WorkshopError::Exists(_) => ("name another folder with --dir", REFUSED),
+            WorkshopError::Live(_) => ("revoke it first, or use it", REFUSED),
+            WorkshopError::Missing(_) => (
+                "make one with `ordonnans-ca --dir DIR init --structure NAME`",
+                USAGE,
+            ),
+            WorkshopError::Unknown(_) => ("`ordonnans-ca show` lists what was issued", REFUSED),
+            WorkshopError::Name(_) | WorkshopError::Structure(_) | WorkshopError::Days => {
+                ("`ordonnans-ca help` shows the form", USAGE)
+            }
+            WorkshopError::Key(_) => ("a key file has mode 0600 and one owner", REFUSED),
+            WorkshopError::State(_) => (
+                "the state says what was issued and revoked: without it nothing can be revoked",
+                INTERNAL,
+            ),
+            WorkshopError::Io { .. } | WorkshopError::Mint(_) => ("check the folder", INTERNAL),
+        };
+        Self {
+            what: e.to_string(),
+            hint,
+            code,
+        }
+    }
+}
+
+fn usage(what: impl std::fmt::Display, hint: &'static str) -> Failure {
+    Failure {
+        what: what.to_string(),
+        hint,
+        code: USAGE,
+    }
+}
+
+/// Runs the program with its arguments, the first of which is its name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(a) => a,
+        Err(e) => {
+            let code = if e.use_stderr() { USAGE } else { 0 };
+            // Help goes to stdout, errors to stderr; neither can be helped if closed.
+            drop(e.print());
+            return code.into();
+        }
+    };
+    match command(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(f) => {
+            eprintln!("{}\nHint: {}", f.what, f.hint);
+            f.code.into()
+        }
+    }
+}
+
+fn command(arguments: Arguments) -> Result<(), Failure> {
+    let (dir, now) = (arguments.dir, OffsetDateTime::now_utc());
+    match arguments.command {
+        Command::Init { structure } => {
+            let w = Workshop::init(&dir, &structure, now)?;
+            println!("{}", w.trust_dir().display());
+            eprintln!("The folder above is what everyone gets. Keep `root` offline.");
+        }
+        Command::Issue {
+            kind,
+            name,
+            clearance,
+            circle,
+            compartment,
+            days,
+        } => {
+            let kind = match kind {
+                Subject::Node => Kind::Node,
+                Subject::Person => Kind::Person,
+                Subject::Officer => Kind::Officer,
+                Subject::Broker => Kind::Broker,
+            };
+            let holds = holds(clearance.as_deref(), &circle, &compartment)?;
+            let mut w = Workshop::open(&dir)?;
+            let path = w.issue(kind, &name, &holds, days, now)?;
+            println!("{}", path.display());
+        }
+        Command::Revoke { who } => {
+            let mut w = Workshop::open(&dir)?;
+            let n = w.revoke(&who, now)?;
+            println!("{n} revoked");
+            eprintln!(
+                "Bring {} to the broker and the nodes, and have the broker read it again.",
+                w.trust_dir().display()
+            );
+        }
+        Command::Crl => {
+            let mut w = Workshop::open(&dir)?;
+            w.lists(now)?;
+            println!("{}", w.trust_dir().display());
+        }
+        Command::Show { file: None, json } => list(&Workshop::open(&dir)?, json),
+        Command::Show {
+            file: Some(path),
+            json,
+        } => {
+            let hint = "name a certificate in PEM, such as issued/NAME/cert.pem";
+            let der = CertificateDer::from_pem_file(&path)
+                .map_err(|_| usage(format!("{} is no certificate in PEM", path.display()), hint))?;
+            let c = Certificate::parse_der(&der)
+                .map_err(|e| usage(format!("{}: {e}", path.display()), hint))?;
+            print(&about(&c), json);
+        }
+        Command::Completions { shell } => {
+            let mut program = Arguments::command();
+            clap_complete::generate(shell, &mut program, "ordonnans-ca", &mut std::io::stdout());
+        }
+        Command::Man => {
+            let page = clap_mangen::Man::new(Arguments::command());
+            page.render(&mut std::io::stdout())
+                .map_err(|e| usage(e, "stdout was closed"))?;
+        }
+    }
+    Ok(())
+}
+
+fn holds(
+    level: Option<&str>,
+    circles: &[String],
+    compartments: &[String],
+) -> Result<Clearance, Failure> {
+    let level: Level = level
+        .map_or(Ok(Level::Ongerubriceerd), str::parse)
+        .map_err(|e| usage(format!("--clearance: {e}"), "for example --clearance Stg.G"))?;
+    let value = |e: &dyn std::fmt::Display| usage(e, "a value has 1 to 64 characters");
+    let mut holds = Clearance::new(level);
+    for c in circles {
+        holds = holds.with_circle(c).map_err(|e| value(&e))?;
+    }
+    for c in compartments {
+        holds = holds.with_compartment(c).map_err(|e| value(&e))?;
+    }
+    Ok(holds)
+}
+
+fn about(c: &Certificate) -> Value {
+    let texts = |values: &mut dyn Iterator<Item = String>| values.collect::<Vec<_>>();
+    json!({
+        "name": c.name(),
+        "kind": c.name().kind().as_str(),
+        "clearance": c.clearance().map(|h| h.level()),
+        "circles": c.clearance().map(|h| texts(&mut h.circles().iter().map(|v| v.as_str().to_owned()))),
+        "compartments": c.clearance().map(|h| texts(&mut h.compartments().iter().map(|v| v.as_str().to_owned()))),
+        "not_before": c.not_before(),
+        "not_after": c.not_after(),
+        "fingerprint": c.fingerprint(),
+        "client": c.allows_client(),
+        "server": c.allows_server(),
+    })
+}
+
+fn print(v: &Value, json: bool) {
+    if json {
+        println!("{v}");
+    } else if let Some(fields) = v.as_object() {
+        for (key, value) in fields {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            println!("{key:<13} {text}");
+        }
+    }
+}
+
+fn list(w: &Workshop, json: bool) {
+    for (serial, e) in w.issued() {
+        let until = OffsetDateTime::from_unix_timestamp(e.until)
+            .map(|t| t.date().to_string())
+            .unwrap_or_default();
+        let standing = match e.standing {
+            Standing::Live => "live",
+            Standing::Revoked => "revoked",
+        };
+        if json {
+            let row =
+                json!({ "serial": serial, "name": e.name, "until": until, "standing": standing });
+            println!("{row}");
+        } else {
+            println!(
+                "{serial}  {:<40} {standing:<8} until {until}",
+                e.name.as_str()
+            );
+        }
+    }
+}
