@@ -1,10 +1,13 @@
 //! An export holds, and no change of it goes unseen.
 
+#[path = "sample/exports.rs"]
+mod exports;
 mod sample;
 
+use exports::{Export, export};
 use ordonnans_audit::export::{self, Fault, PROOFS, RECORDS, Report, Why};
 use ordonnans_audit::{InvalidCheckpoint, VerifierKey};
-use sample::{Export, ORIGIN, export};
+use sample::ORIGIN;
 
 fn verify(e: &Export) -> Result<Report, Fault> {
     export::verify(&e.checkpoint, &e.records[..], &e.proofs[..], &e.key)
@@ -166,7 +169,7 @@ fn another_key_another_log_another_detail() {
     let mut entry = export::read_record(line.trim_end()).expect("a record");
     let salt = entry.opened.as_ref().expect("opened").0;
     entry.opened = Some((salt, sample::record(1).detail.encode()));
-    let forged = sample::lines([export::record_line(&entry).expect("a record")]);
+    let forged = exports::lines([export::record_line(&entry).expect("a record")]);
     let rest = only(&e, &[1, 2, 3], &[0, 1, 2, 3]);
     let fault = verify(&Export {
         records: [forged, rest.records].concat(),
@@ -197,7 +200,7 @@ fn what_may_be_taken_away_is_known() {
     let line = String::from_utf8(split(&e.records)[0].clone()).expect("text");
     let mut entry = export::read_record(line.trim_end()).expect("a record");
     entry.opened = None;
-    let closed = sample::lines([export::record_line(&entry).expect("a record")]);
+    let closed = exports::lines([export::record_line(&entry).expect("a record")]);
     let rest = only(&e, &[1, 2], &[0, 1, 2]);
     let report = verify(&Export {
         records: [closed, rest.records].concat(),

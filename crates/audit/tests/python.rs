@@ -1,10 +1,12 @@
 //! Another implementation, in another language, checks the same exports.
 
+#[path = "sample/exports.rs"]
+mod exports;
 mod sample;
 
 use std::process::Command;
 
-use sample::{Export, export};
+use exports::{Export, export};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python");
 const PROGRAM: &str = concat!(

@@ -1,0 +1,323 @@
+//! Frames.
+
+use bytes::Bytes;
+use ordonnans_label::Name;
+use ordonnans_message::cbor::Writer;
+use ordonnans_message::{
+    AuditQuery, DirectoryEntry, Frame, MessageId, ReceiptKind, ReplyCode, Timestamp, limits, sha256,
+};
+
+use crate::{Decoded, Source, facts};
+
+fn decode(bytes: &[u8]) -> Decoded {
+    let frame = Frame::decode(bytes)?;
+    Ok((
+        facts([("frame", word(&frame).into())]),
+        frame.encode().into(),
+    ))
+}
+
+fn word(frame: &Frame) -> &'static str {
+    match frame {
+        Frame::Hello { .. } => "Hello",
+        Frame::Welcome { .. } => "Welcome",
+        Frame::Publish { .. } => "Publish",
+        Frame::Accepted { .. } => "Accepted",
+        Frame::Refused { .. } => "Refused",
+        Frame::Deliver { .. } => "Deliver",
+        Frame::Receipt { .. } => "Receipt",
+        Frame::ReceiptStored { .. } => "ReceiptStored",
+        Frame::KeyPackage { .. } => "KeyPackage",
+        Frame::KeyPackageStored => "KeyPackageStored",
+        Frame::DirectoryGet => "DirectoryGet",
+        Frame::Directory { .. } => "Directory",
+        Frame::AttachmentOffer { .. } => "AttachmentOffer",
+        Frame::AttachmentState { .. } => "AttachmentState",
+        Frame::AttachmentGet { .. } => "AttachmentGet",
+        Frame::AuditGet { .. } => "AuditGet",
+        Frame::AuditPage { .. } => "AuditPage",
+    }
+}
+
+fn id() -> MessageId {
+    MessageId::new(Timestamp::from_millis(1_790_000_000_000), [0x5a; 10])
+}
+
+fn name() -> Name {
+    "ncc.node.crisis.example".parse().expect("a name")
+}
+
+/// Every kind, with and without what may be left out.
+fn good() -> Vec<(String, Vec<u8>)> {
+    let digest = sha256(&[b"sealed attachment"]);
+    let dummy = Bytes::from_static(b"dummy");
+    let checkpoint = Some(
+        "b1.broker.crisis.example\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n".to_owned(),
+    );
+    let hello = |checkpoint| Frame::Hello {
+        version: 1,
+        checkpoint,
+    };
+    let refused = |all: bool| Frame::Refused {
+        id: all.then(id),
+        code: if all {
+            ReplyCode::NotPermitted
+        } else {
+            ReplyCode::Malformed
+        },
+        rule: all.then_some(7),
+        recipient: all.then(name),
+        retry_after_ms: all.then_some(5_000),
+    };
+    let entry = |package| DirectoryEntry {
+        name: name(),
+        title: "Nationaal Crisiscentrum".into(),
+        package,
+    };
+    let query = |message| Frame::AuditGet {
+        request: 4,
+        query: AuditQuery {
+            from: 1 << 40,
+            limit: 256,
+            message,
+        },
+    };
+    let frames = vec![
+        ("a first greeting", hello(None)),
+        ("a greeting with a checkpoint", hello(checkpoint.clone())),
+        (
+            "the broker's greeting",
+            Frame::Welcome {
+                broker: "b1.broker.crisis.example".parse().expect("a name"),
+                checkpoint: checkpoint.clone(),
+            },
+        ),
+        (
+            "a message to the broker",
+            Frame::Publish {
+                envelope: dummy.clone(),
+            },
+        ),
+        (
+            "it is durable",
+            Frame::Accepted {
+                id: id(),
+                at: Timestamp::from_millis(1_790_000_000_123),
+                sequence: u64::MAX,
+            },
+        ),
+        ("it is refused, with all that can be said", refused(true)),
+        ("it is refused, and could not be read", refused(false)),
+        (
+            "a message from the broker",
+            Frame::Deliver {
+                envelope: dummy.clone(),
+            },
+        ),
+        (
+            "a receipt",
+            Frame::Receipt {
+                receipt: dummy.clone(),
+            },
+        ),
+        (
+            "the receipt is durable",
+            Frame::ReceiptStored {
+                id: id(),
+                kind: ReceiptKind::Opened,
+                by: name(),
+            },
+        ),
+        (
+            "a key package",
+            Frame::KeyPackage {
+                package: dummy.clone(),
+            },
+        ),
+        ("the key package is durable", Frame::KeyPackageStored),
+        ("the directory, please", Frame::DirectoryGet),
+        (
+            "the directory",
+            Frame::Directory {
+                version: 3,
+                entries: vec![entry(Some(dummy.clone())), entry(None)],
+            },
+        ),
+        (
+            "an attachment will come",
+            Frame::AttachmentOffer {
+                digest,
+                length: limits::MAX_ATTACHMENT,
+            },
+        ),
+        (
+            "half of it is there",
+            Frame::AttachmentState {
+                digest,
+                have: 65_536,
+            },
+        ),
+        (
+            "the rest of it, please",
+            Frame::AttachmentGet {
+                digest,
+                offset: 65_536,
+            },
+        ),
+        ("records, please", query(None)),
+        ("records of a message, please", query(Some(id()))),
+        (
+            "records, one of them open",
+            Frame::AuditPage {
+                request: 4,
+                records: vec![dummy.clone(), dummy.clone()],
+                details: vec![None, Some(dummy)],
+                checkpoint,
+            },
+        ),
+    ];
+    frames
+        .into_iter()
+        .map(|(name, frame)| (name.to_owned(), frame.encode().into()))
+        .collect()
+}
+
+fn bytes(write: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut w = Writer::default();
+    write(&mut w);
+    w.into_bytes()
+}
+
+fn null(w: &mut Writer) -> &mut Writer {
+    w.option(None::<u8>, |_, _| ())
+}
+
+pub(crate) fn source() -> Source {
+    let id = *id().as_bytes();
+    let mut other_version = id;
+    other_version[6] = 0x4a;
+    let hello = |version| {
+        bytes(|w| {
+            null(w.array(3).uint(1).uint(version));
+        })
+    };
+    let offer = |length| {
+        bytes(|w| {
+            w.array(3).uint(13).bytes(&[0; 32]).uint(length);
+        })
+    };
+    let refused = |code| {
+        bytes(|w| {
+            null(null(null(null(w.array(6).uint(5)).uint(code))));
+        })
+    };
+    let stored = |id: &[u8], kind, by: &str| {
+        bytes(|w| {
+            w.array(4).uint(8).bytes(id).uint(kind).text(by);
+        })
+    };
+    let who = "ncc.node.crisis.example";
+    let page = |limit| {
+        bytes(|w| {
+            null(w.array(5).uint(16).uint(1).uint(0).uint(limit));
+        })
+    };
+    let mut not_utf8 = stored(&id, 1, who);
+    let last = not_utf8.len() - 1;
+    not_utf8[last] = 0xff;
+    let bad = vec![
+        ("nothing", vec![]),
+        ("the head alone", vec![0x81]),
+        ("an empty array", vec![0x80]),
+        ("no array", vec![0x0b]),
+        ("a byte over", vec![0x81, 0x0b, 0x00]),
+        ("kind 0", vec![0x81, 0x00]),
+        ("kind 18", vec![0x81, 0x12]),
+        ("a negative kind", vec![0x81, 0x20]),
+        ("a kind in two bytes", vec![0x81, 0x18, 0x0b]),
+        ("a length in two bytes", vec![0x98, 0x01, 0x0b]),
+        ("an array of indefinite length", vec![0x9f, 0x0b, 0xff]),
+        ("a field over", vec![0x82, 0x0b, 0x00]),
+        (
+            "2^32 - 1 items announced",
+            vec![0x9a, 0xff, 0xff, 0xff, 0xff],
+        ),
+        (
+            "2^40 bytes announced",
+            vec![0x82, 0x03, 0x5b, 0, 0, 1, 0, 0, 0, 0, 0],
+        ),
+        (
+            "bytes of indefinite length",
+            vec![0x82, 0x03, 0x5f, 0x41, 0x00, 0xff],
+        ),
+        ("a text where bytes belong", vec![0x82, 0x03, 0x61, b'a']),
+        ("arrays in arrays", vec![0x81; 64]),
+        ("version 65,536", hello(65_536)),
+        (
+            "a checkpoint above its limit",
+            bytes(|w| {
+                let text = "x".repeat(limits::MAX_CHECKPOINT + 1);
+                w.array(3).uint(1).uint(1).text(&text);
+            }),
+        ),
+        ("a message id of 15 bytes", stored(&id[..15], 1, who)),
+        (
+            "a message id of another version",
+            stored(&other_version, 1, who),
+        ),
+        ("receipt kind 4", stored(&id, 4, who)),
+        (
+            "a name in capitals",
+            stored(&id, 1, "NCC.node.crisis.example"),
+        ),
+        (
+            "a name of no kind",
+            stored(&id, 1, "ncc.host.crisis.example"),
+        ),
+        ("a name that is not UTF-8", not_utf8),
+        ("reply code 0", refused(0)),
+        ("reply code 12", refused(12)),
+        (
+            "undefined where null belongs",
+            vec![0x86, 0x05, 0xf7, 0x01, 0xf6, 0xf6, 0xf6],
+        ),
+        (
+            "an attachment above its limit",
+            offer(limits::MAX_ATTACHMENT + 1),
+        ),
+        (
+            "a digest of 31 bytes",
+            bytes(|w| {
+                w.array(3).uint(13).bytes(&[0; 31]).uint(1);
+            }),
+        ),
+        ("a page of 257 records", page(257)),
+        (
+            "a time after the year 9999",
+            bytes(|w| {
+                let ms = Timestamp::MAX.as_millis() + 1;
+                w.array(4).uint(4).bytes(&id).uint(ms).uint(0);
+            }),
+        ),
+        (
+            "fewer details than records",
+            bytes(|w| {
+                w.array(5).uint(17).uint(1).array(1).bytes(b"r").array(0);
+                null(w);
+            }),
+        ),
+        (
+            "129 directory entries announced",
+            bytes(|w| {
+                w.array(3).uint(12).uint(1).array(limits::MAX_DIRECTORY + 1);
+            }),
+        ),
+    ];
+    Source {
+        file: "frame",
+        rule: "frame",
+        good: good(),
+        bad,
+        decode,
+    }
+}

@@ -1,0 +1,405 @@
+//! Signed objects: envelopes, receipts and key packages.
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use ordonnans_label::Name;
+use ordonnans_message::cbor::Writer;
+use ordonnans_message::cose::{Algorithm, Draft, Purpose};
+use ordonnans_message::{
+    AttachmentRef, ContentRef, Digest, Envelope, Header, KeyPackage, MessageId, Precedence,
+    Receipt, ReceiptKind, Recipient, Role, Seal, Sealing, SignedKeyPackage, SignedReceipt,
+    Timestamp, key_id, limits, sha256,
+};
+
+use crate::{Decoded, Source, facts};
+
+const CERTIFICATE: &[u8] = b"dummy certificate";
+const SIGNATURE: [u8; 64] = [0x99; 64];
+const CONTENT: &[u8] = b"dummy sealed content";
+const CREATED: u64 = 1_790_000_000_000;
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn id(n: u8) -> MessageId {
+    MessageId::new(Timestamp::from_millis(CREATED), [n; 10])
+}
+
+fn sign(purpose: Purpose, payload: Vec<u8>) -> Vec<u8> {
+    Draft::new(purpose, Algorithm::Es256, CERTIFICATE, payload)
+        .finish(SIGNATURE.to_vec())
+        .encode()
+        .into()
+}
+
+/// COSE_Sign1 as nobody should write it.
+struct Odd<'a> {
+    tag: u64,
+    protected: Vec<u8>,
+    key: u64,
+    certificate: &'a [u8],
+    payload: &'a [u8],
+    signature: &'a [u8],
+}
+
+fn protected(algorithm: i64, kind: u64) -> Vec<u8> {
+    let mut w = Writer::default();
+    w.map(3).uint(1).int(algorithm);
+    let thumbprint = sha256(&[CERTIFICATE]);
+    w.uint(34).array(2).int(-16).bytes(thumbprint.as_bytes());
+    w.int(-65_537).uint(kind);
+    w.into_bytes()
+}
+
+impl<'a> Odd<'a> {
+    fn of(payload: &'a [u8]) -> Self {
+        Self {
+            tag: 18,
+            protected: protected(-7, 0),
+            key: 33,
+            certificate: CERTIFICATE,
+            payload,
+            signature: &SIGNATURE,
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.tag(self.tag).array(4).bytes(&self.protected);
+        w.map(1).uint(self.key).bytes(self.certificate);
+        w.bytes(self.payload).bytes(self.signature);
+        w.into_bytes()
+    }
+}
+
+/// Signed objects that are wrong around a payload that is right.
+fn odd(payload: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let good = || Odd::of(payload);
+    let with = |algorithm, kind| Odd {
+        protected: protected(algorithm, kind),
+        ..good()
+    };
+    let mut short = Writer::default();
+    short.map(1).uint(1).int(-7);
+    vec![
+        ("another tag", Odd { tag: 98, ..good() }.encode()),
+        ("algorithm -37", with(-37, 0).encode()),
+        ("a batch signature", with(-7, 1).encode()),
+        ("signature kind 2", with(-7, 2).encode()),
+        (
+            "neither x5t nor kind",
+            Odd {
+                protected: short.into_bytes(),
+                ..good()
+            }
+            .encode(),
+        ),
+        (
+            "another unprotected header",
+            Odd { key: 34, ..good() }.encode(),
+        ),
+        (
+            "another certificate than x5t says",
+            Odd {
+                certificate: b"another",
+                ..good()
+            }
+            .encode(),
+        ),
+        (
+            "a signature above its limit",
+            Odd {
+                signature: &[0; limits::MAX_SIGNATURE + 1],
+                ..good()
+            }
+            .encode(),
+        ),
+    ]
+}
+
+fn seals() -> Bytes {
+    Seal::encode_all(&[Seal {
+        to: name("locc.node.crisis.example"),
+        kid: key_id(b"dummy public key"),
+        copy: None,
+        enc: vec![0xe1; 1120],
+        wrapped: vec![0xe2; 48],
+    }])
+}
+
+fn header(full: bool) -> Header {
+    let label = if full {
+        "Stg.G // KRING ICCB // COMPARTIMENT CRYPTO // TOT 2036-01-01 // VASTGESTELD jansen.person.crisis.example"
+    } else {
+        "Ongerubriceerd"
+    };
+    let t = Timestamp::from_millis(CREATED);
+    let person = full.then(|| name("vermeer.person.crisis.example"));
+    Header {
+        id: id(1),
+        originator: name("ncc.node.crisis.example"),
+        author: full.then(|| name("jansen.person.crisis.example")),
+        label: label.parse().expect("a label"),
+        recipients: vec![Recipient {
+            node: name("locc.node.crisis.example"),
+            person,
+            role: if full { Role::Info } else { Role::Action },
+            precedence: Precedence::Flash,
+        }],
+        exercise: full,
+        created: t,
+        expires: t.after(86_400_000),
+        reply_by: full.then(|| t.after(3_600_000)),
+        references: if full { vec![id(2), id(3)] } else { vec![] },
+        supersedes: full.then(|| id(4)),
+        content: ContentRef {
+            digest: sha256(&[CONTENT]),
+            length: u32::try_from(CONTENT.len()).expect("short"),
+        },
+        attachments: if full {
+            vec![AttachmentRef {
+                digest: sha256(&[b"sealed attachment"]),
+                length: 70_032,
+            }]
+        } else {
+            vec![]
+        },
+        sealing: Sealing {
+            suite: 1,
+            commitment: sha256(&[b"dummy commitment"]),
+            seals: sha256(&[&seals()]),
+        },
+    }
+}
+
+/// The three parts of an envelope.
+fn parts(signed: &[u8], seals: &[u8], content: &[u8]) -> Vec<u8> {
+    let mut w = Writer::default();
+    w.array(3).bytes(signed).bytes(seals).bytes(content);
+    w.into_bytes()
+}
+
+fn around(header: Vec<u8>) -> Vec<u8> {
+    parts(&sign(Purpose::Envelope, header), &seals(), CONTENT)
+}
+
+pub(crate) fn envelopes() -> Source {
+    let decode = |bytes: &[u8]| -> Decoded {
+        let e = Envelope::decode(bytes)?;
+        e.seals()?;
+        let all = facts([
+            ("id", e.header().id.to_string()),
+            ("label", e.header().label.to_string()),
+            ("binding", e.header().binding().to_string()),
+            ("digest", e.digest().to_string()),
+            ("to_be_signed", HEXLOWER.encode(&e.signed().to_be_signed())),
+        ]);
+        Ok((all, e.encode().into()))
+    };
+    let (full, least) = (header(true), header(false));
+    let changed = |change: fn(&mut Header)| {
+        let mut h = header(false);
+        change(&mut h);
+        around(h.encode())
+    };
+    let plain = least.encode();
+    // A map of nine pairs; the last is 13, the sealing, of 71 bytes with its key.
+    assert_eq!(plain[0], 0xa9);
+    let raw = |head: u8, rest: &[u8]| around([&[head][..], rest].concat());
+    let good = around(plain.clone());
+    let signed = sign(Purpose::Envelope, plain.clone());
+    let mut version = plain.clone();
+    version[2] = 2;
+    let mut bad = vec![
+        ("nothing", vec![]),
+        ("cut", good[..good.len() - 1].to_vec()),
+        ("a byte over", [&good[..], &[0]].concat()),
+        ("two parts", [&[0x82][..], &good[1..]].concat()),
+        (
+            "other seals than were signed",
+            parts(&signed, &[0x80], CONTENT),
+        ),
+        (
+            "other content than was signed",
+            parts(&signed, &seals(), b"x"),
+        ),
+        ("header version 2", around(version)),
+        (
+            "an unknown header key",
+            raw(0xaa, &[&plain[1..], &[14, 0]].concat()),
+        ),
+        (
+            "header keys out of order",
+            raw(0xaa, &[&plain[1..], &[0, 1]].concat()),
+        ),
+        ("no sealing", raw(0xa8, &plain[1..plain.len() - 71])),
+        ("nobody to send it to", changed(|h| h.recipients.clear())),
+        (
+            "the same recipient twice",
+            changed(|h| h.recipients.push(h.recipients[0].clone())),
+        ),
+        (
+            "65 recipients",
+            changed(|h| h.recipients = vec![h.recipients[0].clone(); limits::MAX_RECIPIENTS + 1]),
+        ),
+        (
+            "a person as originator",
+            changed(|h| h.originator = name("jansen.person.crisis.example")),
+        ),
+        (
+            "a node as author",
+            changed(|h| h.author = Some(name("ncc.node.crisis.example"))),
+        ),
+        (
+            "expired when it was made",
+            changed(|h| h.expires = h.created),
+        ),
+        (
+            "a lifetime above its limit",
+            changed(|h| h.expires = h.created.after(limits::MAX_LIFETIME_MS + 1)),
+        ),
+        ("suite 2", changed(|h| h.sealing.suite = 2)),
+        (
+            "content above its limit",
+            changed(|h| h.content.length = 65_537),
+        ),
+        (
+            "17 attachments",
+            changed(|h| {
+                let digest = Digest::from([0; 32]);
+                h.attachments = vec![AttachmentRef { digest, length: 1 }; 17];
+            }),
+        ),
+    ];
+    let odd = odd(&plain);
+    bad.extend(
+        odd.into_iter()
+            .map(|(n, s)| (n, parts(&s, &seals(), CONTENT))),
+    );
+    Source {
+        file: "envelope",
+        rule: "envelope",
+        good: vec![
+            ("the least a message can have".into(), good),
+            (
+                "everything a message can have".into(),
+                around(full.encode()),
+            ),
+        ],
+        bad,
+        decode,
+    }
+}
+
+pub(crate) fn receipts() -> Source {
+    let decode = |bytes: &[u8]| -> Decoded {
+        let s = SignedReceipt::decode(bytes)?;
+        let r = s.receipt();
+        let all = facts([
+            ("message", r.message.to_string()),
+            ("envelope", r.envelope.to_string()),
+            ("by", r.by.to_string()),
+            ("at", r.at.to_string()),
+            ("to_be_signed", HEXLOWER.encode(&s.signed().to_be_signed())),
+        ]);
+        Ok((all, s.encode().into()))
+    };
+    let receipt = |kind, by| Receipt {
+        message: id(1),
+        envelope: sha256(&[b"envelope"]),
+        kind,
+        by: name(by),
+        at: Timestamp::from_millis(CREATED + 5),
+    };
+    let node = "locc.node.crisis.example";
+    let kinds = [
+        ("delivered to a node", ReceiptKind::Delivered, node),
+        (
+            "opened by a person",
+            ReceiptKind::Opened,
+            "vermeer.person.crisis.example",
+        ),
+        ("refused by a node", ReceiptKind::Refused, node),
+    ];
+    let good: Vec<(String, Vec<u8>)> = kinds
+        .into_iter()
+        .map(|(n, kind, by)| {
+            let payload = receipt(kind, by).encode();
+            (n.to_owned(), sign(Purpose::Receipt, payload))
+        })
+        .collect();
+    let plain = receipt(ReceiptKind::Delivered, node).encode();
+    let signed = |payload: Vec<u8>| sign(Purpose::Receipt, payload);
+    // The kind stands behind the id (18 bytes with its key) and the digest (35 bytes): key 3, value 1.
+    let at = 1 + 18 + 35 + 1;
+    assert_eq!(plain[at - 1..=at], [3, 1]);
+    let mut kind = plain.clone();
+    kind[at] = 4;
+    let whole = signed(plain.clone());
+    let mut bad = vec![
+        ("cut", whole[..whole.len() - 1].to_vec()),
+        ("a byte over", [&whole[..], &[0]].concat()),
+        ("receipt kind 4", signed(kind)),
+        (
+            "an unknown key",
+            signed([&[0xa6][..], &plain[1..], &[6, 0]].concat()),
+        ),
+        (
+            "a payload with a byte over",
+            signed([&plain[..], &[0]].concat()),
+        ),
+        (
+            "no time",
+            signed([&[0xa4][..], &plain[1..plain.len() - 10]].concat()),
+        ),
+        (
+            "a payload above its limit",
+            signed(vec![0; limits::MAX_STATEMENT + 1]),
+        ),
+    ];
+    bad.extend(odd(&plain));
+    Source {
+        file: "receipt",
+        rule: "signed-receipt",
+        good,
+        bad,
+        decode,
+    }
+}
+
+pub(crate) fn key_packages() -> Source {
+    let decode = |bytes: &[u8]| -> Decoded {
+        let s = SignedKeyPackage::decode(bytes)?;
+        let p = s.package();
+        let all = facts([
+            ("name", p.name.to_string()),
+            ("kid", HEXLOWER.encode(&p.kid())),
+            ("not_after", p.not_after.to_string()),
+            ("to_be_signed", HEXLOWER.encode(&s.signed().to_be_signed())),
+        ]);
+        Ok((all, s.encode().into()))
+    };
+    let package = |suite, length| {
+        let package = KeyPackage {
+            name: name("locc.node.crisis.example"),
+            suite,
+            public: vec![0xd0; length],
+            not_after: Timestamp::from_millis(CREATED),
+        };
+        sign(Purpose::KeyPackage, package.encode())
+    };
+    let good = package(1, 1216);
+    Source {
+        file: "key-package",
+        rule: "signed-key-package",
+        good: vec![("a key of a node".into(), good.clone())],
+        bad: vec![
+            ("cut", good[..good.len() - 1].to_vec()),
+            ("a byte over", [&good[..], &[0]].concat()),
+            ("suite 2", package(2, 1216)),
+            ("a key above its limit", package(1, limits::MAX_SEAL + 1)),
+        ],
+        decode,
+    }
+}

@@ -1,0 +1,483 @@
+#!/usr/bin/env python3
+"""Reads the test vectors without the product: check_vectors.py FOLDER
+
+Written from docs/wire.md and docs/wire.cddl with a CBOR reader of its own, Python's standard library only. Good vectors must have the
+documented form and mean what the file says; bad ones must be refused. Which name an error gets depends on the order in which a
+decoder looks, so another decoder may give another; here the number of equal names is only counted.
+
+Exit code 0: all agree. 4: one does not, and it is named. 2: wrong usage.
+"""
+
+import datetime
+import hashlib
+import json
+import pathlib
+import re
+import sys
+import uuid
+
+import check_export
+from strict_cbor import Refused, Tag, decode
+
+U16, U32, U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
+LAST_TIME = 253402300799999
+KIB = 1024
+MAX_ATTACHMENT = (1 << 30) + (1 << 20)
+MAX_STATEMENT = 16 * KIB
+MAX_ENVELOPE = (48 + 8 + 64 * 4 + 64 + 1) * KIB + 128
+LIFETIME = 30 * 24 * 60 * 60 * 1000
+LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
+NAME = re.compile(rf"{LABEL}\.(node|person|officer|broker)(\.{LABEL})+")
+
+
+def form(holds, what):
+    if not holds:
+        raise Refused("Form", what)
+
+
+def limit(holds, what):
+    if not holds:
+        raise Refused("Limit", what)
+
+
+def known(holds, what):
+    if not holds:
+        raise Refused("Unknown", what)
+
+
+def sha256(data):
+    return hashlib.sha256(data).digest()
+
+
+# --- small parts ------------------------------------------------------------------------------------------------------------------
+
+
+def uint(v, most=U64):
+    form(type(v) is int and v >= 0, "a number")
+    limit(v <= most, "a number")
+    return v
+
+
+def blob(v, most, exactly=None):
+    form(type(v) is bytes, "bytes")
+    limit(len(v) <= most, "bytes")
+    form(exactly is None or len(v) == exactly, "bytes of another length")
+    return v
+
+
+def text(v, most):
+    form(type(v) is str, "a text")
+    limit(len(v.encode()) <= most, "a text")
+    return v
+
+
+def array(v, n=None, most=None):
+    form(type(v) is list and (n is None or len(v) == n), "an array")
+    limit(most is None or len(v) <= most, "an array")
+    return v
+
+
+def null_or(v, read, *args):
+    return None if v is None else read(v, *args)
+
+
+def digest(v):
+    return blob(v, 32, 32)
+
+
+def time(v):
+    return uint(v, LAST_TIME)
+
+
+def rfc3339(ms):
+    at = datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=ms)
+    return at.isoformat(timespec="milliseconds") + "Z"
+
+
+def message_id(v):
+    blob(v, 16, 16)
+    form(v[6] >> 4 == 7 and v[8] >> 6 == 2, "a message id")
+    return str(uuid.UUID(bytes=v))
+
+
+def name(v, kind=None):
+    match = NAME.fullmatch(text(v, 120))
+    form(match and (kind is None or match[1] == kind), "a name")
+    return v
+
+
+def pairs(v, required, optional=()):
+    form(type(v) is dict, "a map")
+    known(all(k in required or k in optional for k in v), "a key")
+    form(all(k in v for k in required), "a key is missing")
+    return v
+
+
+# --- label, header, envelope ------------------------------------------------------------------------------------------------------
+
+
+def values(v, empty):
+    array(v, most=32)
+    form(v or empty, "a category without a value")
+    for value in v:
+        text(value, 256)
+        form(1 <= len(value) <= 64 and re.fullmatch(r"[\w .()-]+", value), "a value")
+        form(value.strip() == value and "  " not in value, "a value")
+    in_order = all(a.encode() < b.encode() for a, b in zip(v, v[1:]))
+    if not in_order:
+        raise Refused("NotDeterministic", "values out of order")
+    return v
+
+
+def label(v):
+    v = pairs(v, (1, 2), (3, 4, 5, 6, 7, 8))
+    known(text(v[1], 256) == "NL", "the policy")
+    parts = [check_export.LEVELS[uint(v[2], 4)]]
+    for key, word in ((4, "KRING"), (3, "COMPARTIMENT"), (5, "MERKING")):
+        if key in v:
+            all_values = values(v[key], empty=key == 4)
+            if key != 5 and any(a != a.upper() for a in all_values):
+                raise Refused("NotDeterministic", "a value in lower case")
+            parts.append(f"{word} {', '.join(all_values) or 'NIEMAND'}")
+    form(not (6 in v and 7 in v), "two durations")
+    if 6 in v:
+        try:
+            form(datetime.date.fromisoformat(text(v[6], 10)).isoformat() == v[6], "a day")
+        except ValueError:
+            raise Refused("Form", "a day") from None
+        parts.append(f"TOT {v[6]}")
+    if 7 in v:
+        event = text(v[7], 800)
+        good = 1 <= len(event) <= 200 and event.strip() == event and '"' not in event and "//" not in event
+        form(good and event.isprintable(), "an event")
+        parts.append(f'TOT GEBEURTENIS "{event}"')
+    parts.append(f"VASTGESTELD {name(v[8], 'person')}" if 8 in v else "VOORGESTELD")
+    return " // ".join(parts)
+
+
+def read_label(raw):
+    return {"text": label(decode(raw))}
+
+
+def recipient(v):
+    array(v, 4)
+    uint(v[2], 1)
+    uint(v[3], 5)
+    return name(v[0], "node"), null_or(v[1], name, "person")
+
+
+def attachment_ref(v):
+    array(v, 2)
+    digest(v[0])
+    uint(v[1], MAX_ATTACHMENT)
+
+
+def header(raw):
+    limit(len(raw) <= 48 * KIB, "the header")
+    h = pairs(decode(raw), (0, 1, 2, 4, 5, 6, 7, 11, 13), (3, 8, 9, 10, 12))
+    known(h[0] == 1, "the version")
+    message_id(h[1])
+    name(h[2], "node")
+    label(h[4])
+    to = [recipient(r) for r in array(h[5], most=64)]
+    form(to and len(set(to)) == len(to), "the recipients")
+    form(type(h[6]) is bool, "exercise")
+    created, expires = (time(t) for t in array(h[7], 2))
+    form(created < expires, "the lifetime")
+    limit(expires - created <= LIFETIME, "the lifetime")
+    digest(array(h[11], 2)[0])
+    uint(h[11][1], 64 * KIB)
+    array(h[13], 3)
+    known(uint(h[13][0], U16) == 1, "the suite")
+    digest(h[13][1])
+    digest(h[13][2])
+    if 3 in h:
+        name(h[3], "person")
+    if 8 in h:
+        time(h[8])
+    if 10 in h:
+        message_id(h[10])
+    for key, read, most in ((9, message_id, 32), (12, attachment_ref, 16)):
+        if key in h:
+            form(array(h[key], most=most), "an empty list")
+            for one in h[key]:
+                read(one)
+    return h
+
+
+def head(n, low):
+    """The head of a small CBOR item: only for what this file writes again."""
+    if n < 24:
+        return bytes([low | n])
+    size = 1 if n < 1 << 8 else 2 if n < 1 << 16 else 4
+    return bytes([low | (23 + size.bit_length())]) + n.to_bytes(size, "big")
+
+
+def bstr(data):
+    return head(len(data), 0x40) + data
+
+
+def sign1(raw, purpose, most):
+    """A signed object -> its payload, and the bytes its signature must cover (RFC 9052 section 4.4)."""
+    tagged = decode(raw)
+    form(isinstance(tagged, Tag) and tagged.number == 18, "not COSE_Sign1")
+    array(tagged.item, 4)
+    protected, unprotected, payload, signature = tagged.item
+    p = pairs(decode(blob(protected, 128)), (1, 34, -65537))
+    known(p[1] in (-7, -8, -35), "the algorithm")
+    known(array(p[34], 2)[0] == -16, "the hash of x5t")
+    if p[-65537] == 1:
+        raise Refused("Unsupported", "a batch signature")
+    known(p[-65537] == 0, "the signature kind")
+    certificate = blob(pairs(unprotected, (33,))[33], 8 * KIB)
+    form(sha256(certificate) == digest(p[34][1]), "the certificate")
+    blob(payload, most)
+    blob(signature, 128)
+    external = f"ordonnans/1 {purpose}".encode()
+    signed = b"\x84\x6aSignature1" + bstr(protected) + bstr(external) + bstr(payload)
+    return payload, signed.hex()
+
+
+def read_envelope(raw):
+    limit(len(raw) <= MAX_ENVELOPE, "the envelope")
+    signed, seals, content = array(decode(raw), 3)
+    payload, to_be_signed = sign1(blob(signed, MAX_ENVELOPE), "envelope", 48 * KIB)
+    h = header(payload)
+    form(h[13][2] == sha256(blob(seals, 256 * KIB)), "the seals")
+    form(h[11][0] == sha256(blob(content, 64 * KIB)) and h[11][1] == len(content), "the content")
+    for seal in array(decode(seals), most=64):
+        array(seal, 5)
+        name(seal[0])
+        blob(seal[1], 8, 8)
+        null_or(seal[2], uint, U32)
+        blob(seal[3], 2 * KIB)
+        blob(seal[4], 2 * KIB)
+    # What the seal binds: the header as it was before sealing, so without keys 11, 12 and 13, which stand last.
+    least = min(k for k in h if k >= 11)
+    kept = [k for k in h if k < least]
+    start = payload.index(bytes([least, 0x82]) + bstr(h[11][0]))
+    form(least == 11, "the order of keys")
+    before = head(len(kept), 0xA0) + payload[1:start]
+    return {
+        "id": message_id(h[1]),
+        "label": label(h[4]),
+        "binding": sha256(b"ordonnans/1 binding" + before).hex(),
+        "digest": sha256(raw).hex(),
+        "to_be_signed": to_be_signed,
+    }
+
+
+# --- statements, content ----------------------------------------------------------------------------------------------------------
+
+
+def read_receipt(raw):
+    payload, to_be_signed = sign1(raw, "receipt", MAX_STATEMENT)
+    r = pairs(decode(payload), (1, 2, 3, 4, 5))
+    known(1 <= uint(r[3], 255) <= 3, "the kind")
+    return {
+        "message": message_id(r[1]),
+        "envelope": digest(r[2]).hex(),
+        "by": name(r[4]),
+        "at": rfc3339(time(r[5])),
+        "to_be_signed": to_be_signed,
+    }
+
+
+def read_key_package(raw):
+    payload, to_be_signed = sign1(raw, "key-package", MAX_STATEMENT)
+    p = pairs(decode(payload), (1, 2, 3, 4))
+    known(uint(p[2], U16) == 1, "the suite")
+    return {
+        "name": name(p[1]),
+        "kid": sha256(blob(p[3], 4 * KIB))[:8].hex(),
+        "not_after": rfc3339(time(p[4])),
+        "to_be_signed": to_be_signed,
+    }
+
+
+def read_content(raw):
+    subject, media_type, file, body, attachments = array(decode(raw), 5)
+    limit(len(text(subject, 1024)) <= 256, "the subject")
+    null_or(file, text, 1020)
+    for a in array(attachments, most=16):
+        array(a, 5)
+        digest(a[0])
+        blob(a[1], 32, 32)
+        text(a[2], 1020)
+        text(a[3], 255)
+        uint(a[4], MAX_ATTACHMENT)
+    return {
+        "subject": subject,
+        "media_type": text(media_type, 255),
+        "body": str(len(blob(body, 64 * KIB))),
+        "attachments": str(len(attachments)),
+    }
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------------------
+
+
+def maybe(read, *args):
+    return lambda v: null_or(v, read, *args)
+
+
+def some(read, *args):
+    return lambda v: read(v, *args)
+
+
+def code(most):
+    return lambda v: known(1 <= uint(v, 255) <= most, "a code")
+
+
+def entry(v):
+    array(v, 3)
+    name(v[0])
+    text(v[1], 1020)
+    null_or(v[2], blob, MAX_STATEMENT)
+
+
+def every(read, most):
+    return lambda v: [read(one) for one in array(v, most=most)]
+
+
+CHECKPOINT = maybe(text, 4096)
+TRANSFER = [digest, some(uint, MAX_ATTACHMENT)]
+FRAMES = {
+    1: ("Hello", [some(uint, U16), CHECKPOINT]),
+    2: ("Welcome", [name, CHECKPOINT]),
+    3: ("Publish", [some(blob, MAX_ENVELOPE)]),
+    4: ("Accepted", [message_id, time, uint]),
+    5: ("Refused", [maybe(message_id), code(11), maybe(uint, U16), maybe(name), maybe(uint, U32)]),
+    6: ("Deliver", [some(blob, MAX_ENVELOPE)]),
+    7: ("Receipt", [some(blob, MAX_STATEMENT)]),
+    8: ("ReceiptStored", [message_id, code(3), name]),
+    9: ("KeyPackage", [some(blob, MAX_STATEMENT)]),
+    10: ("KeyPackageStored", []),
+    11: ("DirectoryGet", []),
+    12: ("Directory", [uint, every(entry, 128)]),
+    13: ("AttachmentOffer", TRANSFER),
+    14: ("AttachmentState", TRANSFER),
+    15: ("AttachmentGet", TRANSFER),
+    16: ("AuditGet", [some(uint, U32), uint, some(uint, 256), maybe(message_id)]),
+    17: ("AuditPage", [some(uint, U32), every(some(blob, 1024), 256), every(maybe(blob, 1024), 256), CHECKPOINT]),
+}
+
+
+def read_frame(raw):
+    limit(len(raw) <= 512 * KIB, "the frame")
+    kind, *rest = array(decode(raw), most=6) or [None]
+    form(type(kind) is int and kind >= 0, "the kind")
+    known(kind in FRAMES, "the kind")
+    word, fields = FRAMES[kind]
+    for read, value in zip(fields, array(rest, len(fields))):
+        read(value)
+    form(kind != 17 or len(rest[1]) == len(rest[2]), "the details")
+    return {"frame": word}
+
+
+# --- the log ----------------------------------------------------------------------------------------------------------------------
+
+
+def translated(act, *args):
+    try:
+        return act(*args)
+    except check_export.Fault as e:
+        raise Refused("Form", e) from None
+
+
+def read_record(raw):
+    fields = translated(check_export.public_fields, raw)
+    return {k: str(v) for k, v in fields.items()} | {"leaf": sha256(b"\0" + raw).hex()}
+
+
+def read_detail(raw):
+    fields = translated(check_export.detail_fields, raw)
+    return {k: str(v) for k, v in fields.items() if v is not None}
+
+
+READERS = {
+    "label": read_label,
+    "frame": read_frame,
+    "envelope": read_envelope,
+    "signed-receipt": read_receipt,
+    "signed-key-package": read_key_package,
+    "content": read_content,
+    "record": read_record,
+    "detail": read_detail,
+}
+
+
+def check(path, counts):
+    data = json.loads(path.read_text("utf-8"))
+    for one in data if isinstance(data, list) else [data]:
+        if one["rule"] == "checkpoint":
+            check_checkpoints(path.name, one, counts)
+            continue
+        read = READERS[one["rule"]]
+        for good in one["good"]:
+            try:
+                facts = read(bytes.fromhex(good["hex"]))
+            except Refused as e:
+                fail(path, good, e)
+            for key, fact in facts.items():
+                if good["facts"].get(key) != fact:
+                    fail(path, good, f"{key} is {fact}")
+            if "salt" in good["facts"]:
+                both = bytes.fromhex(good["facts"]["salt"] + good["hex"])
+                if sha256(both).hex() != good["facts"]["commitment"]:
+                    fail(path, good, "the commitment is another")
+            counts["good"] += 1
+        for bad in one["bad"]:
+            try:
+                read(bytes.fromhex(bad["hex"]))
+            except Refused as e:
+                counts["bad"] += 1
+                counts["same name"] += e.name == bad["error"]
+                continue
+            fail(path, bad, "it is not refused")
+
+
+def check_checkpoints(file, one, counts):
+    for good in one["good"]:
+        size, root, signed = check_export.read_checkpoint(good["text"].encode(), one["vkey"])
+        facts = {"size": str(size), "root": root.hex()}
+        if any(good["facts"][k] != v for k, v in facts.items()):
+            raise Disagreement(f"{file}, {good['name']}: {facts}")
+        counts["good"] += 1
+        counts["signatures not checked"] += not signed
+    for bad in one["bad"]:
+        try:
+            _, _, signed = check_export.read_checkpoint(bad["text"].encode(), one["vkey"])
+        except check_export.Fault:
+            counts["bad"] += 1
+            continue
+        if signed or bad["error"] != "Signature":
+            raise Disagreement(f"{file}, {bad['name']}: it is not refused")
+
+
+class Disagreement(Exception):
+    """A vector that reads otherwise here."""
+
+
+def fail(path, vector, why):
+    raise Disagreement(f"{path.name}, {vector['name']}: {why}")
+
+
+def main(args):
+    if len(args) != 1:
+        print(__doc__.strip(), file=sys.stderr)
+        return 2
+    counts = {"good": 0, "bad": 0, "same name": 0, "signatures not checked": 0}
+    files = sorted(pathlib.Path(args[0]).glob("*.json"))
+    try:
+        for path in files:
+            check(path, counts)
+    except (Disagreement, OSError) as e:
+        print(e, file=sys.stderr)
+        return 4
+    print(", ".join([f"{len(files)} files", *(f"{n} {what}" for what, n in counts.items())]))
+    return 0 if counts["good"] and counts["bad"] else 4
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
