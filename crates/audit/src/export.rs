@@ -12,16 +12,18 @@
 //! Limits: a detail taken out of an export later, with its salt, looks like one that was never opened; the record itself cannot be taken
 //! out. The files are opened and closed by the caller; nothing here knows a path.
 
+mod line;
+
 use std::io::{self, BufRead};
 
-use data_encoding::HEXLOWER;
-use ordonnans_label::{Level, Name};
-use ordonnans_message::{Digest, MessageId, Timestamp, limits};
-use serde::Serialize;
-use serde_json::Value;
+use ordonnans_message::{Digest, limits};
 
 use crate::merkle::{self, Frontier, leaf_hash, verify_inclusion};
 use crate::{Checkpoint, Detail, InvalidCheckpoint, Public, TreeHead, VerifierKey};
+
+pub use line::{proof_line, read_record, record, record_line};
+
+use line::read_proof;
 
 /// Name of the file with the checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
@@ -99,100 +101,6 @@ pub struct Report {
     pub opened: u64,
 }
 
-/// A line of `records.jsonl`: the order of the fields is their order in the file.
-#[derive(Serialize)]
-struct RecordLine<'a> {
-    sequence: u64,
-    time: Timestamp,
-    clock: &'static str,
-    verb: &'static str,
-    level: Level,
-    commitment: Digest,
-    public: String,
-    salt: Option<String>,
-    detail: Option<DetailFields<'a>>,
-    detail_bytes: Option<String>,
-}
-
-#[derive(Serialize)]
-struct DetailFields<'a> {
-    who: &'a Option<Name>,
-    person: &'a Option<Name>,
-    to: &'a Option<Name>,
-    message: Option<MessageId>,
-    digest: Option<Digest>,
-    rule: Option<String>,
-    register: Option<Digest>,
-    copy: Option<u32>,
-    note: Option<&'a str>,
-}
-
-/// A line of `proofs.jsonl`.
-#[derive(Serialize)]
-struct ProofLine<'a> {
-    sequence: u64,
-    leaf: &'a Digest,
-    proof: &'a [Digest],
-}
-
-fn readable(d: &Detail) -> DetailFields<'_> {
-    DetailFields {
-        who: &d.who,
-        person: &d.person,
-        to: &d.to,
-        message: d.message,
-        digest: d.digest,
-        rule: d.rule.map(|n| format!("POL-{n:02}")),
-        register: d.register,
-        copy: d.copy,
-        note: d.note.as_deref(),
-    }
-}
-
-/// Gives the fields of an entry to `to`. `None` where its bytes are no record.
-fn fields<T>(entry: &Entry, to: impl FnOnce(&RecordLine<'_>) -> Option<T>) -> Option<T> {
-    let p = Public::decode(&entry.public).ok()?;
-    let opened = match &entry.opened {
-        None => None,
-        Some((salt, bytes)) => Some((salt, bytes, Detail::decode(bytes).ok()?)),
-    };
-    to(&RecordLine {
-        sequence: p.sequence,
-        time: p.time,
-        clock: p.clock.as_str(),
-        verb: p.verb.as_str(),
-        level: p.level,
-        commitment: p.commitment,
-        public: HEXLOWER.encode(&entry.public),
-        salt: opened.as_ref().map(|(salt, ..)| HEXLOWER.encode(&salt[..])),
-        detail: opened.as_ref().map(|(.., d)| readable(d)),
-        detail_bytes: opened.as_ref().map(|(_, b, _)| HEXLOWER.encode(b)),
-    })
-}
-
-/// The readable form of an entry, and the bytes it was read from. `None` where these are no record.
-#[must_use]
-pub fn record(entry: &Entry) -> Option<Value> {
-    fields(entry, |line| serde_json::to_value(line).ok())
-}
-
-/// The line of a record, without its end. `None` where the entry is no record.
-#[must_use]
-pub fn record_line(entry: &Entry) -> Option<String> {
-    fields(entry, |line| serde_json::to_string(line).ok())
-}
-
-/// The line of a proof, without its end.
-#[must_use]
-pub fn proof_line(sequence: u64, leaf: &Digest, proof: &[Digest]) -> String {
-    let line = ProofLine {
-        sequence,
-        leaf,
-        proof,
-    };
-    serde_json::to_string(&line).unwrap_or_else(|_| unreachable!("digests have a JSON form"))
-}
-
 /// Lines of the proofs of a whole log, in order. `None` where the leaves are not those of this head.
 #[must_use]
 pub fn proofs(leaves: &[Digest], head: &TreeHead) -> Option<Vec<String>> {
@@ -215,36 +123,6 @@ pub fn proofs(leaves: &[Digest], head: &TreeHead) -> Option<Vec<String>> {
             Some(proof_line(n, leaf, &proof))
         })
         .collect()
-}
-
-fn bytes(v: &Value) -> Option<Vec<u8>> {
-    HEXLOWER.decode(v.as_str()?.as_bytes()).ok()
-}
-
-/// Reads a record's line: only the one form it can have.
-#[must_use]
-pub fn read_record(line: &str) -> Option<Entry> {
-    let v: Value = serde_json::from_str(line).ok()?;
-    let opened = match (&v["salt"], &v["detail_bytes"]) {
-        (Value::Null, Value::Null) => None,
-        (salt, detail) => Some((bytes(salt)?.try_into().ok()?, bytes(detail)?)),
-    };
-    let entry = Entry {
-        public: bytes(&v["public"])?,
-        opened,
-    };
-    (record_line(&entry)? == line).then_some(entry)
-}
-
-fn read_proof(line: &str) -> Option<(u64, Digest, Vec<Digest>)> {
-    let v: Value = serde_json::from_str(line).ok()?;
-    let n = v["sequence"].as_u64()?;
-    let leaf = v["leaf"].as_str()?.parse().ok()?;
-    let proof = v["proof"].as_array()?.iter();
-    let proof: Vec<Digest> = proof
-        .map(|h| h.as_str()?.parse().ok())
-        .collect::<Option<_>>()?;
-    (proof_line(n, &leaf, &proof) == line).then_some((n, leaf, proof))
 }
 
 /// The next line without its end; `None` at the end of the file. A line without an end, or that is too long, is no line.
