@@ -48,6 +48,10 @@ impl Engine {
             let Some(held) = self.mailbox.message(id) else {
                 continue;
             };
+            if held.header.expires <= now {
+                self.expire(now, id);
+                continue;
+            }
             match self.permit(held, node, now) {
                 Ok(permit) => self.hand_over(now, session, node, place, state, &permit),
                 Err(refusal) => self.withhold(now, node, place, id, state, &refusal),

@@ -1,8 +1,13 @@
-//! A whole crisis structure on one machine, driven by a scenario.
-//!
-//! What stands here so far: the scenario file and the built-in scenario, the judge with its own re-check of the rule and its
-//! naive Merkle root, and the report. What plays a scenario against real processes is not here yet.
+//! A whole crisis structure on one machine: certificate authority, broker, nodes as processes of their own, driven by a scenario and judged
+//! by a rule of its own.
 
+mod control;
+mod documents;
 pub mod judge;
+mod play;
+mod program;
 pub mod report;
 pub mod scenario;
+mod structure;
+
+pub use program::run;

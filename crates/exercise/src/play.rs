@@ -1,0 +1,477 @@
+//! Plays a scenario on a structure, and gathers what everyone holds at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use data_encoding::{BASE64, HEXLOWER};
+use ordonnans_audit::export::RECORDS;
+use ordonnans_client::config::Config;
+use ordonnans_client::failure::{Exit, Failure};
+use ordonnans_client::local::{Request, Submission};
+use ordonnans_client::officer::{Officer, verify_export, write_export};
+use ordonnans_identity::{FileSigner, Signer};
+use ordonnans_label::Kind;
+use ordonnans_message::{Digest, MessageId, Receipt, ReceiptKind, Timestamp, sha256};
+use ordonnans_seal::sign_receipt;
+use serde_json::Value;
+
+use crate::control;
+use crate::judge::{Holding, Sent, naive_root};
+use crate::scenario::{Message, Scenario, Step};
+use crate::structure::{Structure, Trouble, until};
+
+/// How long everything that can arrive may take to do so.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Prints what happens, where it is wanted.
+pub(crate) struct Progress {
+    began: Instant,
+    json: bool,
+}
+
+impl Progress {
+    pub(crate) fn new(json: bool) -> Self {
+        Self {
+            began: Instant::now(),
+            json,
+        }
+    }
+
+    /// One line; on stderr where stdout is for the result alone.
+    pub(crate) fn say(&self, text: &str) {
+        let line = format!("{:7.2} s  {text}", self.began.elapsed().as_secs_f32());
+        if self.json {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
+    }
+}
+
+/// Starts broker and daemons and waits until all are connected.
+pub(crate) fn start(s: &mut Structure, scenario: &Scenario, p: &Progress) -> Result<(), Trouble> {
+    s.start_broker()?;
+    p.say(&format!("the broker serves on {}", s.address));
+    let nodes: Vec<&str> = daemons(scenario).collect();
+    for node in &nodes {
+        s.start_node(node)?;
+    }
+    for node in &nodes {
+        s.connected(node)?;
+    }
+    p.say(&format!("{} daemons are connected", nodes.len()));
+    Ok(())
+}
+
+fn daemons(scenario: &Scenario) -> impl Iterator<Item = &str> {
+    let nodes = scenario.node.iter().filter(|n| !n.control);
+    nodes.map(|n| n.name.as_str())
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp::from_millis(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// A scenario under way.
+pub(crate) struct Play<'a> {
+    pub(crate) structure: &'a mut Structure,
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) progress: &'a Progress,
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) held: BTreeMap<String, Holding>,
+    pub(crate) revoked: BTreeSet<String>,
+    pub(crate) opened: usize,
+    /// When the last message that is meant to expire has.
+    expired: Timestamp,
+}
+
+/// What the officer took away.
+pub(crate) struct Proof {
+    pub(crate) records: u64,
+    pub(crate) root: Digest,
+    pub(crate) verified: bool,
+}
+
+impl<'a> Play<'a> {
+    pub(crate) fn new(
+        structure: &'a mut Structure,
+        scenario: &'a Scenario,
+        progress: &'a Progress,
+    ) -> Self {
+        Self {
+            structure,
+            scenario,
+            progress,
+            sent: vec![],
+            held: BTreeMap::new(),
+            revoked: BTreeSet::new(),
+            opened: 0,
+            expired: Timestamp::default(),
+        }
+    }
+
+    /// Plays every step in order.
+    pub(crate) fn steps(&mut self) -> Result<(), Trouble> {
+        for step in &self.scenario.step {
+            match step {
+                Step::Send(m) => self.send(m)?,
+                Step::Offline { node } => {
+                    self.structure.kill_node(node)?;
+                    self.progress.say(&format!("{node} is offline (SIGKILL)"));
+                }
+                Step::Online { node } => {
+                    // What is to expire first, does.
+                    let expired = self.expired;
+                    until(SETTLE_WITHIN, || now() > expired.after(50));
+                    self.structure.start_node(node)?;
+                    self.structure.connected(node)?;
+                    self.progress.say(&format!("{node} is back"));
+                }
+                Step::Revoke { node } => {
+                    self.structure.revoke(node)?;
+                    self.revoked.insert(node.clone());
+                    self.progress.say(&format!(
+                        "{node} is revoked and was cut off while connected"
+                    ));
+                }
+                Step::KillBroker => {
+                    self.structure.kill_broker()?;
+                    self.progress.say("the broker was killed (SIGKILL)");
+                    self.structure.start_broker()?;
+                    self.progress
+                        .say("the broker is back; its store is verified");
+                }
+                Step::Duplicate => self.duplicate()?,
+                Step::Malformed => {
+                    let m = self.plain("Onleesbaar")?;
+                    self.structure
+                        .block_on(control::malformed(self.structure, &m))?;
+                    self.progress
+                        .say("garbage, a broken frame and a tampered message were refused");
+                }
+                Step::Settle => self.settle()?,
+                Step::ReadAll => self.read_all()?,
+            }
+        }
+        self.verdicts()
+    }
+
+    fn control(&self) -> Result<String, Trouble> {
+        let node = self.scenario.node.iter().find(|n| n.control);
+        node.map(|n| n.name.clone())
+            .ok_or_else(|| "the scenario has no node with `control = true` to speak for".into())
+    }
+
+    fn send(&mut self, m: &Message) -> Result<(), Trouble> {
+        let to: Vec<&str> = m.to.iter().chain(&m.info).map(String::as_str).collect();
+        self.progress.say(&format!(
+            "{:9} {:14} {} -> {}",
+            m.precedence.to_uppercase(),
+            m.level,
+            m.from,
+            to.join(", ")
+        ));
+        let mut sent = Sent {
+            message: m.clone(),
+            id: None,
+            accepted: false,
+            rule: None,
+            body: sha256(&[m.body.as_bytes()]),
+        };
+        if self.control().is_ok_and(|c| c == m.from) {
+            let (id, accepted) = self.structure.block_on(control::send(self.structure, m))?;
+            (sent.id, sent.accepted) = (Some(id), accepted);
+        } else {
+            sent.id = self.hand_in(m)?;
+        }
+        self.sent.push(sent);
+        Ok(())
+    }
+
+    /// Hands a message to the sender's daemon, as its command line does. `None` where the daemon refuses what it cannot even seal, such
+    /// as an addressee nobody knows.
+    fn hand_in(&mut self, m: &Message) -> Result<Option<String>, Trouble> {
+        let lifetime = m.expires_s.map_or(24 * 60 * 60 * 1000, |s| s * 1000);
+        let expires = now().after(lifetime);
+        if m.expect == "expired" {
+            self.expired = self.expired.max(expires);
+        }
+        let message = Submission {
+            to: m.to.clone(),
+            info: m.info.clone(),
+            precedence: m.precedence.clone(),
+            label: m.label.clone(),
+            exercise: true,
+            subject: m.subject.clone(),
+            media_type: "text/plain; charset=utf-8".into(),
+            name: None,
+            body: m.body.clone().into_bytes(),
+            attachments: vec![],
+            author: None,
+            expires,
+            reply_by: None,
+            references: vec![],
+            supersedes: None,
+        };
+        let request = Request::Send {
+            message: Box::new(message),
+            wait: false,
+        };
+        let answer = self.structure.ask(&m.from, &request);
+        match answer {
+            Ok(v) => Ok(v["id"].as_str().map(str::to_owned)),
+            Err(f) if f.exit() == Exit::Refused => Ok(None),
+            Err(f) => Err(format!("{}: {f}", m.from)),
+        }
+    }
+
+    /// A message of the exercise's own node to the first of the others.
+    fn plain(&self, text: &str) -> Result<Message, Trouble> {
+        Ok(Message {
+            from: self.control()?,
+            to: daemons(self.scenario).take(1).map(str::to_owned).collect(),
+            info: vec![],
+            label: "Ongerubriceerd".into(),
+            level: "Ongerubriceerd".into(),
+            circles: vec![],
+            compartments: vec![],
+            precedence: "routine".into(),
+            subject: String::new(),
+            body: text.into(),
+            expect: "accepted".into(),
+            rule: None,
+            expires_s: None,
+        })
+    }
+
+    fn duplicate(&mut self) -> Result<(), Trouble> {
+        let message = self.plain("Eén bericht, driemaal aangeboden.")?;
+        let thrice = control::duplicate(self.structure, &message);
+        let id = self.structure.block_on(thrice)?;
+        self.sent.push(Sent {
+            body: sha256(&[message.body.as_bytes()]),
+            message,
+            id: Some(id),
+            // The control node has seen the answer itself.
+            accepted: true,
+            rule: None,
+        });
+        self.progress
+            .say("one message was published three times and accepted once");
+        Ok(())
+    }
+
+    /// What a sender's daemon knows of its messages, by id.
+    fn receipts(&self, node: &str) -> BTreeMap<String, Value> {
+        let rows = self
+            .structure
+            .ask(node, &Request::Receipts { id: None })
+            .unwrap_or_default();
+        let rows = rows.as_array().cloned().unwrap_or_default();
+        rows.into_iter()
+            .filter_map(|r| Some((r["id"].as_str()?.to_owned(), r)))
+            .collect()
+    }
+
+    /// Nodes of a message that can have it: their daemon runs, and nothing is against it.
+    fn reachable(&self, m: &Message) -> usize {
+        let nodes: BTreeSet<&str> =
+            m.to.iter()
+                .chain(&m.info)
+                .map(|t| t.split_once('@').map_or(t.as_str(), |(_, node)| node))
+                .collect();
+        nodes
+            .into_iter()
+            .filter(|n| self.structure.runs(n) && !self.revoked.contains(*n))
+            .count()
+    }
+
+    /// Waits until every message is decided, and every copy that can be there is receipted to its sender.
+    fn settle(&mut self) -> Result<(), Trouble> {
+        let began = Instant::now();
+        let done = until(SETTLE_WITHIN, || {
+            let running: Vec<&str> = daemons(self.scenario)
+                .filter(|n| self.structure.runs(n) && !self.revoked.contains(*n))
+                .collect();
+            let quiet = running.iter().all(|n| {
+                self.structure
+                    .ask(n, &Request::Status)
+                    .is_ok_and(|s| s["outbox"] == 0 && s["receipts_owed"] == 0)
+            });
+            quiet
+                && running.iter().all(|n| {
+                    let rows = self.receipts(n);
+                    self.sent
+                        .iter()
+                        .filter(|x| x.message.from == *n && x.message.expect != "expired")
+                        .filter_map(|x| Some((x, rows.get(x.id.as_deref()?)?)))
+                        .all(|(x, row)| {
+                            let due = self.reachable(&x.message) as u64;
+                            row["state"] == "refused" || row["delivered"].as_u64() >= Some(due)
+                        })
+                })
+        });
+        let took = began.elapsed().as_secs_f32();
+        self.progress.say(&if done {
+            format!("settled after {took:.2} s: all receipts are with their senders")
+        } else {
+            format!("not everything has arrived after {took:.0} s")
+        });
+        Ok(())
+    }
+
+    /// Every node opens what it has: where a person is named, that person.
+    fn read_all(&mut self) -> Result<(), Trouble> {
+        for node in daemons(self.scenario) {
+            if !self.structure.runs(node) {
+                continue;
+            }
+            let said = |f: Failure| format!("{node}: {f}");
+            let inbox = self.structure.ask(node, &Request::Inbox).map_err(said)?;
+            for row in inbox.as_array().into_iter().flatten() {
+                let id = row["id"].as_str().unwrap_or_default().to_owned();
+                let content =
+                    read(self.structure, node, row).map_err(|e| format!("{node}: {e}"))?;
+                let body = content["body"].as_str().unwrap_or_default();
+                let body = BASE64.decode(body.as_bytes()).map_err(|e| e.to_string())?;
+                self.held
+                    .entry(node.into())
+                    .or_default()
+                    .bodies
+                    .insert(id, Some(sha256(&[&body])));
+            }
+        }
+        self.progress
+            .say("everyone has opened what is in the inbox");
+        Ok(())
+    }
+
+    /// What the broker decided, as the senders know it.
+    fn verdicts(&mut self) -> Result<(), Trouble> {
+        for node in daemons(self.scenario) {
+            let rows = self.receipts(node);
+            for x in &mut self.sent {
+                if let Some(row) = x.id.as_deref().and_then(|id| rows.get(id)) {
+                    x.accepted = row["state"] == "accepted";
+                    self.opened += row["opened"]
+                        .as_u64()
+                        .and_then(|n| usize::try_from(n).ok())
+                        .unwrap_or(0);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The officer exports the log, checks it offline, and the root is computed a second time by other means. Refusals get the rule that
+    /// stands in the log.
+    pub(crate) fn prove(&mut self, dir: &Path) -> Result<Proof, Trouble> {
+        let config = Config::load(&self.structure.dir.join("officer.toml"));
+        let config = config.map_err(|e| e.to_string())?;
+        let said = |f: Failure| f.to_string();
+        let so_far = self.structure.broker_status().map_or(0, |s| s.records);
+        let page = self.structure.block_on(async {
+            let mut officer = Officer::connect(&config).await?;
+            let began = Instant::now();
+            let page = loop {
+                let page = officer.whole().await?;
+                // The next checkpoint covers what has happened until now.
+                if page.entries.len() as u64 >= so_far || began.elapsed() > SETTLE_WITHIN {
+                    break page;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            };
+            officer.finish().await;
+            Ok::<_, Failure>(page)
+        });
+        let page = page.map_err(said)?;
+        let head = write_export(dir, &page).map_err(said)?;
+        let key = self.structure.dir.join("broker").join("audit.pub");
+        let checked = verify_export(dir, &key);
+        if let Err(f) = &checked {
+            self.progress.say(&f.to_string());
+        }
+        let text = std::fs::read_to_string(dir.join(RECORDS)).map_err(|e| e.to_string())?;
+        let mut leaves = vec![];
+        for line in text.lines() {
+            let record: Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
+            let public = record["public"].as_str().unwrap_or_default();
+            let public = HEXLOWER
+                .decode(public.as_bytes())
+                .map_err(|e| e.to_string())?;
+            leaves.push(sha256(&[&[0], &public]));
+            if record["verb"] == "Refused" {
+                let rule = record["detail"]["rule"].as_str();
+                let of = record["detail"]["message"].as_str();
+                for x in self.sent.iter_mut().filter(|x| x.id.is_some()) {
+                    if x.id.as_deref() == of {
+                        x.rule = rule.map(str::to_owned);
+                    }
+                }
+            }
+        }
+        let naive = naive_root(&leaves);
+        let verified = checked.is_ok_and(|r| r.head == head) && naive == Some(head.root);
+        self.progress.say(&format!(
+            "the exported log of {} records was checked offline",
+            head.size
+        ));
+        Ok(Proof {
+            records: leaves.len() as u64,
+            root: head.root,
+            verified,
+        })
+    }
+}
+
+/// Opens a message of an inbox, as the person it is for where one is named.
+pub(crate) fn read(s: &Structure, node: &str, row: &Value) -> Result<Value, Trouble> {
+    read_with(s, node, row, None)
+}
+
+/// The same; an attachment is written to a file.
+pub(crate) fn read_with(
+    s: &Structure,
+    node: &str,
+    row: &Value,
+    attachment: Option<(usize, std::path::PathBuf)>,
+) -> Result<Value, Trouble> {
+    let id: MessageId = row["id"]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+        .ok_or("an inbox row without an id")?;
+    let said = |f: Failure| f.to_string();
+    let person = row["persons"].as_array().and_then(|p| {
+        let own = p.iter().filter_map(Value::as_str);
+        own.filter_map(|n| n.parse::<ordonnans_label::Name>().ok())
+            .find(|n| s.works_at(n.local(), node))
+    });
+    let receipt = match person {
+        None => None,
+        Some(by) => {
+            let (certificate, key) = s.credentials(Kind::Person, by.local())?;
+            let signer = FileSigner::load(&certificate, &key).map_err(|e| e.to_string())?;
+            let by = signer.certificate().name().clone();
+            let prepare = Request::Prepare { id, by: by.clone() };
+            let prepared = s.ask(node, &prepare).map_err(said)?;
+            let text = |k: &str| prepared[k].as_str().unwrap_or_default().to_owned();
+            let receipt = Receipt {
+                message: id,
+                envelope: text("envelope").parse().map_err(|_| "no digest")?,
+                kind: ReceiptKind::Opened,
+                by,
+                at: text("at").parse().map_err(|_| "no time")?,
+            };
+            let signed = sign_receipt(&receipt, &signer).map_err(|e| e.to_string())?;
+            Some(BASE64.encode(&signed.encode()))
+        }
+    };
+    let request = Request::Read {
+        id,
+        receipt,
+        attachment,
+    };
+    s.ask(node, &request).map_err(said)
+}

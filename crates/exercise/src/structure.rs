@@ -1,0 +1,370 @@
+//! The structure in a folder: certificates, register, configurations, and the processes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ordonnans_broker::admin::{Status, ask as ask_broker};
+use ordonnans_certs::Workshop;
+use ordonnans_client::local::{Request, ask};
+use ordonnans_label::{Clearance, Kind, Level, Name};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use time::{Duration as Span, OffsetDateTime};
+
+use crate::scenario::Scenario;
+
+/// What went wrong with the exercise itself.
+pub(crate) type Trouble = String;
+
+/// How long a process may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks at something that is on its way.
+pub(crate) const LOOK: Duration = Duration::from_millis(20);
+
+/// Waits until `done` says yes, looking now and then. Gives whether it did.
+pub(crate) fn until(within: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    loop {
+        if done() {
+            return true;
+        }
+        if began.elapsed() > within {
+            return false;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// The processes and files of a structure. Dropped, the processes are ended unless they were let go.
+pub(crate) struct Structure {
+    pub(crate) dir: PathBuf,
+    pub(crate) address: SocketAddr,
+    structure: String,
+    /// Who works where.
+    persons: BTreeMap<String, String>,
+    workshop: Workshop,
+    broker: Option<Child>,
+    nodes: BTreeMap<String, Child>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Drop for Structure {
+    fn drop(&mut self) {
+        for child in self.nodes.values_mut().chain(&mut self.broker) {
+            // Those that ended are ended.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+fn said<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> Trouble + '_ {
+    move |e| format!("{what}: {e}")
+}
+
+fn holds(level: &str, circles: &[String], compartments: &[String]) -> Result<Clearance, Trouble> {
+    let level: Level = level.parse().map_err(said("the scenario"))?;
+    let mut c = Clearance::new(level);
+    for v in circles {
+        c = c.with_circle(v).map_err(said("the scenario"))?;
+    }
+    for v in compartments {
+        c = c.with_compartment(v).map_err(said("the scenario"))?;
+    }
+    Ok(c)
+}
+
+impl Structure {
+    /// Makes every file of a structure in an empty folder.
+    pub(crate) fn make(dir: &Path, s: &Scenario) -> Result<Self, Trouble> {
+        let now = OffsetDateTime::now_utc();
+        let mut workshop = Workshop::init(&dir.join("workshop"), &s.structure, now)
+            .map_err(said("the workshop"))?;
+        let mut issue = |kind, local: &str, c: &Clearance| {
+            workshop
+                .issue(kind, local, c, 30, now)
+                .map_err(said("a certificate"))
+        };
+        issue(Kind::Broker, "b1", &Clearance::new(Level::Ongerubriceerd))?;
+        let mut all = Clearance::new(Level::StgZg);
+        for c in &s.circle {
+            all = all.with_circle(&c.name).map_err(said("the scenario"))?;
+        }
+        issue(Kind::Officer, "bva", &all)?;
+        for n in &s.node {
+            let c = holds(&n.clearance, &n.circles, &n.compartments)?;
+            issue(Kind::Node, &n.name, &c)?;
+        }
+        for p in &s.person {
+            let c = holds(&p.clearance, &p.circles, &p.compartments)?;
+            issue(Kind::Person, &p.name, &c)?;
+        }
+        // A free port; whoever takes it in between is told on by the broker.
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(said("a port"))?;
+        let address = socket.local_addr().map_err(said("a port"))?;
+        drop(socket);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .worker_threads(1)
+            .build()
+            .map_err(said("a runtime"))?;
+        let made = Self {
+            dir: dir.into(),
+            address,
+            structure: s.structure.clone(),
+            persons: s
+                .person
+                .iter()
+                .map(|p| (p.name.clone(), p.node.clone()))
+                .collect(),
+            workshop,
+            broker: None,
+            nodes: BTreeMap::new(),
+            runtime,
+        };
+        made.write("register.toml", &register(s, now))?;
+        let broker = format!(
+            "listen = \"{address}\"\ndata = \"broker\"\ntrust = \"workshop/trust\"\nregister = \"register.toml\"\n{}",
+            made.identity(Kind::Broker, "b1")
+        );
+        made.write("broker.toml", &broker)?;
+        made.write("officer.toml", &made.client(Kind::Officer, "bva"))?;
+        for n in &s.node {
+            made.write(
+                &format!("{}.toml", n.name),
+                &made.client(Kind::Node, &n.name),
+            )?;
+        }
+        Ok(made)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), Trouble> {
+        fs::write(self.dir.join(name), text).map_err(said(name))
+    }
+
+    /// The full name of a member.
+    pub(crate) fn name(&self, kind: Kind, local: &str) -> Result<Name, Trouble> {
+        Name::new(local, kind, &self.structure).map_err(said("the scenario"))
+    }
+
+    /// The certificate and key of a member.
+    pub(crate) fn credentials(
+        &self,
+        kind: Kind,
+        local: &str,
+    ) -> Result<(PathBuf, PathBuf), Trouble> {
+        let dir = self.workshop.issued_dir(&self.name(kind, local)?);
+        Ok((dir.join("cert.pem"), dir.join("key.pem")))
+    }
+
+    /// Whether a person works at a node.
+    pub(crate) fn works_at(&self, person: &str, node: &str) -> bool {
+        self.persons.get(person).is_some_and(|n| n == node)
+    }
+
+    pub(crate) fn trust_dir(&self) -> PathBuf {
+        self.workshop.trust_dir()
+    }
+
+    fn identity(&self, kind: Kind, local: &str) -> String {
+        let dir = format!(
+            "workshop/issued/{local}.{}.{}",
+            kind.as_str(),
+            self.structure
+        );
+        format!("[identity]\ncertificate = \"{dir}/cert.pem\"\nkey = \"{dir}/key.pem\"\n")
+    }
+
+    fn client(&self, kind: Kind, local: &str) -> String {
+        format!(
+            "broker = \"{}\"\nbroker_name = \"b1.broker.{}\"\ntrust = \"workshop/trust\"\ndata = \"{local}\"\n{}",
+            self.address,
+            self.structure,
+            self.identity(kind, local)
+        )
+    }
+
+    /// Starts this program again in another role.
+    fn spawn(&self, role: &str, log: &str, args: &[&str]) -> Result<Child, Trouble> {
+        let own = std::env::current_exe().map_err(said("this program"))?;
+        let path = self.dir.join(format!("{log}.log"));
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(said("a log"))?;
+        Command::new(own)
+            .arg(crate::program::ROLE)
+            .arg(role)
+            .args(args)
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(said("a process"))
+    }
+
+    /// Starts the broker and waits until it serves.
+    pub(crate) fn start_broker(&mut self) -> Result<(), Trouble> {
+        let child = self.spawn("broker", "broker", &["-c", "broker.toml", "serve"])?;
+        self.broker = Some(child);
+        if until(READY_WITHIN, || {
+            self.broker_status().is_some_and(|s| !s.broker.is_empty())
+        }) {
+            Ok(())
+        } else {
+            let log = self.dir.join("broker.log");
+            Err(format!("the broker does not serve; see {}", log.display()))
+        }
+    }
+
+    /// What the broker says it is doing.
+    pub(crate) fn broker_status(&self) -> Option<Status> {
+        let socket = self.dir.join("broker").join("admin.sock");
+        self.runtime.block_on(ask_broker(&socket)).ok()
+    }
+
+    /// Kills the broker without warning.
+    pub(crate) fn kill_broker(&mut self) -> Result<(), Trouble> {
+        if let Some(mut child) = self.broker.take() {
+            child.kill().map_err(said("the broker"))?;
+            child.wait().map_err(said("the broker"))?;
+        }
+        Ok(())
+    }
+
+    /// Has the broker read certificate, trust and register again.
+    pub(crate) fn reload_broker(&self) -> Result<(), Trouble> {
+        let pid = self.broker.as_ref().map(Child::id);
+        let pid = pid.and_then(|p| Pid::from_raw(i32::try_from(p).ok()?));
+        let pid = pid.ok_or("the broker does not run")?;
+        kill_process(pid, Signal::HUP).map_err(said("the broker"))
+    }
+
+    /// Revokes a node's certificate and waits until the broker has cut it off.
+    pub(crate) fn revoke(&mut self, node: &str) -> Result<(), Trouble> {
+        let name = self.name(Kind::Node, node)?;
+        self.workshop
+            .revoke(name.as_str(), OffsetDateTime::now_utc())
+            .map_err(said("the workshop"))?;
+        self.reload_broker()?;
+        let gone = |s: Status| !s.sessions.iter().any(|p| p.peer == name.as_str());
+        if until(READY_WITHIN, || self.broker_status().is_some_and(gone)) {
+            Ok(())
+        } else {
+            Err(format!("the broker still talks to {node}, who was revoked"))
+        }
+    }
+
+    /// Starts a node's daemon and waits until it is connected.
+    pub(crate) fn start_node(&mut self, node: &str) -> Result<(), Trouble> {
+        let config = format!("{node}.toml");
+        let child = self.spawn("node", node, &["-c", &config, "daemon"])?;
+        self.nodes.insert(node.into(), child);
+        Ok(())
+    }
+
+    /// Waits until a node's daemon is connected.
+    pub(crate) fn connected(&self, node: &str) -> Result<(), Trouble> {
+        let up = || {
+            self.ask(node, &Request::Status)
+                .is_ok_and(|s| s["connected"] == true)
+        };
+        if until(READY_WITHIN, up) {
+            Ok(())
+        } else {
+            let log = self.dir.join(format!("{node}.log"));
+            Err(format!("{node} does not connect; see {}", log.display()))
+        }
+    }
+
+    /// Kills a node's daemon without warning.
+    pub(crate) fn kill_node(&mut self, node: &str) -> Result<(), Trouble> {
+        if let Some(mut child) = self.nodes.remove(node) {
+            child.kill().map_err(said(node))?;
+            child.wait().map_err(said(node))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a node's daemon runs.
+    pub(crate) fn runs(&self, node: &str) -> bool {
+        self.nodes.contains_key(node)
+    }
+
+    /// Asks a node's daemon, as its command line does.
+    pub(crate) fn ask(
+        &self,
+        node: &str,
+        request: &Request,
+    ) -> Result<Value, ordonnans_client::failure::Failure> {
+        let socket = self.dir.join(node).join("ordonnans.sock");
+        ask(&socket, request)
+    }
+
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Lets the processes run on.
+    pub(crate) fn let_go(mut self) {
+        self.broker = None;
+        self.nodes.clear();
+    }
+}
+
+fn texts(all: &[String]) -> String {
+    let quoted: Vec<String> = all.iter().map(|v| format!("{v:?}")).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+fn register(s: &Scenario, now: OffsetDateTime) -> String {
+    let until = (now + Span::days(365)).date();
+    let mut t = format!("version = 1\nstructure = {:?}\n", s.structure);
+    for c in &s.circle {
+        let _ = write!(
+            t,
+            "\n[[circle]]\nname = {:?}\ntitle = {:?}\n",
+            c.name, c.title
+        );
+    }
+    for n in &s.node {
+        let _ = write!(
+            t,
+            "\n[[node]]\nname = {:?}\ntitle = {:?}\nclearance = {:?}\ncircles = {}\ncompartments = {}\nrijksdienst = {}\naccredited_until = \"{until}\"\nstanding = \"active\"\n",
+            n.name,
+            n.title,
+            n.clearance,
+            texts(&n.circles),
+            texts(&n.compartments),
+            n.rijksdienst
+        );
+    }
+    for p in &s.person {
+        let _ = write!(
+            t,
+            "\n[[person]]\nname = {:?}\nnode = {:?}\nclearance = {:?}\ncircles = {}\ncompartments = {}\n",
+            p.name,
+            p.node,
+            p.clearance,
+            texts(&p.circles),
+            texts(&p.compartments)
+        );
+        if let Some(level) = &p.establishes {
+            let _ = writeln!(t, "establishes = {level:?}");
+        }
+    }
+    let circles: Vec<String> = s.circle.iter().map(|c| c.name.clone()).collect();
+    let _ = write!(
+        t,
+        "\n[[officer]]\nname = \"bva\"\nclearance = \"Stg.ZG\"\ncircles = {}\n",
+        texts(&circles)
+    );
+    t
+}
