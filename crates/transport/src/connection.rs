@@ -54,7 +54,8 @@ impl CloseCode {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is closed: {reason}")]
 pub struct Closed {
-    /// What the end that closed it said, where it is one of ours. `None` where the line broke or TLS ended it.
+    /// What the end that closed it said, where it is one of ours. `None` where the line broke, TLS ended it, or this end heard of it too
+    /// late and was told by a reset (RFC 9000 section 10.3).
     pub code: Option<CloseCode>,
     /// Whether the other end closed it.
     pub by_peer: bool,
@@ -133,7 +134,7 @@ pub(crate) struct Inner {
     peer: Certificate,
     key_exchange: &'static str,
     id: u64,
-    outgoing: Vec<Queue>,
+    pub(crate) outgoing: Vec<Queue>,
     pub(crate) incoming: Mutex<Vec<mpsc::Receiver<Queued>>>,
     pub(crate) bulk: Mutex<mpsc::Receiver<(Bytes, BulkRecv)>>,
     /// Places for attachments going out.

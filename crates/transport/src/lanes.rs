@@ -87,6 +87,12 @@ pub(crate) enum NotTaken {
 }
 
 impl Queue {
+    /// Whether everything put in has left for QUIC's own buffer.
+    #[cfg(test)]
+    pub(crate) fn is_written(&self) -> bool {
+        self.room.available_permits() == ROOM
+    }
+
     /// Waits for room. A frame must be within [`limits::MAX_FRAME`].
     pub(crate) async fn put(&self, frame: Bytes) -> Result<(), NotTaken> {
         let room = Arc::clone(&self.room)

@@ -32,7 +32,7 @@ use crate::lanes::Lane;
 /// ALPN of the protocol.
 const PROTOCOL: &[u8] = b"ordonnans/1";
 /// What a peer may have on its way to us on one stream, in bytes.
-const STREAM_WINDOW: u32 = 256 * 1024;
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
 /// What one end may have on its way altogether, in bytes. All streams at their window stay below half of it, so that a stream with
 /// something urgent always finds room: quinn admits writers that wait for this window in no useful order, whatever their priority.
 const SEND_WINDOW: u64 = 8 * 1024 * 1024;
@@ -269,6 +269,15 @@ pub(crate) fn server(
     limits: &Limits,
     groups: KeyExchange,
 ) -> Result<quinn::ServerConfig, InvalidIdentity> {
+    server_quic(server_tls(identity, trust, clock, groups)?, limits)
+}
+
+pub(crate) fn server_tls(
+    identity: &Identity,
+    trust: &Trust,
+    clock: &Clock,
+    groups: KeyExchange,
+) -> Result<rustls::ServerConfig, InvalidIdentity> {
     let provider = provider(groups);
     let peers = Peers {
         trust: trust.clone(),
@@ -287,6 +296,13 @@ pub(crate) fn server(
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
+    Ok(config)
+}
+
+pub(crate) fn server_quic(
+    config: rustls::ServerConfig,
+    limits: &Limits,
+) -> Result<quinn::ServerConfig, InvalidIdentity> {
     let crypto = QuicServerConfig::try_from(config).map_err(|_| InvalidIdentity::Key)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
