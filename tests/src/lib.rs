@@ -1,1 +1,4 @@
 //! Harness of Ordonnans: suite, simulation, crash, power cut, fuzz, bench.
+
+pub mod house;
+pub mod sim;

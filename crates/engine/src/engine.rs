@@ -14,7 +14,7 @@ use ordonnans_policy::Register;
 use ordonnans_seal::{Entropy, Verified};
 
 use crate::ledger::Ledger;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Queue};
 use crate::rows::{CorruptRow, QueueRow, ReceiptKey, Return, Seen};
 use crate::sessions::{Peer, Session};
 use crate::{Commit, Seq, Table};
@@ -246,6 +246,21 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// The connection it is for.
+    fn session(&self) -> Option<Session> {
+        match self {
+            Self::Admit { session }
+            | Self::Send { session, .. }
+            | Self::Deliver { session, .. }
+            | Self::Page { session, .. }
+            | Self::SendAttachment { session, .. }
+            | Self::Close { session, .. } => Some(*session),
+            Self::Commit(_) | Self::RemoveAttachment { .. } => None,
+        }
+    }
+}
+
 /// The state machine.
 pub struct Engine {
     pub(crate) settings: Settings,
@@ -470,6 +485,22 @@ impl Engine {
     #[must_use]
     pub fn refers_to(&self, attachment: &Digest) -> bool {
         self.mailbox.refers_to(attachment)
+    }
+
+    /// What a connection that ended still had to be sent is forgotten, so that nothing leaves after the end.
+    pub(crate) fn silence(&mut self, session: Session) {
+        self.waiting.retain(|(_, e)| e.session() != Some(session));
+        self.out.retain(|e| e.session() != Some(session));
+    }
+
+    /// Deliveries that wait for their commit are taken back: what their decision rested on has changed. The queues are rewound, and each
+    /// copy is judged again.
+    pub(crate) fn take_back(&mut self) {
+        let stays =
+            |e: &Effect| !matches!(e, Effect::Deliver { .. } | Effect::SendAttachment { .. });
+        self.waiting.retain(|(_, e)| stays(e));
+        self.out.retain(stays);
+        self.mailbox.queues_mut().for_each(Queue::rewind);
     }
 
     pub(crate) fn send(&mut self, session: Session, frame: Frame) {

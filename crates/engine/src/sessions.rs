@@ -7,7 +7,6 @@ use ordonnans_message::Timestamp;
 use ordonnans_policy::Register;
 
 use crate::engine::{Effect, Engine, Why};
-use crate::mailbox::Queue;
 use crate::{Table, Write};
 
 /// One connection of one peer. Numbers are never used twice in a run.
@@ -108,6 +107,7 @@ impl Engine {
         let Some(peer) = self.sessions.remove(&session) else {
             return;
         };
+        self.silence(session);
         let name = peer.name().clone();
         if self.on_line.get(&name) == Some(&session) {
             self.on_line.remove(&name);
@@ -155,7 +155,7 @@ impl Engine {
                 why: Why::NotBelieved,
             });
         }
-        self.mailbox.queues_mut().for_each(Queue::rewind);
+        self.take_back();
         let names: Vec<Name> = self.on_line.keys().cloned().collect();
         for name in names {
             self.pump(now, &name);

@@ -1,0 +1,286 @@
+//! A small structure in memory: certificates, register, sealed messages and receipts, made once and used by every test.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, UNIX_EPOCH};
+
+use ordonnans_certs::memory::Authority;
+use ordonnans_certs::{Issued, Validity};
+use ordonnans_identity::{Certificate, FileSigner, Trust};
+use ordonnans_label::{Clearance, Kind, Level, Name};
+use ordonnans_message::{
+    Content, ContentRef, Envelope, Header, MessageId, Precedence, Receipt, ReceiptKind, Recipient,
+    Role, SUITE_X_WING, Sealing, SignedKeyPackage, SignedReceipt, Timestamp, sha256,
+};
+use ordonnans_policy::Register;
+use ordonnans_seal::{
+    Entropy, NodeSecret, SeededEntropy, Verified, seal, sign_key_package, sign_receipt,
+    verify_envelope, verify_key_package, verify_receipt,
+};
+
+/// The structure's name.
+pub const STRUCTURE: &str = "crisis.example";
+
+/// The nodes: name, level, whether it is in the circle ICCB.
+pub const NODES: [(&str, Level, bool); 6] = [
+    ("ncc", Level::StgZg, true),
+    ("def", Level::StgG, true),
+    ("locc", Level::StgC, false),
+    ("politie", Level::StgC, true),
+    ("vr", Level::DepV, false),
+    ("water", Level::Ongerubriceerd, false),
+];
+
+/// One node with everything it needs to speak for itself.
+pub struct Node {
+    /// Its name.
+    pub name: Name,
+    /// Certificate and key, as the authority handed them out.
+    pub issued: Issued,
+    /// The certificate, read.
+    pub certificate: Certificate,
+    /// Signs for it.
+    pub signer: FileSigner,
+    /// What it opens with.
+    pub secret: NodeSecret,
+    /// Its published key.
+    pub package: Verified<SignedKeyPackage>,
+}
+
+/// The structure.
+pub struct House {
+    /// Its authority.
+    pub authority: Authority,
+    /// Whom everyone believes.
+    pub trust: Trust,
+    /// The nodes, in the order of [`NODES`].
+    pub nodes: Vec<Node>,
+    receipts: Mutex<BTreeMap<(MessageId, usize, u8), Verified<SignedReceipt>>>,
+}
+
+/// Three o'clock in the morning.
+#[must_use]
+pub fn night() -> Timestamp {
+    Timestamp::from_millis(1_795_402_800_000)
+}
+
+fn name(local: &str, kind: Kind) -> Name {
+    Name::new(local, kind, STRUCTURE).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The register, with one node suspended where asked.
+#[must_use]
+pub fn register(version: u64, suspended: Option<usize>) -> Register {
+    use std::fmt::Write as _;
+    let mut text = format!(
+        "version = {version}\nstructure = \"{STRUCTURE}\"\n[[circle]]\nname = \"ICCB\"\ntitle = \"Interdepartementale Commissie Crisisbeheersing\"\n"
+    );
+    for (i, (local, level, circle)) in NODES.iter().enumerate() {
+        let circles = if *circle { "[\"ICCB\"]" } else { "[]" };
+        let standing = if suspended == Some(i) {
+            "suspended"
+        } else {
+            "active"
+        };
+        let _ = write!(
+            text,
+            "[[node]]\nname = \"{local}\"\ntitle = \"{local}\"\nclearance = \"{level}\"\ncircles = {circles}\nrijksdienst = true\naccredited_until = \"2036-01-01\"\nstanding = \"{standing}\"\n\
+             [[person]]\nname = \"p-{local}\"\nnode = \"{local}\"\nclearance = \"{level}\"\ncircles = {circles}\nestablishes = \"{level}\"\n"
+        );
+    }
+    text.push_str("[[officer]]\nname = \"bva\"\nclearance = \"Stg.ZG\"\n");
+    Register::parse(&text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A message to be sealed: who sends it, to whom, at what level, within the circle or not.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Index of the sender.
+    pub from: usize,
+    /// Indices of the recipients.
+    pub to: Vec<usize>,
+    /// Level.
+    pub level: Level,
+    /// Whether the label names the circle ICCB.
+    pub circle: bool,
+    /// Precedence.
+    pub precedence: Precedence,
+    /// Lifetime, in milliseconds.
+    pub lifetime: u64,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Draft {
+    /// Whether a node may have it, by the facts alone. Shares nothing with the policy.
+    #[must_use]
+    pub fn may_reach(&self, node: usize) -> bool {
+        let (_, level, circle) = NODES[node];
+        self.level <= level && (!self.circle || circle)
+    }
+}
+
+impl House {
+    /// Makes the structure. Its keys are new each time; nothing that is decided depends on them.
+    #[must_use]
+    pub fn new() -> Self {
+        let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+        let validity = Validity {
+            from: at(night().as_millis() - 365 * 86_400_000).into(),
+            until: at(night().as_millis() + 3650 * 86_400_000).into(),
+        };
+        let mut authority = Authority::new(STRUCTURE, validity).unwrap_or_else(|e| panic!("{e}"));
+        let trust = authority.trust().unwrap_or_else(|e| panic!("{e}"));
+        let mut entropy = SeededEntropy::new(7);
+        let nodes = NODES
+            .iter()
+            .map(|(local, level, circle)| {
+                let name = name(local, Kind::Node);
+                let mut holds = Clearance::new(*level);
+                if *circle {
+                    holds = holds.with_circle("ICCB").unwrap_or_else(|e| panic!("{e}"));
+                }
+                let issued = authority
+                    .issue(&name, &holds)
+                    .unwrap_or_else(|e| panic!("{e}"));
+                let signer = FileSigner::from_der(&issued.certificate, &issued.key_pkcs8())
+                    .unwrap_or_else(|e| panic!("{e}"));
+                let certificate =
+                    Certificate::parse_der(&issued.certificate).unwrap_or_else(|e| panic!("{e}"));
+                let secret = NodeSecret::generate(&mut entropy);
+                let package = secret.package(&name, night().after(400 * 86_400_000));
+                let package = sign_key_package(&package, &signer)
+                    .ok()
+                    .and_then(|p| verify_key_package(p, &trust, night()).ok())
+                    .unwrap_or_else(|| panic!("a key package"));
+                Node {
+                    name,
+                    issued,
+                    certificate,
+                    signer,
+                    secret,
+                    package,
+                }
+            })
+            .collect();
+        Self {
+            authority,
+            trust,
+            nodes,
+            receipts: Mutex::default(),
+        }
+    }
+
+    /// The broker's name.
+    #[must_use]
+    pub fn broker(&self) -> Name {
+        name("b1", Kind::Broker)
+    }
+
+    /// Which node has this name.
+    #[must_use]
+    pub fn index(&self, name: &Name) -> Option<usize> {
+        self.nodes.iter().position(|n| n.name == *name)
+    }
+
+    /// Seals and signs a message, made at `at`.
+    #[must_use]
+    pub fn seal(&self, d: &Draft, at: Timestamp, entropy: &mut dyn Entropy) -> Verified<Envelope> {
+        let from = &self.nodes[d.from];
+        let mut random = [0; 10];
+        entropy.fill(&mut random);
+        let none = sha256(&[]);
+        let circle = if d.circle { " // KRING ICCB" } else { "" };
+        let label = if d.level == Level::Ongerubriceerd {
+            format!("{}{circle}", d.level)
+        } else {
+            format!(
+                "{}{circle} // TOT 2036-01-01 // VASTGESTELD {}",
+                d.level,
+                name("p-ncc", Kind::Person)
+            )
+        };
+        let person = |i: &usize| {
+            (d.level >= Level::StgG).then(|| name(&format!("p-{}", NODES[*i].0), Kind::Person))
+        };
+        let header = Header {
+            id: MessageId::new(at, random),
+            originator: from.name.clone(),
+            author: None,
+            label: label.parse().unwrap_or_else(|e| panic!("{e}")),
+            recipients: d
+                .to
+                .iter()
+                .map(|i| Recipient {
+                    node: self.nodes[*i].name.clone(),
+                    person: person(i),
+                    role: Role::Action,
+                    precedence: d.precedence,
+                })
+                .collect(),
+            exercise: true,
+            created: at,
+            expires: at.after(d.lifetime),
+            reply_by: None,
+            references: vec![],
+            supersedes: None,
+            content: ContentRef {
+                digest: none,
+                length: 0,
+            },
+            attachments: vec![],
+            sealing: Sealing {
+                suite: SUITE_X_WING,
+                commitment: none,
+                seals: none,
+            },
+        };
+        let content = Content {
+            subject: "s".into(),
+            media_type: "text/plain".into(),
+            body: d.body.clone(),
+            ..Content::default()
+        };
+        let keys: Vec<_> =
+            d.to.iter()
+                .map(|i| self.nodes[*i].package.clone())
+                .collect();
+        let sealed =
+            seal(header, &content, &keys, &from.signer, entropy).unwrap_or_else(|e| panic!("{e}"));
+        verify_envelope(sealed, &self.trust, at).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// The receipt of a node for a message, signed once and given again.
+    #[must_use]
+    pub fn receipt(
+        &self,
+        envelope: &Envelope,
+        node: usize,
+        kind: ReceiptKind,
+    ) -> Verified<SignedReceipt> {
+        let id = envelope.header().id;
+        let mut kept = self.receipts.lock().unwrap_or_else(|e| e.into_inner());
+        kept.entry((id, node, kind.code()))
+            .or_insert_with(|| {
+                let n = &self.nodes[node];
+                let receipt = Receipt {
+                    message: id,
+                    envelope: envelope.digest(),
+                    kind,
+                    by: n.name.clone(),
+                    at: night(),
+                };
+                sign_receipt(&receipt, &n.signer)
+                    .ok()
+                    .and_then(|r| verify_receipt(r, &self.trust, night()).ok())
+                    .unwrap_or_else(|| panic!("a receipt"))
+            })
+            .clone()
+    }
+}
+
+impl Default for House {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,739 @@
+//! The simulation: one broker and six nodes on a simulated wire, clock and disk, from a seed.
+//!
+//! Frames are lost, repeated, delayed and overtaken; connections end; the broker is killed with any part of its commits on the disk; the clock
+//! jumps; nodes are suspended and restored. After every step what must never be is checked; at the end everything is healed, and what must be
+//! somewhere must be there. The model knows only what was sent and what was answered: it shares no code with engine or policy.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use ordonnans_audit::merkle::{Frontier, TreeHead};
+use ordonnans_audit::{ClockQuality, Record, Verb};
+use ordonnans_engine::{
+    Commit, Effect, Engine, Input, Recovered, Seq, Session, Settings, Table, Write,
+};
+use ordonnans_label::Level;
+use ordonnans_message::{
+    Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, Sha256Stream, Timestamp, sha256,
+};
+use ordonnans_seal::{SeededEntropy, Verified};
+
+use crate::house::{Draft, House, NODES, night, register};
+
+/// Messages made once and used by every seed.
+const POOL: usize = 48;
+/// Random steps of a run, before everything is healed.
+const STEPS: usize = 220;
+/// Copies that may wait for a node: small, so that runs reach the bound.
+const QUEUE: usize = 12;
+
+/// A small generator of numbers (SplitMix64): fast, and the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// The numbers of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        usize::try_from(z % (n as u64)).unwrap_or(0)
+    }
+
+    /// Whether something of this chance in a hundred happens.
+    pub fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// The structure and the messages of every run.
+pub struct Stage {
+    house: House,
+    pool: Vec<(Draft, Verified<Envelope>)>,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        let house = House::new();
+        let (mut dice, mut entropy) = (Dice::new(1), SeededEntropy::new(1));
+        let pool = (0..POOL)
+            .map(|i| {
+                // Only the top may establish every level, so that refusals are about recipients; a few have others.
+                let from = dice.below(NODES.len());
+                let mut to: BTreeSet<usize> = (0..=dice.below(3))
+                    .map(|_| dice.below(NODES.len()))
+                    .collect();
+                if to.is_empty() {
+                    to.insert(0);
+                }
+                let level = Level::ALL[dice.below(5).min(dice.below(5))];
+                let draft = Draft {
+                    from,
+                    to: to.into_iter().collect(),
+                    level,
+                    circle: dice.chance(25),
+                    precedence: Precedence::ALL[dice.below(6)],
+                    lifetime: if dice.chance(20) { 20_000 } else { 3_600_000 },
+                    body: vec![i as u8; 100],
+                };
+                let envelope = house.seal(&draft, night(), &mut entropy);
+                (draft, envelope)
+            })
+            .collect();
+        Self { house, pool }
+    }
+}
+
+/// What a run did, so that somebody sees that it did something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages accepted.
+    pub accepted: usize,
+    /// Refused.
+    pub refused: usize,
+    /// Copies that arrived.
+    pub delivered: usize,
+    /// Times the broker was killed.
+    pub crashes: usize,
+    /// Records at the end.
+    pub records: u64,
+    /// A digest of all that happened, in its order.
+    pub trace: Option<Digest>,
+}
+
+/// What is on the disk.
+#[derive(Default)]
+struct Disk {
+    rows: BTreeMap<(u8, Bytes), Bytes>,
+    records: Vec<Record>,
+    frontier: Frontier,
+    seq: Seq,
+    at: Timestamp,
+}
+
+enum Wire {
+    Publish(MessageId),
+    Receipt(MessageId, ReceiptKind),
+    Stored(MessageId, ReceiptKind, usize),
+    Down(Effect),
+}
+
+#[derive(Default)]
+struct Node {
+    session: Option<Session>,
+    outbox: BTreeSet<MessageId>,
+    answered: BTreeMap<MessageId, bool>,
+    inbox: BTreeSet<MessageId>,
+    opened: BTreeSet<MessageId>,
+    owed: BTreeSet<(MessageId, ReceiptKind)>,
+    receipts: BTreeSet<(MessageId, ReceiptKind, usize)>,
+}
+
+struct World<'s> {
+    stage: &'s Stage,
+    dice: Dice,
+    seed: u64,
+    now: Timestamp,
+    engine: Option<Engine>,
+    pending: VecDeque<Commit>,
+    disk: Disk,
+    nodes: Vec<Node>,
+    wire: VecDeque<(usize, Session, Wire)>,
+    suspended: Option<usize>,
+    version: u64,
+    sessions: u64,
+    tally: Tally,
+    trace: Sha256Stream,
+    used: BTreeSet<usize>,
+}
+
+/// Runs a seed.
+///
+/// # Errors
+/// What must never be, and was; with the step.
+pub fn run(stage: &Stage, seed: u64) -> Result<Tally, String> {
+    let mut w = World {
+        stage,
+        dice: Dice::new(seed),
+        seed,
+        now: night().after(1_000),
+        engine: None,
+        pending: VecDeque::new(),
+        disk: Disk::default(),
+        nodes: (0..NODES.len()).map(|_| Node::default()).collect(),
+        wire: VecDeque::new(),
+        suspended: None,
+        version: 1,
+        sessions: 0,
+        tally: Tally::default(),
+        trace: Sha256Stream::default(),
+        used: BTreeSet::new(),
+    };
+    w.start()?;
+    for step in 0..STEPS {
+        w.step().map_err(|e| format!("step {step}: {e}"))?;
+    }
+    w.heal().map_err(|e| format!("after healing: {e}"))?;
+    w.tally.records = w.disk.records.len() as u64;
+    w.tally.trace = Some(w.trace.finish());
+    Ok(w.tally)
+}
+
+impl World<'_> {
+    fn start(&mut self) -> Result<(), String> {
+        let d = &self.disk;
+        let rows = d.rows.iter().map(|((t, k), v)| {
+            let table = Table::from_code(*t).ok_or("a table")?;
+            Ok::<_, String>((table, k.clone(), v.clone()))
+        });
+        let recovered = Recovered {
+            seq: d.seq,
+            at: d.at,
+            frontier: d.frontier.clone(),
+            rows: rows.collect::<Result<_, _>>()?,
+        };
+        let settings = Settings {
+            broker: self.stage.house.broker(),
+            queue: QUEUE,
+            remembered: 1000,
+            clock: ClockQuality::Unknown,
+        };
+        let entropy = Box::new(SeededEntropy::new(self.seed ^ d.seq.0));
+        let engine = Engine::new(
+            settings,
+            register(self.version, self.suspended),
+            recovered,
+            vec![],
+            entropy,
+            self.now,
+        );
+        self.engine = Some(engine.map_err(|e| e.to_string())?);
+        self.drain()
+    }
+
+    /// The broker dies: of what was on its way to the disk, some arrived.
+    fn crash(&mut self) -> Result<(), String> {
+        self.tally.crashes += 1;
+        let kept = self.dice.below(self.pending.len() + 1);
+        for _ in 0..kept {
+            self.write_one()?;
+        }
+        self.pending.clear();
+        self.engine = None;
+        self.wire.clear();
+        self.nodes.iter_mut().for_each(|n| n.session = None);
+        self.start()
+    }
+
+    /// The next commit reaches the disk.
+    fn write_one(&mut self) -> Result<bool, String> {
+        let Some(commit) = self.pending.pop_front() else {
+            return Ok(false);
+        };
+        let bytes = commit.encode();
+        let commit = Commit::decode(&bytes).map_err(|e| e.to_string())?;
+        let d = &mut self.disk;
+        if commit.seq.0 != d.seq.0 + 1 || commit.at < d.at {
+            return Err("a commit out of order".into());
+        }
+        for r in commit.records {
+            if r.public.sequence != d.records.len() as u64 {
+                return Err("a record out of order".into());
+            }
+            if r.detail.commitment(&r.salt) != r.public.commitment {
+                return Err("a record that does not commit to its detail".into());
+            }
+            d.frontier.append(r.public.leaf());
+            d.records.push(r);
+        }
+        if d.frontier.head() != commit.head {
+            return Err("a commit whose head is not that of its records".into());
+        }
+        for write in commit.writes {
+            match write {
+                Write::Put { table, key, value } => {
+                    d.rows.insert((table.code(), key), value);
+                }
+                Write::Delete { table, key } => {
+                    d.rows.remove(&(table.code(), key));
+                }
+            }
+        }
+        (d.seq, d.at) = (commit.seq, commit.at);
+        Ok(true)
+    }
+
+    /// Takes the engine's effects as far as they may go, and checks each.
+    fn drain(&mut self) -> Result<(), String> {
+        let Some(mut engine) = self.engine.take() else {
+            return Ok(());
+        };
+        engine.durable_through(self.disk.seq);
+        while let Some(effect) = engine.poll_effect() {
+            let mut line = String::new();
+            let _ = write!(line, "{effect:?}");
+            // Keys differ from run to run of the program; what is decided does not.
+            let line: String = line.chars().filter(|c| !c.is_ascii_hexdigit()).collect();
+            self.trace.update(line.as_bytes());
+            match effect {
+                Effect::Commit(commit) => self.pending.push_back(commit),
+                Effect::Close { session, .. } => self.close(session),
+                Effect::Admit { .. } | Effect::RemoveAttachment { .. } => {}
+                Effect::Send { session, .. } | Effect::Deliver { session, .. } => {
+                    self.check(&effect)?;
+                    if let Some(node) = self.at(session) {
+                        self.wire.push_back((node, session, Wire::Down(effect)));
+                    }
+                }
+                Effect::Page { .. } | Effect::SendAttachment { .. } => {
+                    return Err("an effect nobody asked for".into());
+                }
+            }
+        }
+        self.engine = Some(engine);
+        Ok(())
+    }
+
+    fn at(&self, session: Session) -> Option<usize> {
+        self.nodes.iter().position(|n| n.session == Some(session))
+    }
+
+    fn close(&mut self, session: Session) {
+        if let Some(node) = self.at(session) {
+            self.nodes[node].session = None;
+        }
+    }
+
+    fn draft(&self, id: MessageId) -> Option<&(Draft, Verified<Envelope>)> {
+        self.stage
+            .pool
+            .iter()
+            .find(|(_, e)| e.get().header().id == id)
+    }
+
+    fn recorded(&self, verb: Verb, id: MessageId, to: Option<usize>) -> bool {
+        let to = to.map(|i| &self.stage.house.nodes[i].name);
+        self.disk.records.iter().any(|r| {
+            r.public.verb == verb && r.detail.message == Some(id) && r.detail.to.as_ref() == to
+        })
+    }
+
+    /// What no effect may ever be.
+    fn check(&self, effect: &Effect) -> Result<(), String> {
+        match effect {
+            Effect::Send {
+                frame: Frame::Accepted { id, sequence, .. },
+                ..
+            } => {
+                let record = usize::try_from(*sequence)
+                    .ok()
+                    .and_then(|n| self.disk.records.get(n));
+                let right = record.is_some_and(|r| {
+                    r.public.verb == Verb::Accepted && r.detail.message == Some(*id)
+                });
+                if !right {
+                    return Err("an acknowledgement before its record is durable".into());
+                }
+            }
+            Effect::Send {
+                frame:
+                    Frame::Refused {
+                        rule: Some(_),
+                        recipient: Some(_),
+                        ..
+                    },
+                ..
+            } => return Err("a refusal that says what a recipient lacks".into()),
+            Effect::Send {
+                frame: Frame::ReceiptStored { id, by, kind },
+                ..
+            } => {
+                let verb = if *kind == ReceiptKind::Opened {
+                    Verb::Opened
+                } else {
+                    Verb::Receipt
+                };
+                let there = self.disk.records.iter().any(|r| {
+                    r.public.verb == verb
+                        && r.detail.message == Some(*id)
+                        && r.detail.who.as_ref() == Some(by)
+                });
+                if !there {
+                    return Err("a receipt acknowledged before its record is durable".into());
+                }
+            }
+            Effect::Deliver {
+                session,
+                id,
+                precedence,
+            } => {
+                let Some(node) = self.at(*session) else {
+                    return Ok(());
+                };
+                let (draft, _) = self.draft(*id).ok_or("a delivery of what nobody sent")?;
+                if !draft.may_reach(node) || !draft.to.contains(&node) {
+                    return Err(format!("{} may not have {id} and got it", NODES[node].0));
+                }
+                if self.suspended == Some(node) {
+                    return Err(format!("{} is suspended and got {id}", NODES[node].0));
+                }
+                if !self.recorded(Verb::Delivered, *id, Some(node)) {
+                    return Err("a delivery without a durable record".into());
+                }
+                if *precedence != draft.precedence {
+                    return Err("a delivery of another precedence".into());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn input(&mut self, input: Input) -> Result<(), String> {
+        let now = self.now;
+        if let Some(engine) = &mut self.engine {
+            engine.handle(now, input);
+            if engine.queued() > (QUEUE * NODES.len()) as u64 {
+                return Err("more copies wait than the bound allows".into());
+            }
+        }
+        self.drain()
+    }
+
+    fn connect(&mut self, node: usize) -> Result<(), String> {
+        self.sessions += 1;
+        let session = Session(self.sessions);
+        self.nodes[node].session = Some(session);
+        let peer = self.stage.house.nodes[node].certificate.clone();
+        self.input(Input::Opened { session, peer })?;
+        self.say_again(node);
+        Ok(())
+    }
+
+    /// A node says everything again that it has no answer to.
+    fn say_again(&mut self, node: usize) {
+        let Some(session) = self.nodes[node].session else {
+            return;
+        };
+        for id in self.nodes[node].outbox.clone() {
+            self.wire.push_back((node, session, Wire::Publish(id)));
+        }
+        for (id, kind) in self.nodes[node].owed.clone() {
+            self.wire
+                .push_back((node, session, Wire::Receipt(id, kind)));
+        }
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        let node = self.dice.below(NODES.len());
+        match self.dice.below(100) {
+            0..8 => {
+                let i = self.dice.below(POOL);
+                if self.used.insert(i) {
+                    let (draft, envelope) = &self.stage.pool[i];
+                    let (from, id) = (draft.from, envelope.get().header().id);
+                    self.nodes[from].outbox.insert(id);
+                    if let Some(session) = self.nodes[from].session {
+                        self.wire.push_back((from, session, Wire::Publish(id)));
+                    }
+                }
+            }
+            8..50 => self.carry()?,
+            50..66 => {
+                for _ in 0..=self.dice.below(6) {
+                    self.write_one()?;
+                }
+                self.drain()?;
+            }
+            66..76 => {
+                if self.nodes[node].session.is_none() {
+                    self.connect(node)?;
+                }
+            }
+            76..79 => {
+                if let Some(session) = self.nodes[node].session.take() {
+                    let note = "the connection was lost";
+                    self.input(Input::Closed { session, note })?;
+                }
+            }
+            79..88 => {
+                let ms = self.dice.below(4_000) as u64;
+                self.now = if self.dice.chance(5) {
+                    // Somebody sets the clock back.
+                    Timestamp::from_millis(self.now.as_millis() - 2 * ms)
+                } else {
+                    self.now.after(ms)
+                };
+                self.input(Input::Tick)?;
+            }
+            88..92 => self.say_again(node),
+            92..94 => {
+                self.version += 1;
+                self.suspended = self.dice.chance(50).then_some(node);
+                if let Some(gone) = self.suspended {
+                    // What is on its way to a suspended node is cut off with the connection.
+                    self.wire
+                        .retain(|(n, _, w)| *n != gone || !matches!(w, Wire::Down(_)));
+                }
+                let changed = Box::new(register(self.version, self.suspended));
+                self.input(Input::RegisterChanged(changed))?;
+            }
+            94..97 => {
+                let unread: Vec<MessageId> = {
+                    let n = &self.nodes[node];
+                    n.inbox.difference(&n.opened).copied().collect()
+                };
+                if let Some(id) = unread.first() {
+                    self.nodes[node].opened.insert(*id);
+                    self.nodes[node].owed.insert((*id, ReceiptKind::Opened));
+                    self.say_again(node);
+                }
+            }
+            _ => self.crash()?,
+        }
+        Ok(())
+    }
+
+    /// One frame arrives, or is lost, or comes twice; later ones may overtake it.
+    fn carry(&mut self) -> Result<(), String> {
+        if self.wire.is_empty() {
+            return Ok(());
+        }
+        let at = self.dice.below(self.wire.len().min(4));
+        let Some((node, session, what)) = self.wire.remove(at) else {
+            return Ok(());
+        };
+        if self.nodes[node].session != Some(session) || self.dice.chance(6) {
+            return Ok(());
+        }
+        if self.dice.chance(4) {
+            let again = match &what {
+                Wire::Publish(id) => Some(Wire::Publish(*id)),
+                Wire::Receipt(id, kind) => Some(Wire::Receipt(*id, *kind)),
+                Wire::Stored(id, kind, by) => Some(Wire::Stored(*id, *kind, *by)),
+                Wire::Down(_) => None,
+            };
+            if let Some(again) = again {
+                self.wire.push_back((node, session, again));
+            }
+        }
+        self.arrive(node, session, what)
+    }
+
+    fn arrive(&mut self, node: usize, session: Session, what: Wire) -> Result<(), String> {
+        let house = &self.stage.house;
+        match what {
+            Wire::Publish(id) => {
+                let (_, envelope) = self.draft(id).ok_or("nobody's message")?;
+                let envelope = Box::new(envelope.clone());
+                self.input(Input::Publish { session, envelope })
+            }
+            Wire::Receipt(id, kind) => {
+                let (_, envelope) = self.draft(id).ok_or("nobody's message")?;
+                let receipt = Box::new(house.receipt(envelope.get(), node, kind));
+                self.input(Input::Receipt { session, receipt })
+            }
+            Wire::Stored(id, kind, by) => {
+                let by = house.nodes[by].name.clone();
+                self.input(Input::ReceiptStored {
+                    session,
+                    id,
+                    kind,
+                    by,
+                })
+            }
+            Wire::Down(Effect::Deliver { id, .. }) => {
+                // The envelope is read when it is sent: it must be there, or done with.
+                let key = (
+                    Table::Messages.code(),
+                    Bytes::copy_from_slice(id.as_bytes()),
+                );
+                if !self.disk.rows.contains_key(&key) && !self.nodes[node].inbox.contains(&id) {
+                    let ended = self.recorded(Verb::Expired, id, Some(node));
+                    return if ended {
+                        Ok(())
+                    } else {
+                        Err(format!("{id} was to be delivered and is not in the store"))
+                    };
+                }
+                if self.nodes[node].inbox.insert(id) {
+                    self.tally.delivered += 1;
+                }
+                self.nodes[node].owed.insert((id, ReceiptKind::Delivered));
+                let receipt = Wire::Receipt(id, ReceiptKind::Delivered);
+                self.wire.push_back((node, session, receipt));
+                Ok(())
+            }
+            Wire::Down(Effect::Send { frame, .. }) => self.heard(node, session, frame),
+            Wire::Down(_) => Ok(()),
+        }
+    }
+
+    fn heard(&mut self, node: usize, session: Session, frame: Frame) -> Result<(), String> {
+        let index = |name| self.stage.house.index(name).ok_or("a stranger's receipt");
+        match frame {
+            Frame::Accepted { id, .. } => self.answer(node, id, true)?,
+            Frame::Refused {
+                id: Some(id),
+                retry_after_ms: None,
+                ..
+            } => {
+                if self.nodes[node].outbox.contains(&id) {
+                    self.answer(node, id, false)?;
+                } else {
+                    // A receipt for something the broker has forgotten, or whose sender it does not know any more.
+                    self.nodes[node].owed.retain(|(m, _)| *m != id);
+                }
+            }
+            Frame::ReceiptStored { id, kind, .. } => {
+                self.nodes[node].owed.remove(&(id, kind));
+            }
+            Frame::Receipt { receipt } => {
+                let signed = ordonnans_message::SignedReceipt::decode(&receipt)
+                    .map_err(|e| e.to_string())?;
+                let r = signed.receipt();
+                let by = index(&r.by)?;
+                self.nodes[node].receipts.insert((r.message, r.kind, by));
+                let stored = Wire::Stored(r.message, r.kind, by);
+                self.wire.push_back((node, session, stored));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, node: usize, id: MessageId, accepted: bool) -> Result<(), String> {
+        self.nodes[node].outbox.remove(&id);
+        match self.nodes[node].answered.insert(id, accepted) {
+            None if accepted => self.tally.accepted += 1,
+            None => {
+                self.tally.refused += 1;
+                if !self
+                    .disk
+                    .records
+                    .iter()
+                    .any(|r| r.public.verb == Verb::Refused && r.detail.message == Some(id))
+                {
+                    return Err("a refusal without a durable record".into());
+                }
+            }
+            Some(before) if before == accepted => {}
+            Some(true) => return Err(format!("{id} was accepted, then refused")),
+            // Refused while somebody was suspended, and offered again.
+            Some(false) => {}
+        }
+        Ok(())
+    }
+
+    /// Everyone is restored and connected, nothing is lost any more, and time passes until nothing happens.
+    fn heal(&mut self) -> Result<(), String> {
+        self.suspended = None;
+        self.version += 1;
+        self.crash()?;
+        for round in 0..40 {
+            for node in 0..NODES.len() {
+                if self.nodes[node].session.is_none() {
+                    self.connect(node)?;
+                }
+                if round % 10 == 0 {
+                    self.say_again(node);
+                }
+            }
+            while self.write_one()? {}
+            self.drain()?;
+            let waiting: Vec<_> = self.wire.drain(..).collect();
+            for (node, session, what) in waiting {
+                if self.nodes[node].session == Some(session) {
+                    self.arrive(node, session, what)?;
+                }
+            }
+            self.now = self.now.after(1_000);
+            self.input(Input::Tick)?;
+        }
+        self.judge()
+    }
+
+    fn judge(&self) -> Result<(), String> {
+        for (node, n) in self.nodes.iter().enumerate() {
+            if !n.outbox.is_empty() || !n.owed.is_empty() {
+                return Err(format!("{} still waits for answers", NODES[node].0));
+            }
+            for (id, accepted) in &n.answered {
+                let (draft, envelope) = self.draft(*id).ok_or("nobody's message")?;
+                for to in &draft.to {
+                    let has = self.nodes[*to].inbox.contains(id);
+                    let over = self.recorded(Verb::Expired, *id, Some(*to));
+                    if *accepted && !has && !over {
+                        return Err(format!(
+                            "{id} was accepted and did not reach {}",
+                            NODES[*to].0
+                        ));
+                    }
+                    if over && envelope.get().header().expires > self.now.after(0) {
+                        return Err(format!("{id} expired before its time"));
+                    }
+                    let receipted = n.receipts.contains(&(*id, ReceiptKind::Delivered, *to));
+                    if *accepted && has && !receipted {
+                        return Err(format!(
+                            "{id}: its sender has no receipt of {}",
+                            NODES[*to].0
+                        ));
+                    }
+                    let read = self.nodes[*to].opened.contains(id);
+                    if *accepted && read && !n.receipts.contains(&(*id, ReceiptKind::Opened, *to)) {
+                        return Err(format!("{id}: nobody told its sender that it was opened"));
+                    }
+                }
+            }
+            for id in &n.inbox {
+                let (draft, _) = self.draft(*id).ok_or("nobody's message")?;
+                if !draft.may_reach(node) {
+                    return Err(format!("{} holds {id} and may not", NODES[node].0));
+                }
+            }
+        }
+        let leaves: Vec<Digest> = self.disk.records.iter().map(|r| r.public.leaf()).collect();
+        let head = self.disk.frontier.head();
+        let naive = TreeHead {
+            size: leaves.len() as u64,
+            root: naive_root(&leaves),
+        };
+        if naive != head {
+            return Err("the tree is not that of its records".into());
+        }
+        let times = self.disk.records.windows(2);
+        if times
+            .into_iter()
+            .any(|w| w[1].public.time < w[0].public.time)
+        {
+            return Err("the log's time runs back".into());
+        }
+        Ok(())
+    }
+}
+
+/// RFC 9162 section 2.1.1, by the definition.
+fn naive_root(leaves: &[Digest]) -> Digest {
+    match leaves {
+        [] => sha256(&[]),
+        [one] => *one,
+        many => {
+            let mut k = 1;
+            while k * 2 < many.len() {
+                k *= 2;
+            }
+            let (left, right) = many.split_at(k);
+            let (left, right) = (naive_root(left), naive_root(right));
+            sha256(&[&[1], left.as_bytes(), right.as_bytes()])
+        }
+    }
+}
