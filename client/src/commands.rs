@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,17 +12,17 @@ use data_encoding::BASE64;
 use ordonnans_identity::{FileSigner, Signer};
 use ordonnans_message::{MessageId, Receipt, ReceiptKind, Timestamp, limits};
 use ordonnans_seal::sign_receipt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{audit, verify};
 use crate::cli::{AuditCommand, Cli, Command, Listing, ReadArgs, SendArgs};
 use crate::config::Config;
 use crate::daemon::Daemon;
-use crate::desk::now;
+use crate::desk::{now, usage};
 use crate::failure::{Exit, Failure};
 use crate::local::{Request, Submission, ask};
-use crate::officer::{Officer, verify_export, write_export};
 use crate::table;
 
 /// Runs the program with its arguments, the first of which is its name.
@@ -48,10 +49,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn usage(what: impl Into<String>, hint: &str) -> Failure {
-    Failure::new(Exit::Usage, what, hint)
-}
-
 fn command(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Completions { shell } => {
@@ -68,11 +65,7 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Audit(ref audit) => {
             if let AuditCommand::Verify { dir, key, listing } = &audit.command {
-                let report = verify_export(dir, key)?;
-                let value = json!({
-                    "verified": true, "records": report.head.size, "root": report.head.root, "opened": report.opened,
-                });
-                return show(&value, *listing);
+                return show(&verify(dir, key)?, *listing);
             }
         }
         _ => {}
@@ -96,7 +89,10 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
             let id = id.map(|id| message_id(&id)).transpose()?;
             simple(&Request::Receipts { id }, listing)
         }
-        Command::Audit(args) => runtime()?.block_on(audit(&config, args.command)),
+        Command::Audit(args) => {
+            let (value, listing) = runtime()?.block_on(audit(&config, args.command))?;
+            show(&value, listing)
+        }
         Command::Completions { .. } | Command::Man => Ok(Exit::Done),
     }
 }
@@ -120,7 +116,7 @@ fn show(value: &Value, listing: Listing) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn message_id(text: &str) -> Result<MessageId, Failure> {
+pub(crate) fn message_id(text: &str) -> Result<MessageId, Failure> {
     text.parse()
         .map_err(|e| usage(format!("{e}"), "`ordonnans inbox` and `receipts` print ids"))
 }
@@ -264,6 +260,13 @@ fn send(config: &Config, args: SendArgs) -> Result<Exit, Failure> {
 
 fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
     let id = message_id(&args.id)?;
+    // Before anything is opened: who reads must be able to keep it.
+    if let Some(path) = args.out.as_ref().filter(|p| p.exists()) {
+        return Err(usage(
+            format!("{} exists", path.display()),
+            "name a file that does not exist yet",
+        ));
+    }
     let receipt = match (&args.reader, &args.key) {
         (Some(certificate), Some(key)) => Some(persons_receipt(config, id, certificate, key)?),
         _ => None,
@@ -310,6 +313,7 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
         Some(path) => OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .open(path)
             .and_then(|mut f| f.write_all(&body))
             .map_err(|e| {
@@ -348,74 +352,4 @@ fn persons_receipt(
     };
     let signed = sign_receipt(&receipt, &signer).map_err(|e| Failure::internal(e.to_string()))?;
     Ok(BASE64.encode(&signed.encode()))
-}
-
-async fn audit(config: &Config, command: AuditCommand) -> Result<Exit, Failure> {
-    let mut officer = Officer::connect(config).await?;
-    let (value, listing) = match command {
-        AuditCommand::List {
-            from,
-            limit,
-            message,
-            listing,
-        } => {
-            let message = message.as_deref().map(message_id).transpose()?;
-            let mut rows = vec![];
-            let mut at = from;
-            while (rows.len() as u64) < limit {
-                let page = officer.page(at, limit - rows.len() as u64, message).await?;
-                let more: Vec<Value> = page
-                    .entries
-                    .iter()
-                    .filter_map(ordonnans_audit::export::record)
-                    .map(flat)
-                    .collect();
-                let Some(last) = more.last().and_then(|r| r["sequence"].as_u64()) else {
-                    break;
-                };
-                at = last + 1;
-                rows.extend(more);
-            }
-            (Value::from(rows), listing)
-        }
-        AuditCommand::Show { sequence, listing } => {
-            let page = officer.page(sequence, 1, None).await?;
-            let entry = page.entries.first();
-            let record = entry.and_then(ordonnans_audit::export::record);
-            let record = record.ok_or_else(|| {
-                Failure::new(
-                    Exit::Refused,
-                    format!("the log has no record {sequence} yet"),
-                    "`ordonnans audit list` shows what there is",
-                )
-            })?;
-            (flat(record), listing)
-        }
-        AuditCommand::Export { dir, listing } => {
-            let page = officer.whole().await?;
-            let head = write_export(&dir, &page)?;
-            let value = json!({ "written": dir, "records": head.size, "root": head.root });
-            (value, listing)
-        }
-        AuditCommand::Verify { .. } => return Err(Failure::internal("answered elsewhere")),
-    };
-    officer.finish().await;
-    show(&value, listing)
-}
-
-/// A record with its detail beside it, for people: without the bytes.
-fn flat(mut record: Value) -> Value {
-    let detail = record["detail"].take();
-    let Some(row) = record.as_object_mut() else {
-        return record;
-    };
-    for key in ["detail", "detail_bytes", "salt", "public"] {
-        row.remove(key);
-    }
-    match detail {
-        Value::Object(fields) => row.extend(fields),
-        // Above the officer's clearance.
-        _ => drop(row.insert("detail".into(), json!("closed"))),
-    }
-    record
 }

@@ -1,22 +1,23 @@
 //! The daemon: keeps a line to the broker and answers commands.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ordonnans_seal::{Entropy, SystemEntropy};
-use ordonnans_transport::{ClientOptions, Identity, Limits, connect};
+use ordonnans_transport::{ClientOptions, Clock, Identity, Limits, connect};
 use serde_json::{Value, json};
-use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::config::Config;
-use crate::desk::{Desk, now};
+use crate::desk::{Desk, internal};
 use crate::failure::Failure;
 use crate::line::{End, speak};
 use crate::local::Socket;
 
+/// How often the line is tried where nothing is said: a broker that was restarted is noticed within this time.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// How long a connection must have lasted for the backoff to start over.
 const STEADY: Duration = Duration::from_secs(30);
 
@@ -28,9 +29,7 @@ struct LineStatus {
 /// A node's daemon.
 pub struct Daemon {
     pub(crate) desk: Arc<Desk>,
-    work: Notify,
-    directory: Notify,
-    changed: watch::Sender<u64>,
+    pub(crate) stop: CancellationToken,
     line: Mutex<LineStatus>,
 }
 
@@ -41,36 +40,33 @@ impl std::fmt::Debug for Daemon {
 }
 
 impl Daemon {
-    /// Opens the spool, answers commands and keeps the line until `stop`.
+    /// Opens the spool, answers commands and keeps the line until `stop`. Commands that are being answered then are answered first.
     ///
     /// # Errors
     /// [`Failure`]: the configuration, the keys or the disk. A broker that is out of reach is no failure: it is tried again.
     pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure> {
         let opened = tokio::task::spawn_blocking(move || Desk::open(config)).await;
-        let desk = opened.map_err(|e| Failure::internal(e.to_string()))??;
+        let desk = Arc::new(opened.map_err(internal)??);
         let socket = Socket::bind(&desk.config.socket)?;
         let daemon = Arc::new(Self {
-            desk: Arc::new(desk),
-            work: Notify::new(),
-            directory: Notify::new(),
-            changed: watch::channel(0).0,
+            desk,
+            stop,
             line: Mutex::new(LineStatus {
                 connected: None,
                 why: "not yet connected".into(),
             }),
         });
         tracing::info!(node = %daemon.desk.name, "daemon started");
-        tokio::select! {
-            () = stop.cancelled() => {
-                tracing::info!("daemon stops; what waits stays in the outbox");
-                Ok(())
-            }
-            () = socket.serve(Arc::clone(&daemon)) => Ok(()),
-            failure = daemon.keep_line() => Err(failure),
-        }
+        let answers = async {
+            socket.serve(&daemon).await;
+            Ok(())
+        };
+        tokio::try_join!(answers, daemon.keep_line())?;
+        tracing::info!("daemon stopped; what waits stays in the outbox");
+        Ok(())
     }
 
-    async fn keep_line(self: &Arc<Self>) -> Failure {
+    async fn keep_line(self: &Arc<Self>) -> Result<(), Failure> {
         let mut backoff = Backoff::new(Box::new(|| {
             let mut random = [0; 8];
             SystemEntropy.fill(&mut random);
@@ -79,7 +75,8 @@ impl Daemon {
         loop {
             let began = Instant::now();
             let why = match self.once().await {
-                End::Fatal(failure) => return failure,
+                End::Fatal(failure) => return Err(failure),
+                End::Stopped => return Ok(()),
                 End::Lost(why) => why,
             };
             tracing::info!(why, "no line to the broker");
@@ -87,7 +84,10 @@ impl Daemon {
             if began.elapsed() >= STEADY {
                 backoff.reset();
             }
-            tokio::time::sleep(backoff.next_wait()).await;
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+            }
             // A new list of revoked certificates may be why, or may be due.
             self.desk.reload_trust();
         }
@@ -110,74 +110,54 @@ impl Daemon {
         let Some(address) = address else {
             return End::Lost("the broker's name has no address".into());
         };
-        let options = options(config);
+        let options = options(config, self.desk.clock());
         let trust = self.desk.trust();
-        match connect(address, &config.broker_name, &identity, &trust, &options).await {
-            Ok(connection) => speak(self, connection).await,
-            Err(e) => lost(&e),
+        let connected = connect(address, &config.broker_name, &identity, &trust, &options);
+        tokio::select! {
+            () = self.stop.cancelled() => End::Stopped,
+            connected = connected => match connected {
+                Ok(connection) => speak(self, connection).await,
+                Err(e) => lost(&e),
+            },
         }
+    }
+
+    fn status(&self) -> MutexGuard<'_, LineStatus> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lost(&self, why: String) {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        line.connected = None;
-        line.why = why;
-        drop(line);
-        self.tell();
+        *self.status() = LineStatus {
+            connected: None,
+            why,
+        };
+        self.desk.tell();
     }
 
-    pub(crate) fn set_line(&self, to: Option<(&'static str, SocketAddr)>) {
-        self.line
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .connected = to;
-        tracing::info!(node = %self.desk.name, "connected");
-        self.tell();
+    pub(crate) fn connected(&self, key_exchange: &'static str, broker: SocketAddr) {
+        tracing::info!(node = %self.desk.name, key_exchange, "connected");
+        self.status().connected = Some((key_exchange, broker));
+        self.desk.tell();
     }
 
     pub(crate) fn line_status(&self) -> Value {
-        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let (line, broker) = (self.status(), &self.desk.config.broker_name);
         match line.connected {
             Some((key_exchange, address)) => json!({
-                "connected": true, "broker": self.desk.config.broker_name, "address": address, "key_exchange": key_exchange,
+                "connected": true, "broker": broker, "address": address, "key_exchange": key_exchange,
             }),
-            None => {
-                json!({ "connected": false, "broker": self.desk.config.broker_name, "why": line.why })
-            }
+            None => json!({ "connected": false, "broker": broker, "why": line.why }),
         }
-    }
-
-    /// Something is to be said to the broker.
-    pub(crate) fn work(&self) {
-        self.work.notify_one();
-    }
-
-    pub(crate) async fn woken(&self) {
-        self.work.notified().await;
-    }
-
-    pub(crate) fn want_directory(&self) {
-        self.directory.notify_one();
-    }
-
-    pub(crate) async fn directory_wanted(&self) {
-        self.directory.notified().await;
-    }
-
-    /// Something that a command may wait for has changed.
-    pub(crate) fn tell(&self) {
-        self.changed.send_modify(|n| *n = n.wrapping_add(1));
-    }
-
-    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
     }
 }
 
-pub(crate) fn options(config: &Config) -> ClientOptions {
+pub(crate) fn options(config: &Config, clock: Clock) -> ClientOptions {
     ClientOptions {
         hybrid_only: config.hybrid_only,
-        limits: Limits::default(),
-        clock: Arc::new(now),
+        limits: Limits {
+            keep_alive: KEEP_ALIVE,
+            ..Limits::default()
+        },
+        clock,
     }
 }

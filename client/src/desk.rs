@@ -1,9 +1,11 @@
-//! What the daemon does at its desk: seal and keep what goes out, verify and keep what comes in, open for readers.
+//! The desk of a node: its keys, its spool and what it remembers of both. What goes out is in `outgoing`, what comes in in `incoming`.
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,25 +13,22 @@ use bytes::Bytes;
 use ordonnans_identity::{FileSigner, Signer, Trust};
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::{
-    AttachmentKey, AttachmentRef, Content, ContentRef, Digest, Envelope, Header, MessageId,
-    Precedence, Receipt, ReceiptKind, Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage,
-    SignedReceipt, Timestamp, limits, sha256,
+    AttachmentRef, Digest, Header, MessageId, Precedence, SignedKeyPackage, SignedReceipt,
+    Timestamp,
 };
-use ordonnans_seal::{
-    Entropy, NodeSecret, SealError, SystemEntropy, Verified, open, open_attachment, seal,
-    seal_attachment, sign_key_package, sign_receipt, verify_envelope, verify_key_package,
-    verify_receipt,
-};
+use ordonnans_seal::{NodeSecret, SystemEntropy, sign_key_package};
 use ordonnans_store::AttachmentStore;
+use ordonnans_transport::Clock;
+use tokio::sync::{Notify, watch};
 
-use crate::address::{Address, name};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
-use crate::local::Submission;
-use crate::spool::{Arrived, Sent, Spool, Verdict};
+use crate::spool::{ReceiptKey, Spool, receipt_key};
 
-/// How long a published encryption key is offered, in milliseconds: renewed at every start and connection well before.
+/// How long a published encryption key is offered, in milliseconds.
 const KEY_LIFETIME_MS: u64 = 90 * 24 * 60 * 60 * 1000;
+/// A key offered for less than this is offered anew: every message to it must be able to reach the end of its life.
+const KEY_RENEWED_MS: u64 = 60 * 24 * 60 * 60 * 1000;
 
 /// The time by the system's clock.
 pub(crate) fn now() -> Timestamp {
@@ -37,22 +36,40 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_millis(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
 }
 
-/// A message that waits for the broker's verdict.
-#[derive(Clone, Debug)]
-pub(crate) struct Waiting {
-    pub(crate) precedence: Precedence,
-    pub(crate) attachments: Vec<AttachmentRef>,
+/// What waits for the broker's verdict: the most urgent first, then in the order of the ids, which is that of time.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub(crate) order: BTreeSet<(Reverse<Precedence>, MessageId)>,
+    messages: BTreeMap<MessageId, (Precedence, Vec<AttachmentRef>)>,
 }
 
-/// What becomes of a message that was delivered.
-#[derive(Debug)]
-pub(crate) enum Arrival {
-    /// It is not what it claims to be, or not for us: nothing is said.
-    Ignored(String),
-    /// These attachments are not here yet.
-    Missing(Vec<AttachmentRef>),
-    /// It is kept, or was before, or cannot be used; the receipt is durable.
-    Receipted(SignedReceipt),
+impl Outbox {
+    pub(crate) fn insert(&mut self, h: &Header) {
+        self.order.insert((Reverse(h.precedence()), h.id));
+        self.messages
+            .insert(h.id, (h.precedence(), h.attachments.clone()));
+    }
+
+    /// Takes a message out; gives the attachments that no other message in here has.
+    pub(crate) fn remove(&mut self, id: MessageId) -> Vec<AttachmentRef> {
+        let Some((precedence, mut gone)) = self.messages.remove(&id) else {
+            return vec![];
+        };
+        self.order.remove(&(Reverse(precedence), id));
+        gone.retain(|a| self.length(&a.digest).is_none());
+        gone
+    }
+
+    /// The attachments of a message in here.
+    pub(crate) fn attachments(&self, id: &MessageId) -> Option<&[AttachmentRef]> {
+        self.messages.get(id).map(|(_, a)| a.as_slice())
+    }
+
+    /// The length of an attachment that a message in here has.
+    pub(crate) fn length(&self, digest: &Digest) -> Option<u64> {
+        let mut all = self.messages.values().flat_map(|(_, a)| a);
+        all.find(|a| a.digest == *digest).map(|a| a.length)
+    }
 }
 
 /// The desk of one node.
@@ -60,23 +77,50 @@ pub(crate) struct Desk {
     pub(crate) config: Config,
     pub(crate) name: Name,
     pub(crate) spool: Spool,
+    /// Sealed attachments that came in.
     pub(crate) attachments: AttachmentStore,
-    signer: FileSigner,
-    secrets: Vec<NodeSecret>,
+    /// Sealed attachments of the outbox.
+    pub(crate) sealed: AttachmentStore,
+    pub(crate) signer: FileSigner,
+    pub(crate) secret: NodeSecret,
+    clock: Clock,
     trust: RwLock<Arc<Trust>>,
-    outbox: Mutex<BTreeMap<MessageId, Waiting>>,
+    outbox: Mutex<Outbox>,
+    owed: Mutex<BTreeMap<ReceiptKey, Bytes>>,
+    work: Notify,
+    directory: AtomicBool,
+    changed: watch::Sender<u64>,
 }
 
-fn usage(what: impl Into<String>, hint: &str) -> Failure {
+pub(crate) fn usage(what: impl Into<String>, hint: &str) -> Failure {
     Failure::new(Exit::Usage, what, hint)
 }
 
-fn internal(e: impl std::fmt::Display) -> Failure {
+pub(crate) fn internal(e: impl std::fmt::Display) -> Failure {
     Failure::internal(e.to_string())
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The node's encryption key, made at the first start. A start that was killed half-way leaves no half key under the name.
+fn secret(data: &Path) -> Result<NodeSecret, Failure> {
+    let (path, draft) = (data.join("node.x-wing"), data.join("node.x-wing.new"));
+    if !path.exists() {
+        if draft.exists() {
+            std::fs::remove_file(&draft).map_err(internal)?;
+        }
+        NodeSecret::create(&draft, &mut SystemEntropy).map_err(internal)?;
+        std::fs::rename(&draft, &path).map_err(internal)?;
+        let folder = File::open(data).and_then(|f| f.sync_all());
+        folder.map_err(internal)?;
+    }
+    NodeSecret::load(&path).map_err(internal)
+}
+
 impl Desk {
-    /// Opens everything the node keeps; makes its encryption key at the first start.
+    /// Opens everything the node keeps.
     pub(crate) fn open(config: Config) -> Result<Self, Failure> {
         let signer = FileSigner::load(&config.certificate, &config.key).map_err(|e| {
             usage(
@@ -84,6 +128,22 @@ impl Desk {
                 "the workshop issues both; the key file has mode 0600",
             )
         })?;
+        let trust = Trust::load_dir(&config.trust).map_err(|e| {
+            usage(
+                e.to_string(),
+                "copy the four files of the workshop's folder `trust`",
+            )
+        })?;
+        Self::assemble(config, signer, trust, Arc::new(now))
+    }
+
+    /// Puts the desk together; makes the folder, of mode 0700, and the encryption key at the first start.
+    pub(crate) fn assemble(
+        config: Config,
+        signer: FileSigner,
+        trust: Trust,
+        clock: Clock,
+    ) -> Result<Self, Failure> {
         let name = signer.certificate().name().clone();
         if name.kind() != Kind::Node {
             return Err(usage(
@@ -91,34 +151,50 @@ impl Desk {
                 "give the daemon the node's own certificate",
             ));
         }
-        let trust = Trust::load_dir(&config.trust).map_err(|e| {
-            usage(
-                e.to_string(),
-                "copy the four files of the workshop's folder `trust`",
-            )
-        })?;
-        std::fs::create_dir_all(&config.data).map_err(internal)?;
+        let mut folder = std::fs::DirBuilder::new();
+        folder.recursive(true).mode(0o700);
+        folder.create(&config.data).map_err(internal)?;
         let spool = Spool::open(&config.data.join("spool.redb"))?;
-        let path = config.data.join("node.x-wing");
-        let secret = if path.exists() {
-            NodeSecret::load(&path).map_err(internal)?
-        } else {
-            NodeSecret::create(&path, &mut SystemEntropy).map_err(internal)?
-        };
-        let attachments =
-            AttachmentStore::open(&config.data.join("attachments")).map_err(internal)?;
-        let outbox = spool.outbox()?;
-        let outbox = outbox.iter().map(|e| (e.header().id, waiting(e.header())));
-        Ok(Self {
+        let secret = secret(&config.data)?;
+        let attachments = |name| AttachmentStore::open(&config.data.join(name)).map_err(internal);
+        let (attachments, sealed) = (attachments("attachments")?, attachments("sealed")?);
+        let mut outbox = Outbox::default();
+        for envelope in spool.outbox()? {
+            outbox.insert(envelope.header());
+        }
+        // A daemon that was killed may have left what no message has.
+        for (digest, _) in sealed.list().map_err(internal)? {
+            if outbox.length(&digest).is_none() {
+                sealed.remove(&digest).map_err(internal)?;
+            }
+        }
+        let owed = spool.owed()?.into_iter().collect();
+        let desk = Self {
             name,
-            outbox: Mutex::new(outbox.collect()),
             spool,
             attachments,
+            sealed,
             signer,
-            secrets: vec![secret],
+            secret,
+            clock,
             trust: RwLock::new(Arc::new(trust)),
+            outbox: Mutex::new(outbox),
+            owed: Mutex::new(owed),
+            work: Notify::new(),
+            directory: AtomicBool::new(true),
+            changed: watch::channel(0).0,
             config,
-        })
+        };
+        desk.clear_drafts().map_err(internal)?;
+        Ok(desk)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        Arc::clone(&self.clock)
     }
 
     pub(crate) fn trust(&self) -> Arc<Trust> {
@@ -132,464 +208,106 @@ impl Desk {
                 *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
             }
             Err(why) => {
-                tracing::warn!(%why, "the trust folder cannot be used; the old trust stays")
+                tracing::warn!(%why, "the trust folder cannot be used; the old trust stays");
             }
         }
     }
 
-    pub(crate) fn outbox(&self) -> MutexGuard<'_, BTreeMap<MessageId, Waiting>> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The key that others seal to, signed.
-    pub(crate) fn package(&self) -> Result<SignedKeyPackage, Failure> {
-        let secret = self.secrets.first().ok_or_else(|| internal("no key"))?;
-        let package = secret.package(&self.name, now().after(KEY_LIFETIME_MS));
-        sign_key_package(&package, &self.signer).map_err(internal)
-    }
-
-    fn recipients(&self, s: &Submission) -> Result<Vec<Recipient>, Failure> {
-        let precedence: Precedence = s
-            .precedence
-            .parse()
-            .map_err(|e| usage(format!("{e}"), "for example -p IMMEDIATE, or O"))?;
-        let all = s.to.iter().map(|t| (t, Role::Action));
-        all.chain(s.info.iter().map(|t| (t, Role::Info)))
-            .map(|(text, role)| {
-                let a = Address::parse(text, self.name.structure())
-                    .map_err(|e| usage(e.to_string(), "`ordonnans directory` lists the nodes"))?;
-                Ok(Recipient {
-                    node: a.node,
-                    person: a.person,
-                    role,
-                    precedence,
-                })
-            })
-            .collect()
-    }
-
-    /// The keys of every recipient node; the names whose key is not known.
-    pub(crate) fn keys(
-        &self,
-        s: &Submission,
-    ) -> Result<(Vec<Verified<SignedKeyPackage>>, Vec<Name>), Failure> {
-        let (trust, now) = (self.trust(), now());
-        let (mut keys, mut missing) = (vec![], vec![]);
-        for r in self.recipients(s)? {
-            let listed = self.spool.listed(&r.node)?;
-            let package = listed.and_then(|l| l.package());
-            match package.and_then(|p| verify_key_package(p, &trust, now).ok()) {
-                Some(key) => keys.push(key),
-                None => missing.push(r.node),
-            }
+    /// The key that others seal to, signed. The same statement as long as it holds, so that a broken line makes no records.
+    pub(crate) fn package(&self) -> Result<Bytes, Failure> {
+        let certificate = self.signer.certificate().der();
+        if let Some(kept) = self.spool.package()?
+            && let Ok(package) = SignedKeyPackage::decode(&kept)
+            && package.package().kid() == self.secret.kid()
+            && package.signed().certificate() == certificate
+            && package.package().not_after >= self.now().after(KEY_RENEWED_MS)
+        {
+            return Ok(kept);
         }
-        Ok((keys, missing))
+        let package = self
+            .secret
+            .package(&self.name, self.now().after(KEY_LIFETIME_MS));
+        let package = sign_key_package(&package, &self.signer).map_err(internal)?;
+        self.spool.put_package(&package.encode())?;
+        Ok(package.encode())
     }
 
-    /// Seals, signs and keeps a message. When this returns it is never lost.
-    pub(crate) fn submit(&self, s: &Submission) -> Result<MessageId, Failure> {
-        let at = now();
-        let (keys, missing) = self.keys(s)?;
-        if let Some(node) = missing.first() {
-            return Err(Failure::new(
-                Exit::Refused,
-                format!("{node} is not in the directory with a key to seal to"),
-                "check the name with `ordonnans directory`; the node's daemon must have connected once",
-            ));
-        }
-        let label = s.label.parse().map_err(|e| {
-            usage(
-                format!("the label: {e}"),
-                "for example -l \"Dep.V // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example\"",
-            )
-        })?;
-        let structure = self.name.structure();
-        let author = s.author.as_ref().map(|a| name(a, Kind::Person, structure));
-        let author = author
-            .transpose()
-            .map_err(|e| usage(e.to_string(), "name a person of the register"))?;
-        let mut random = [0; 10];
-        SystemEntropy.fill(&mut random);
-        let none = sha256(&[]);
-        let (attachments, sealed) = self.seal_files(&s.attachments)?;
-        let header = Header {
-            id: MessageId::new(at, random),
-            originator: self.name.clone(),
-            author,
-            label,
-            recipients: self.recipients(s)?,
-            exercise: s.exercise,
-            created: at,
-            expires: s.expires,
-            reply_by: s.reply_by,
-            references: s.references.clone(),
-            supersedes: s.supersedes,
-            content: ContentRef {
-                digest: none,
-                length: 0,
-            },
-            attachments: sealed,
-            sealing: Sealing {
-                suite: SUITE_X_WING,
-                commitment: none,
-                seals: none,
-            },
-        };
-        let content = Content {
-            subject: s.subject.clone(),
-            media_type: s.media_type.clone(),
-            name: s.name.clone(),
-            body: s.body.clone(),
-            attachments,
-        };
-        let envelope = seal(header, &content, &keys, &self.signer, &mut SystemEntropy)
-            .map_err(|e| refused(&e))?;
-        let header = envelope.header();
-        let sent = Sent {
-            envelope: envelope.digest(),
-            precedence: header.precedence(),
-            created: at,
-            label: header.label.to_string(),
-            recipients: header
-                .recipients
-                .iter()
-                .map(|r| r.node.to_string())
-                .collect(),
-            verdict: None,
-        };
-        self.spool.submit(&envelope, &sent)?;
-        self.outbox().insert(header.id, waiting(header));
-        Ok(header.id)
+    pub(crate) fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        lock(&self.outbox)
     }
 
-    fn seal_files(
-        &self,
-        paths: &[PathBuf],
-    ) -> Result<(Vec<AttachmentKey>, Vec<AttachmentRef>), Failure> {
-        if paths.len() > limits::MAX_ATTACHMENTS {
-            return Err(usage(
-                format!(
-                    "a message has at most {} attachments",
-                    limits::MAX_ATTACHMENTS
-                ),
-                "send several messages, or pack the files",
-            ));
-        }
-        let (mut keys, mut refs) = (vec![], vec![]);
-        for path in paths {
-            let unreadable = |e: &dyn std::fmt::Display| {
-                usage(
-                    format!("the attachment {} cannot be sealed: {e}", path.display()),
-                    "check the file; an attachment has at most 1 GiB",
-                )
-            };
-            let mut from = File::open(path).map_err(|e| unreadable(&e))?;
-            let mut to = tempfile_in(&self.config.data).map_err(internal)?;
-            let sealed = seal_attachment(&mut from, &mut to.file, &mut SystemEntropy)
-                .map_err(|e| unreadable(&e))?;
-            to.file.sync_all().map_err(internal)?;
-            to.keep(&self.attachments, &sealed.reference)?;
-            let file_name = path.file_name().map(|n| n.to_string_lossy().into_owned());
-            keys.push(AttachmentKey {
-                digest: sealed.reference.digest,
-                key: sealed.key,
-                name: file_name
-                    .unwrap_or_default()
-                    .chars()
-                    .take(limits::MAX_TEXT)
-                    .collect(),
-                media_type: "application/octet-stream".into(),
-                length: sealed.length,
-            });
-            refs.push(sealed.reference);
-        }
-        Ok((keys, refs))
+    /// Receipts of ours that the broker has not confirmed.
+    pub(crate) fn owed(&self) -> MutexGuard<'_, BTreeMap<ReceiptKey, Bytes>> {
+        lock(&self.owed)
     }
 
-    /// Notes what the broker decided on a message of ours; its sealed attachments are no longer needed here.
-    pub(crate) fn decided(&self, id: MessageId, verdict: Verdict) -> Result<(), Failure> {
-        self.spool.decided(id, verdict)?;
-        let gone = self.outbox().remove(&id);
-        for a in gone.into_iter().flat_map(|w| w.attachments) {
-            let still = self.outbox().values().any(|w| w.attachments.contains(&a));
-            if !still {
-                self.attachments.remove(&a.digest).map_err(internal)?;
-            }
-        }
+    /// Keeps a receipt of ours until the broker has it.
+    pub(crate) fn owe(&self, receipt: &SignedReceipt) -> Result<(), Failure> {
+        self.spool.owe(receipt)?;
+        self.owes(receipt);
         Ok(())
     }
 
-    fn sign(&self, envelope: &Envelope, kind: ReceiptKind) -> Result<SignedReceipt, Failure> {
-        let receipt = Receipt {
-            message: envelope.header().id,
-            envelope: envelope.digest(),
-            kind,
-            by: self.name.clone(),
-            at: now(),
-        };
-        sign_receipt(&receipt, &self.signer).map_err(internal)
+    /// A receipt that is durable is now to be said.
+    pub(crate) fn owes(&self, receipt: &SignedReceipt) {
+        self.owed()
+            .insert(receipt_key(receipt.receipt()), receipt.encode());
+        self.work();
+        self.tell();
     }
 
-    /// Takes a delivered message: verified, complete and openable, it is kept once, together with its receipt.
-    pub(crate) fn arrive(&self, bytes: &[u8]) -> Result<Arrival, Failure> {
-        let envelope = match Envelope::decode(bytes) {
-            Ok(e) => e,
-            Err(e) => return Ok(Arrival::Ignored(e.to_string())),
+    /// The broker has a receipt, or will never take it.
+    pub(crate) fn paid(&self, key: &ReceiptKey) -> Result<(), Failure> {
+        self.spool.paid(key)?;
+        self.owed().remove(key);
+        Ok(())
+    }
+
+    /// Takes the broker's checkpoint over. One that contradicts what the broker said before is evidence: both are kept.
+    pub(crate) fn checkpoint(&self, text: &str) -> Result<(), Failure> {
+        let head = |t: &str| {
+            let mut lines = t.lines().skip(1);
+            let size = lines.next()?.parse::<u64>().ok()?;
+            Some((size, lines.next()?.to_owned()))
         };
-        if !envelope.header().nodes().contains(&self.name) {
-            return Ok(Arrival::Ignored("it is not addressed to this node".into()));
-        }
-        let id = envelope.header().id;
-        if let Some(arrived) = self.spool.arrived(id)? {
-            if arrived.envelope != envelope.digest() {
-                return Ok(Arrival::Ignored("another message has this id".into()));
+        let (kept, new) = (self.spool.checkpoint()?, head(text));
+        let kept = kept.as_deref().and_then(head);
+        match (kept, new) {
+            (Some((k, _)), Some((n, _))) if n > k => self.spool.put_checkpoint(text),
+            (Some(kept), new) if new.as_ref() != Some(&kept) => {
+                tracing::error!("the broker's log contradicts the checkpoint it gave before");
+                self.spool.put_contradiction(text)
             }
-            let receipt = self.sign(&envelope, ReceiptKind::Delivered)?;
-            self.spool.owe(&receipt)?;
-            return Ok(Arrival::Receipted(receipt));
+            (Some(_), _) | (None, None) => Ok(()),
+            (None, Some(_)) => self.spool.put_checkpoint(text),
         }
-        let verified = match verify_envelope(envelope, &self.trust(), now()) {
-            Ok(v) => v,
-            Err(e) => return Ok(Arrival::Ignored(e.to_string())),
-        };
-        let envelope = verified.get();
-        let here = |a: &&AttachmentRef| self.attachments.have(&a.digest) == (a.length, true);
-        let all = &envelope.header().attachments;
-        if open(&verified, &self.secrets, &self.name).is_err() {
-            // It will never open: say so, rather than have it sent again and again.
-            let receipt = self.sign(envelope, ReceiptKind::Refused)?;
-            self.spool.owe(&receipt)?;
-            return Ok(Arrival::Receipted(receipt));
-        }
-        let missing: Vec<AttachmentRef> = all.iter().filter(|a| !here(a)).copied().collect();
-        if !missing.is_empty() {
-            return Ok(Arrival::Missing(missing));
-        }
-        let receipt = self.sign(envelope, ReceiptKind::Delivered)?;
-        let arrived = Arrived {
-            received: now(),
-            envelope: envelope.digest(),
-            opened: false,
-        };
-        self.spool.arrive(envelope, &arrived, &receipt)?;
-        Ok(Arrival::Receipted(receipt))
     }
 
-    /// Keeps a receipt for a message of ours, where it is one.
-    pub(crate) fn receipted(&self, bytes: &[u8]) -> Result<Option<Receipt>, Failure> {
-        let Ok(receipt) = SignedReceipt::decode(bytes) else {
-            return Ok(None);
-        };
-        let Ok(receipt) = verify_receipt(receipt, &self.trust(), now()) else {
-            return Ok(None);
-        };
-        let r = receipt.get().receipt().clone();
-        let sent = self.spool.sent(r.message)?;
-        if sent.is_none_or(|s| s.envelope != r.envelope) {
-            return Ok(None);
-        }
-        self.spool.receipted(receipt.get())?;
-        Ok(Some(r))
+    /// Something is to be said to the broker.
+    pub(crate) fn work(&self) {
+        self.work.notify_one();
     }
 
-    fn message(&self, id: MessageId) -> Result<Envelope, Failure> {
-        self.spool.incoming(id)?.ok_or_else(|| {
-            Failure::new(
-                Exit::Refused,
-                format!("{id} is not in the inbox"),
-                "`ordonnans inbox` lists what is",
-            )
-        })
+    pub(crate) async fn woken(&self) {
+        self.work.notified().await;
     }
 
-    /// What a person signs before a message is opened for them.
-    pub(crate) fn to_be_opened(&self, id: MessageId, by: Name) -> Result<Receipt, Failure> {
-        let envelope = self.message(id)?;
-        Ok(Receipt {
-            message: id,
-            envelope: envelope.digest(),
-            kind: ReceiptKind::Opened,
-            by,
-            at: now(),
-        })
+    /// Asks for the directory, as soon as there is a line.
+    pub(crate) fn want_directory(&self) {
+        self.directory.store(true, Ordering::Relaxed);
+        self.work();
     }
 
-    /// Opens a message. First the receipt *opened* is kept: the person's, where one is given, else the node's.
-    pub(crate) fn read(
-        &self,
-        id: MessageId,
-        receipt: Option<&[u8]>,
-    ) -> Result<(Header, Content), Failure> {
-        let envelope = self.message(id)?;
-        let named: Vec<&Name> = envelope
-            .header()
-            .recipients
-            .iter()
-            .filter(|r| r.node == self.name)
-            .filter_map(|r| r.person.as_ref())
-            .collect();
-        let receipt = match receipt {
-            Some(bytes) => self.persons(&envelope, &named, bytes)?,
-            None if named.is_empty() => self.sign(&envelope, ReceiptKind::Opened)?,
-            None => {
-                return Err(Failure::new(
-                    Exit::Refused,
-                    "this message is for a named person",
-                    "open it with --as CERT --key KEY of that person",
-                ));
-            }
-        };
-        // It was verified when it came; its certificate may have ended since.
-        let at = envelope.header().created;
-        let verified = verify_envelope(envelope.clone(), &self.trust(), now())
-            .or_else(|_| verify_envelope(envelope, &self.trust(), at))
-            .map_err(|e| {
-                Failure::new(
-                    Exit::Proof,
-                    e.to_string(),
-                    "the originator's certificate is no longer believed; ask your security officer",
-                )
-            })?;
-        let content = open(&verified, &self.secrets, &self.name).map_err(|e| {
-            Failure::new(
-                Exit::Proof,
-                e.to_string(),
-                "ask the originator to send it again",
-            )
-        })?;
-        self.spool.owe(&receipt)?;
-        Ok((verified.get().header().clone(), content))
+    pub(crate) fn take_directory_wanted(&self) -> bool {
+        self.directory.swap(false, Ordering::Relaxed)
     }
 
-    fn persons(
-        &self,
-        envelope: &Envelope,
-        named: &[&Name],
-        bytes: &[u8],
-    ) -> Result<SignedReceipt, Failure> {
-        let wrong = |what: String| {
-            Failure::new(
-                Exit::Refused,
-                what,
-                "use the certificate and key of a person this message is for",
-            )
-        };
-        let receipt =
-            SignedReceipt::decode(bytes).map_err(|e| wrong(format!("the receipt: {e}")))?;
-        let receipt = verify_receipt(receipt, &self.trust(), now())
-            .map_err(|e| wrong(format!("the person's certificate: {e}")))?
-            .into_inner();
-        let r = receipt.receipt();
-        let fits = r.kind == ReceiptKind::Opened && r.envelope == envelope.digest();
-        if !fits || (!named.is_empty() && !named.contains(&&r.by)) {
-            return Err(wrong(format!("this message is not for {}", r.by)));
-        }
-        Ok(receipt)
+    /// Something that a command may wait for has changed.
+    pub(crate) fn tell(&self) {
+        self.changed.send_modify(|n| *n = n.wrapping_add(1));
     }
 
-    /// Opens an attachment of an opened message into a new file.
-    pub(crate) fn save_attachment(&self, a: &AttachmentKey, to: &Path) -> Result<(), Failure> {
-        let mut from = self.attachments.read(&a.digest).map_err(internal)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(to)
-            .map_err(|e| {
-                usage(
-                    format!("{} cannot be made: {e}", to.display()),
-                    "choose a new file in a folder the daemon can write",
-                )
-            })?;
-        let opened = open_attachment(&mut from, &mut file, &a.key)
-            .map_err(|e| e.to_string())
-            .and_then(|n| {
-                if n == a.length {
-                    file.flush()
-                        .and_then(|()| file.sync_all())
-                        .map_err(|e| e.to_string())
-                } else {
-                    Err("it has another length than stated".into())
-                }
-            });
-        opened.map_err(|why| {
-            // Half a file is worse than none.
-            drop(std::fs::remove_file(to));
-            Failure::new(
-                Exit::Proof,
-                format!("the attachment was not opened: {why}"),
-                "ask the originator to send it again",
-            )
-        })
-    }
-
-    /// The own certificate's end.
-    pub(crate) fn certificate_until(&self) -> Timestamp {
-        self.signer.certificate().not_after()
-    }
-
-    /// The envelope of a message that waits for the broker.
-    pub(crate) fn outgoing(&self, id: MessageId) -> Result<Option<Bytes>, Failure> {
-        self.spool.outgoing(id)
-    }
-
-    /// Whether an attachment is needed by a message in the outbox.
-    pub(crate) fn to_upload(&self, digest: &Digest) -> Option<u64> {
-        let outbox = self.outbox();
-        let mut all = outbox.values().flat_map(|w| &w.attachments);
-        all.find(|a| a.digest == *digest).map(|a| a.length)
-    }
-}
-
-fn waiting(header: &Header) -> Waiting {
-    Waiting {
-        precedence: header.precedence(),
-        attachments: header.attachments.clone(),
-    }
-}
-
-fn refused(e: &SealError) -> Failure {
-    let (exit, hint) = match e {
-        SealError::NoKey(_) | SealError::KeyExpired(_) | SealError::KeyUnusable(_) => (
-            Exit::Refused,
-            "its daemon publishes a key when it connects; `ordonnans directory` shows who has one",
-        ),
-        SealError::TooLarge { .. } => (Exit::Usage, "give the file with --attach"),
-        SealError::Header(_) => (
-            Exit::Usage,
-            "check recipients and times: a message has 1 to 64 recipients, each once, and lives at most 30 days",
-        ),
-        SealError::Sign(_) => (Exit::Internal, "check the node's key"),
-    };
-    Failure::new(exit, e.to_string(), hint)
-}
-
-/// A file that is sealed into before its digest is known.
-struct SealedFile {
-    file: File,
-    path: PathBuf,
-}
-
-fn tempfile_in(dir: &Path) -> std::io::Result<SealedFile> {
-    let mut random = [0; 8];
-    SystemEntropy.fill(&mut random);
-    let path = dir.join(format!("sealing-{:016x}", u64::from_be_bytes(random)));
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)?;
-    Ok(SealedFile { file, path })
-}
-
-impl SealedFile {
-    /// Moves the sealed bytes to where attachments are kept.
-    fn keep(self, store: &AttachmentStore, of: &AttachmentRef) -> Result<(), Failure> {
-        store.adopt(&self.path, &of.digest).map_err(internal)
-    }
-}
-
-impl Drop for SealedFile {
-    fn drop(&mut self) {
-        // Gone already where it was kept.
-        drop(std::fs::remove_file(&self.path));
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 }

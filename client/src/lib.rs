@@ -7,16 +7,25 @@
 //! Holds always: an inbox has one copy of a message; a signed receipt is repeated until the broker has it.
 
 pub mod address;
+mod answers;
+mod audit;
 mod backoff;
 mod cli;
 mod commands;
 pub mod config;
+#[cfg(test)]
+mod conversation;
 mod daemon;
 mod desk;
 pub mod failure;
+#[cfg(test)]
+mod house;
+mod incoming;
 mod line;
 pub mod local;
+mod machine;
 pub mod officer;
+mod outgoing;
 mod spool;
 mod table;
 mod transfer;

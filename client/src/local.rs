@@ -10,22 +10,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_encoding::BASE64;
 use ordonnans_label::Name;
-use ordonnans_message::{Content, Header, MessageId, Timestamp};
+use ordonnans_message::{MessageId, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio_util::task::TaskTracker;
 
+use crate::answers::answer;
 use crate::daemon::Daemon;
 use crate::failure::{Exit, Failure};
-use crate::spool::Verdict;
 
 /// Bytes of one request or answer: content at its bound, in base64, with room for a listing of a full inbox.
 const MAX_LINE: u64 = 64 << 20;
-/// How long `send` waits for a key the directory may have by now.
-const KEY_WITHIN: Duration = Duration::from_secs(5);
+/// How long a daemon that stops still answers.
+const ANSWER_STILL: Duration = Duration::from_secs(5);
+/// Where the system gives no connection, it is asked again after this time.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 mod base64 {
     use data_encoding::BASE64;
@@ -200,14 +202,23 @@ impl Socket {
         })
     }
 
-    /// Answers commands until dropped.
-    pub(crate) async fn serve(self, daemon: Arc<Daemon>) {
+    /// Answers commands until the daemon stops; then the ones that are there are answered still, for a while.
+    pub(crate) async fn serve(self, daemon: &Arc<Daemon>) {
+        let answers = TaskTracker::new();
         loop {
-            let Ok((stream, _)) = self.listener.accept().await else {
-                continue;
+            let stream = tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(e) => {
+                        tracing::warn!(%e, "a command could not be taken");
+                        tokio::time::sleep(ACCEPT_AGAIN).await;
+                        continue;
+                    }
+                },
+                () = daemon.stop.cancelled() => break,
             };
-            let daemon = Arc::clone(&daemon);
-            tokio::spawn(async move {
+            let daemon = Arc::clone(daemon);
+            answers.spawn(async move {
                 let (read, mut write) = stream.into_split();
                 let mut line = String::new();
                 let mut read = tokio::io::BufReader::new(read.take(MAX_LINE));
@@ -237,6 +248,9 @@ impl Socket {
                 }
             });
         }
+        drop(self);
+        answers.close();
+        drop(tokio::time::timeout(ANSWER_STILL, answers.wait()).await);
     }
 }
 
@@ -246,184 +260,46 @@ impl Drop for Socket {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| Failure::internal(e.to_string()))?
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn answer(daemon: &Arc<Daemon>, request: Request) -> Result<Value, Failure> {
-    match request {
-        Request::Send { message, wait } => send(daemon, *message, wait).await,
-        other => {
-            let daemon = Arc::clone(daemon);
-            blocking(move || listing(&daemon, other)).await
-        }
+    fn mode(path: &Path) -> u32 {
+        let meta = std::fs::metadata(path).expect("a file");
+        meta.permissions().mode() & 0o777
     }
-}
 
-async fn send(daemon: &Arc<Daemon>, message: Submission, wait: bool) -> Result<Value, Failure> {
-    let desk = Arc::clone(&daemon.desk);
-    let mut changed = daemon.changed();
-    // A node may have published its key a moment ago.
-    if !desk.keys(&message)?.1.is_empty() {
-        daemon.want_directory();
-        let known = async {
-            while changed.changed().await.is_ok()
-                && desk.keys(&message).is_ok_and(|k| !k.1.is_empty())
-            {}
+    #[tokio::test]
+    async fn the_socket_is_its_owners_alone_and_never_two_daemons() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("s");
+        let socket = Socket::bind(&path).expect("bound");
+        assert_eq!(mode(&path), 0o600);
+        assert!(Socket::bind(&path).is_err());
+        drop(socket);
+        assert!(!path.exists());
+        // What a killed daemon left answers nobody and is replaced.
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+        assert!(path.exists());
+        Socket::bind(&path).expect("replaced");
+    }
+
+    #[test]
+    fn without_a_daemon_a_command_says_how_to_start_one() {
+        let failure = ask(Path::new("/nowhere/s"), &Request::Status).expect_err("nobody");
+        assert_eq!(failure.exit(), Exit::Unreachable);
+        assert!(failure.hint().contains("ordonnans daemon"));
+    }
+
+    #[test]
+    fn a_submission_prints_nothing_of_itself() {
+        let mut message = crate::house::message(&["ncc"], b"secret");
+        message.subject = "secret".into();
+        assert_eq!(format!("{message:?}"), "Submission(6 bytes)");
+        let request = Request::Send {
+            message: Box::new(message),
+            wait: false,
         };
-        // If it is still not known, submitting says so.
-        drop(tokio::time::timeout(KEY_WITHIN, known).await);
+        assert!(!format!("{request:?}").contains("secret"));
     }
-    let id = blocking(move || desk.submit(&message)).await?;
-    daemon.work();
-    if wait {
-        loop {
-            let sent = daemon.desk.spool.sent(id)?;
-            match sent.and_then(|s| s.verdict) {
-                Some(verdict) => return Ok(json!({ "id": id, "verdict": verdict })),
-                None => changed
-                    .changed()
-                    .await
-                    .map_err(|_| Failure::internal("the daemon stops"))?,
-            }
-        }
-    }
-    Ok(json!({ "id": id }))
-}
-
-fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
-    let desk = &daemon.desk;
-    match request {
-        Request::Send { .. } => Err(Failure::internal("answered elsewhere")),
-        Request::Inbox => {
-            let mut all = desk.spool.inbox()?;
-            // Most urgent first, then as they came.
-            all.sort_by_key(|(e, a)| (std::cmp::Reverse(e.header().precedence()), a.received));
-            let row = |(e, a): (ordonnans_message::Envelope, crate::spool::Arrived)| {
-                let mut row = about(e.header());
-                row["received"] = json!(a.received);
-                row["opened"] = json!(a.opened);
-                row
-            };
-            Ok(all.into_iter().map(row).collect())
-        }
-        Request::Prepare { id, by } => {
-            let receipt = desk.to_be_opened(id, by)?;
-            Ok(
-                json!({ "message": receipt.message, "envelope": receipt.envelope, "at": receipt.at }),
-            )
-        }
-        Request::Read {
-            id,
-            receipt,
-            attachment,
-        } => {
-            let receipt = receipt.map(|r| BASE64.decode(r.as_bytes()));
-            let receipt = receipt
-                .transpose()
-                .map_err(|_| Failure::internal("the receipt is not base64"))?;
-            let (header, content) = desk.read(id, receipt.as_deref())?;
-            daemon.work();
-            read(daemon, &header, &content, attachment)
-        }
-        Request::Receipts { id: Some(id) } => {
-            let rows = desk.spool.receipts(id)?;
-            let row = |r: &ordonnans_message::Receipt| json!({ "message": r.message, "kind": r.kind, "by": r.by, "at": r.at });
-            Ok(rows.iter().map(row).collect())
-        }
-        Request::Receipts { id: None } => {
-            let mut rows = vec![];
-            for (id, sent) in desk.spool.all_sent()? {
-                let receipts = desk.spool.receipts(id)?;
-                let of = |kind| receipts.iter().filter(|r| r.kind == kind).count();
-                let mut row = json!({
-                    "id": id, "created": sent.created, "label": sent.label, "precedence": sent.precedence.as_str(),
-                    "recipients": sent.recipients, "state": "waiting",
-                    "delivered": of(ordonnans_message::ReceiptKind::Delivered),
-                    "opened": of(ordonnans_message::ReceiptKind::Opened),
-                });
-                match sent.verdict {
-                    None => {}
-                    Some(Verdict::Accepted { at, sequence }) => {
-                        row["state"] = json!("accepted");
-                        row["accepted_at"] = json!(at);
-                        row["sequence"] = json!(sequence);
-                    }
-                    Some(Verdict::Refused {
-                        code,
-                        rule,
-                        recipient,
-                    }) => {
-                        row["state"] = json!("refused");
-                        row["code"] = json!(code);
-                        row["rule"] = json!(rule);
-                        row["recipient"] = json!(recipient);
-                    }
-                }
-                rows.push(row);
-            }
-            Ok(rows.into())
-        }
-        Request::Directory => {
-            let rows = desk.spool.directory()?;
-            let row = |(name, l): &(String, crate::spool::Listed)| json!({ "name": name, "title": l.title, "key": l.package.is_some() });
-            Ok(rows.iter().map(row).collect())
-        }
-        Request::Status => {
-            let mut status = daemon.line_status();
-            status["node"] = json!(desk.name);
-            status["certificate_until"] = json!(desk.certificate_until());
-            status["outbox"] = json!(desk.outbox().len());
-            status["receipts_owed"] = json!(desk.spool.owed()?.len());
-            status["directory"] = json!(desk.spool.directory()?.len());
-            Ok(status)
-        }
-    }
-}
-
-fn about(h: &Header) -> Value {
-    json!({
-        "id": h.id, "originator": h.originator, "author": h.author, "label": h.label.to_string(),
-        "precedence": h.precedence().as_str(), "exercise": h.exercise, "created": h.created, "expires": h.expires,
-        "reply_by": h.reply_by, "attachments": h.attachments.len(),
-        "persons": h.recipients.iter().filter_map(|r| r.person.as_ref()).collect::<Vec<_>>(),
-    })
-}
-
-fn read(
-    daemon: &Daemon,
-    header: &Header,
-    content: &Content,
-    attachment: Option<(usize, PathBuf)>,
-) -> Result<Value, Failure> {
-    let mut value = about(header);
-    value["subject"] = json!(content.subject);
-    value["media_type"] = json!(content.media_type);
-    value["name"] = json!(content.name);
-    let names: Vec<Value> = content
-        .attachments
-        .iter()
-        .map(|a| json!({ "name": a.name, "media_type": a.media_type, "length": a.length }))
-        .collect();
-    value["attachments"] = json!(names);
-    match attachment {
-        None => value["body"] = json!(BASE64.encode(&content.body)),
-        Some((n, path)) => {
-            let a = n.checked_sub(1).and_then(|n| content.attachments.get(n));
-            let a = a.ok_or_else(|| {
-                Failure::new(
-                    Exit::Usage,
-                    format!("the message has {} attachments", content.attachments.len()),
-                    "count from 1",
-                )
-            })?;
-            daemon.desk.save_attachment(a, &path)?;
-            value["saved"] = json!(path);
-        }
-    }
-    Ok(value)
 }

@@ -16,6 +16,7 @@ use ordonnans_transport::{CloseCode, Connection, Identity, Lane, connect};
 
 use crate::config::Config;
 use crate::daemon::options;
+use crate::desk::now;
 use crate::failure::{Exit, Failure};
 
 /// An answer must come within this time.
@@ -65,7 +66,7 @@ impl Officer {
         let address = addresses
             .next()
             .ok_or_else(|| unreachable("its name has no address"))?;
-        let options = options(config);
+        let options = options(config, std::sync::Arc::new(now));
         let connection = connect(address, &config.broker_name, &identity, &trust, &options)
             .await
             .map_err(unreachable)?;

@@ -9,7 +9,8 @@
 //! | `owed` | message id, kind, name | signed receipt the broker has not confirmed |
 //! | `receipts` | message id, kind, name | signed receipt for a message of ours |
 //! | `directory` | name | [`Listed`] |
-//! | `state` | `checkpoint` | text |
+//! | `state` | `checkpoint`, `contradiction` | text of a checkpoint |
+//! | `state` | `package` | the key package we offer |
 
 use std::path::Path;
 
@@ -291,14 +292,40 @@ impl Spool {
             .collect()
     }
 
+    /// The newest checkpoint the broker gave.
     pub(crate) fn checkpoint(&self) -> Result<Option<String>, Failure> {
         let row = self.0.get(STATE, b"checkpoint").map_err(broken)?;
         Ok(row.and_then(|r| String::from_utf8(r).ok()))
     }
 
     pub(crate) fn put_checkpoint(&self, text: &str) -> Result<(), Failure> {
+        self.put_state(b"checkpoint", text.as_bytes())
+    }
+
+    /// Whether the broker gave a checkpoint that cannot be of the same log as the one kept.
+    pub(crate) fn contradicted(&self) -> Result<bool, Failure> {
+        let row = self.0.get(STATE, b"contradiction").map_err(broken)?;
+        Ok(row.is_some())
+    }
+
+    /// Keeps such a checkpoint beside the one it contradicts.
+    pub(crate) fn put_contradiction(&self, text: &str) -> Result<(), Failure> {
+        self.put_state(b"contradiction", text.as_bytes())
+    }
+
+    /// The key package we offer.
+    pub(crate) fn package(&self) -> Result<Option<Bytes>, Failure> {
+        let row = self.0.get(STATE, b"package").map_err(broken)?;
+        Ok(row.map(Bytes::from))
+    }
+
+    pub(crate) fn put_package(&self, package: &[u8]) -> Result<(), Failure> {
+        self.put_state(b"package", package)
+    }
+
+    fn put_state(&self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
         let mut batch = store::SpoolBatch::new();
-        batch.put(STATE, b"checkpoint", text.as_bytes());
+        batch.put(STATE, key, value);
         self.0.apply(batch).map_err(broken)
     }
 }
@@ -308,5 +335,52 @@ impl Listed {
     pub(crate) fn package(&self) -> Option<SignedKeyPackage> {
         let bytes = BASE64.decode(self.package.as_ref()?.as_bytes()).ok()?;
         SignedKeyPackage::decode(&bytes).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent() -> Sent {
+        Sent {
+            envelope: ordonnans_message::sha256(&[b"e"]),
+            precedence: Precedence::Flash,
+            created: Timestamp::from_millis(1),
+            label: "Ongerubriceerd".into(),
+            recipients: vec![],
+            verdict: None,
+        }
+    }
+
+    #[test]
+    fn what_was_kept_is_there_after_a_reopening() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("spool.redb");
+        let id = MessageId::new(Timestamp::from_millis(1), [7; 10]);
+        let spool = Spool::open(&path).expect("opens");
+        let mut batch = store::SpoolBatch::new();
+        batch.put(OUTBOX, id.as_bytes(), b"an envelope");
+        batch.put(SENT, id.as_bytes(), &json(&sent()).expect("json"));
+        spool.0.apply(batch).expect("applied");
+        spool.put_checkpoint("text").expect("kept");
+        assert!(Spool::open(&path).is_err(), "one process at a time");
+        drop(spool);
+        let spool = Spool::open(&path).expect("opens");
+        assert_eq!(
+            spool.outgoing(id).expect("read"),
+            Some(Bytes::from_static(b"an envelope"))
+        );
+        assert_eq!(spool.checkpoint().expect("read"), Some("text".into()));
+        let verdict = Verdict::Accepted {
+            at: Timestamp::from_millis(2),
+            sequence: 9,
+        };
+        spool.decided(id, verdict.clone()).expect("kept");
+        drop(spool);
+        let spool = Spool::open(&path).expect("opens");
+        assert_eq!(spool.outgoing(id).expect("read"), None);
+        let kept = spool.sent(id).expect("read").expect("there");
+        assert_eq!(kept.verdict, Some(verdict));
     }
 }

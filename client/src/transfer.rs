@@ -1,16 +1,16 @@
 //! Attachments on their way to the broker and from it.
 
 use std::io::SeekFrom;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use ordonnans_message::cbor::{DecodeError, Reader, Writer, exactly};
+use ordonnans_message::cbor::{Reader, Writer, exactly};
 use ordonnans_message::{Digest, limits};
 use ordonnans_store::{AttachmentError, Upload};
 use ordonnans_transport::{BulkRecv, Connection};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use crate::desk::Desk;
+use crate::machine::Transfer;
 
 /// Bytes read before they are written.
 const CHUNK: usize = 256 * 1024;
@@ -22,25 +22,27 @@ fn head(digest: &Digest, offset: u64) -> Bytes {
     w.into_bytes().into()
 }
 
-fn read_head(bytes: &[u8]) -> Result<(Digest, u64), DecodeError> {
+/// What the head of such a stream says; `None` where it is none.
+pub(crate) fn head_of(bytes: &[u8]) -> Option<(Digest, u64)> {
     let read = |r: &mut Reader<'_>| {
         r.tuple("bulk head", 2)?;
         let digest = Digest::from(r.fixed::<32>("digest")?);
         Ok((digest, r.uint("offset", limits::MAX_ATTACHMENT)?))
     };
-    exactly(bytes, read, |(digest, offset), w| {
+    let write = |(digest, offset): &(Digest, u64), w: &mut Writer| {
         w.array(2).bytes(digest.as_bytes()).uint(*offset);
-    })
+    };
+    exactly(bytes, read, write).ok()
 }
 
 /// Sends an attachment from an offset on. If it breaks off, the broker is asked what it has and it goes on from there.
 pub(crate) async fn upload(
     desk: &Desk,
     connection: &Connection,
-    digest: Digest,
-    offset: u64,
+    transfer: Transfer,
 ) -> std::io::Result<()> {
-    let mut file = tokio::fs::File::from_std(desk.attachments.read(&digest)?);
+    let Transfer { digest, offset, .. } = transfer;
+    let mut file = tokio::fs::File::from_std(desk.sealed.read(&digest)?);
     file.seek(SeekFrom::Start(offset)).await?;
     let mut bulk = connection
         .send_bulk(head(&digest, offset))
@@ -51,19 +53,9 @@ pub(crate) async fn upload(
     bulk.finish()
 }
 
-/// Takes the bytes of an attachment we asked for. Gives which, and whether it is whole now.
-pub(crate) async fn download(
-    desk: &Arc<Desk>,
-    wanted: impl Fn(&Digest) -> Option<u64>,
-    bytes: &[u8],
-    mut stream: BulkRecv,
-) -> Option<(Digest, bool)> {
-    let (digest, offset) = read_head(bytes).ok()?;
-    let length = wanted(&digest)?;
-    let (have, whole) = desk.attachments.have(&digest);
-    if whole || have != offset {
-        return Some((digest, whole));
-    }
+/// Takes the bytes of an attachment we asked for. Gives whether it is whole now.
+pub(crate) async fn download(desk: &Desk, transfer: Transfer, mut stream: BulkRecv) -> bool {
+    let Transfer { digest, length, .. } = transfer;
     let taken = async {
         let mut upload = desk.attachments.upload(digest, length)?;
         loop {
@@ -83,13 +75,10 @@ pub(crate) async fn download(
             }
         }
     };
-    match taken.await {
-        Ok(whole) => Some((digest, whole)),
-        Err(why) => {
-            tracing::warn!(%digest, %why, "an attachment was not kept");
-            Some((digest, false))
-        }
-    }
+    taken.await.unwrap_or_else(|why: AttachmentError| {
+        tracing::warn!(%digest, %why, "an attachment was not kept");
+        false
+    })
 }
 
 async fn blocking<T: Send + 'static>(

@@ -1,0 +1,131 @@
+//! Desks of a small structure, for tests: one authority in memory, one clock that the test moves.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ordonnans_certs::memory::Authority;
+use ordonnans_certs::{Issued, Validity};
+use ordonnans_identity::FileSigner;
+use ordonnans_label::{Clearance, Kind, Level, Name};
+use ordonnans_message::{DirectoryEntry, Timestamp};
+use tempfile::TempDir;
+use time::{Duration, OffsetDateTime};
+
+use crate::config::Config;
+use crate::desk::Desk;
+use crate::local::Submission;
+
+const STRUCTURE: &str = "crisis.example";
+const NOW: i64 = 1_800_000_000;
+
+pub(crate) struct House {
+    pub(crate) dir: TempDir,
+    authority: Authority,
+    clock: Arc<AtomicU64>,
+}
+
+pub(crate) fn name(local: &str, kind: Kind) -> Name {
+    Name::new(local, kind, STRUCTURE).expect("a name")
+}
+
+/// A message to some recipients, as a command would hand it in.
+pub(crate) fn message(to: &[&str], body: &[u8]) -> Submission {
+    Submission {
+        to: to.iter().map(|t| (*t).into()).collect(),
+        info: vec![],
+        precedence: "ROUTINE".into(),
+        label: "Ongerubriceerd".into(),
+        exercise: true,
+        subject: "water".into(),
+        media_type: "text/plain".into(),
+        name: None,
+        body: body.into(),
+        attachments: vec![],
+        author: None,
+        expires: Timestamp::from_millis(NOW as u64 * 1000 + 3_600_000),
+        reply_by: None,
+        references: vec![],
+        supersedes: None,
+    }
+}
+
+impl House {
+    pub(crate) fn new() -> Self {
+        let now = OffsetDateTime::from_unix_timestamp(NOW).expect("a time");
+        let (from, until) = (now - Duration::days(1), now + Duration::days(300));
+        Self {
+            dir: tempfile::tempdir().expect("a folder"),
+            authority: Authority::new(STRUCTURE, Validity { from, until }).expect("an authority"),
+            clock: Arc::new(AtomicU64::new(NOW as u64 * 1000)),
+        }
+    }
+
+    pub(crate) fn later(&self, ms: u64) {
+        self.clock.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn issue(&mut self, local: &str, kind: Kind) -> Issued {
+        let holds = Clearance::new(Level::StgG);
+        let name = name(local, kind);
+        self.authority.issue(&name, &holds).expect("a certificate")
+    }
+
+    pub(crate) fn revoke(&mut self, issued: &Issued) {
+        self.authority.revoke(issued);
+    }
+
+    pub(crate) fn signer(issued: &Issued) -> FileSigner {
+        FileSigner::from_der(&issued.certificate, &issued.key_pkcs8()).expect("a signer")
+    }
+
+    pub(crate) fn config(&self, data: &str) -> Config {
+        let data = self.dir.path().join(data);
+        let nowhere = Path::new("/nowhere").to_owned();
+        Config {
+            broker: "localhost:1".into(),
+            broker_name: name("b1", Kind::Broker),
+            certificate: nowhere.clone(),
+            key: nowhere.clone(),
+            trust: nowhere,
+            socket: data.join("ordonnans.sock"),
+            data,
+            hybrid_only: true,
+        }
+    }
+
+    /// The desk of a node, with what stands in a folder of this name.
+    pub(crate) fn open(&self, node: &Issued, data: &str) -> Arc<Desk> {
+        let clock = Arc::clone(&self.clock);
+        let desk = Desk::assemble(
+            self.config(data),
+            Self::signer(node),
+            self.authority.trust().expect("a trust"),
+            Arc::new(move || Timestamp::from_millis(clock.load(Ordering::Relaxed))),
+        );
+        Arc::new(desk.expect("a desk"))
+    }
+
+    /// Two nodes that know each other's keys.
+    pub(crate) fn pair(&mut self) -> (Arc<Desk>, Arc<Desk>) {
+        let (a, b) = (
+            self.issue("ncc", Kind::Node),
+            self.issue("locc", Kind::Node),
+        );
+        let (a, b) = (self.open(&a, "ncc"), self.open(&b, "locc"));
+        know(&a, &[&a, &b]);
+        know(&b, &[&a, &b]);
+        (a, b)
+    }
+}
+
+/// Tells a node of others, as the broker does.
+pub(crate) fn know(desk: &Desk, others: &[&Desk]) {
+    let entry = |d: &&Desk| DirectoryEntry {
+        name: d.name.clone(),
+        title: "a node".into(),
+        package: Some(d.package().expect("a key")),
+    };
+    let entries: Vec<_> = others.iter().map(entry).collect();
+    desk.spool.list(&entries).expect("a directory");
+}

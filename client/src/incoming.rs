@@ -1,0 +1,224 @@
+//! What comes in: verified, kept once, answered with a receipt, opened for readers.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use ordonnans_label::{Kind, Name};
+use ordonnans_message::{
+    AttachmentKey, AttachmentRef, Content, Envelope, Header, MessageId, Receipt, ReceiptKind,
+    SignedReceipt,
+};
+use ordonnans_seal::{
+    NotAuthentic, open, open_attachment, sign_receipt, verify_envelope, verify_receipt,
+};
+
+use crate::desk::{Desk, internal, usage};
+use crate::failure::{Exit, Failure};
+use crate::spool::{Arrived, ReceiptKey, receipt_key};
+
+/// What becomes of a message that was delivered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It cannot be believed, or is not for us: nothing is said.
+    Ignored(String),
+    /// These attachments are not here yet.
+    Missing(Vec<AttachmentRef>),
+    /// It is kept, or was before, or can never be used: this receipt is durable and owed.
+    Receipted(ReceiptKey),
+}
+
+impl Desk {
+    fn sign(&self, envelope: &Envelope, kind: ReceiptKind) -> Result<SignedReceipt, Failure> {
+        let receipt = Receipt {
+            message: envelope.header().id,
+            envelope: envelope.digest(),
+            kind,
+            by: self.name.clone(),
+            at: self.now(),
+        };
+        sign_receipt(&receipt, &self.signer).map_err(internal)
+    }
+
+    /// Takes a delivered message: verified, complete and openable, it is kept once, together with its receipt.
+    pub(crate) fn arrive(&self, envelope: Envelope) -> Result<Arrival, Failure> {
+        let ignored = |why: String| Ok(Arrival::Ignored(why));
+        if !envelope.header().nodes().contains(&self.name) {
+            return ignored("it is not addressed to this node".into());
+        }
+        if let Some(arrived) = self.spool.arrived(envelope.header().id)? {
+            if arrived.envelope != envelope.digest() {
+                return ignored("another message has this id".into());
+            }
+            return self.answer(&envelope, ReceiptKind::Delivered);
+        }
+        let verified = match verify_envelope(envelope.clone(), &self.trust(), self.now()) {
+            Ok(verified) => verified,
+            // A list or a clock of ours may be behind: it may be believed yet.
+            Err(NotAuthentic::Certificate(why)) => return ignored(why.to_string()),
+            Err(NotAuthentic::Signer { .. } | NotAuthentic::Signature(_)) => {
+                return self.answer(&envelope, ReceiptKind::Refused);
+            }
+        };
+        if open(&verified, std::slice::from_ref(&self.secret), &self.name).is_err() {
+            // It will never open: say so, rather than have it sent again and again.
+            return self.answer(&envelope, ReceiptKind::Refused);
+        }
+        let here = |a: &AttachmentRef| self.attachments.have(&a.digest) == (a.length, true);
+        let mut missing = envelope.header().attachments.clone();
+        missing.retain(|a| !here(a));
+        if !missing.is_empty() {
+            return Ok(Arrival::Missing(missing));
+        }
+        let receipt = self.sign(&envelope, ReceiptKind::Delivered)?;
+        let arrived = Arrived {
+            received: self.now(),
+            envelope: envelope.digest(),
+            opened: false,
+        };
+        self.spool.arrive(&envelope, &arrived, &receipt)?;
+        self.owes(&receipt);
+        Ok(Arrival::Receipted(receipt_key(receipt.receipt())))
+    }
+
+    /// Owes a receipt for a message; where it is owed already, that one stands.
+    fn answer(&self, envelope: &Envelope, kind: ReceiptKind) -> Result<Arrival, Failure> {
+        let key = (envelope.header().id, kind, self.name.clone());
+        if !self.owed().contains_key(&key) {
+            self.owe(&self.sign(envelope, kind)?)?;
+        }
+        Ok(Arrival::Receipted(key))
+    }
+
+    fn message(&self, id: MessageId) -> Result<Envelope, Failure> {
+        self.spool.incoming(id)?.ok_or_else(|| {
+            Failure::new(
+                Exit::Refused,
+                format!("{id} is not in the inbox"),
+                "`ordonnans inbox` lists what is",
+            )
+        })
+    }
+
+    /// What a person signs before a message is opened for them.
+    pub(crate) fn to_be_opened(&self, id: MessageId, by: Name) -> Result<Receipt, Failure> {
+        let envelope = self.message(id)?;
+        Ok(Receipt {
+            message: id,
+            envelope: envelope.digest(),
+            kind: ReceiptKind::Opened,
+            by,
+            at: self.now(),
+        })
+    }
+
+    /// Opens a message. First the receipt *opened* is kept: the person's, where one is given, else the node's.
+    pub(crate) fn read(
+        &self,
+        id: MessageId,
+        receipt: Option<&[u8]>,
+    ) -> Result<(Header, Content), Failure> {
+        let envelope = self.message(id)?;
+        let named: Vec<&Name> = envelope
+            .header()
+            .recipients
+            .iter()
+            .filter(|r| r.node == self.name)
+            .filter_map(|r| r.person.as_ref())
+            .collect();
+        let receipt = match receipt {
+            Some(bytes) => self.persons(&envelope, &named, bytes)?,
+            None if named.is_empty() => self.sign(&envelope, ReceiptKind::Opened)?,
+            None => {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    "this message is for a named person",
+                    "open it with --as CERT --key KEY of that person",
+                ));
+            }
+        };
+        // It was verified when it came; its certificate may have ended since.
+        let at = envelope.header().created;
+        let verified = verify_envelope(envelope.clone(), &self.trust(), self.now())
+            .or_else(|_| verify_envelope(envelope, &self.trust(), at))
+            .map_err(|e| {
+                Failure::new(
+                    Exit::Proof,
+                    e.to_string(),
+                    "the originator's certificate is no longer believed; ask your security officer",
+                )
+            })?;
+        let content =
+            open(&verified, std::slice::from_ref(&self.secret), &self.name).map_err(|e| {
+                Failure::new(
+                    Exit::Proof,
+                    e.to_string(),
+                    "ask the originator to send it again",
+                )
+            })?;
+        self.owe(&receipt)?;
+        Ok((verified.get().header().clone(), content))
+    }
+
+    fn persons(
+        &self,
+        envelope: &Envelope,
+        named: &[&Name],
+        bytes: &[u8],
+    ) -> Result<SignedReceipt, Failure> {
+        let wrong = |what: String| {
+            Failure::new(
+                Exit::Refused,
+                what,
+                "use the certificate and key of a person this message is for",
+            )
+        };
+        let receipt =
+            SignedReceipt::decode(bytes).map_err(|e| wrong(format!("the receipt: {e}")))?;
+        let receipt = verify_receipt(receipt, &self.trust(), self.now())
+            .map_err(|e| wrong(format!("the person's certificate: {e}")))?
+            .into_inner();
+        let r = receipt.receipt();
+        let fits = r.kind == ReceiptKind::Opened
+            && r.envelope == envelope.digest()
+            && r.by.kind() == Kind::Person;
+        if !fits || (!named.is_empty() && !named.contains(&&r.by)) {
+            return Err(wrong(format!("this message is not for {}", r.by)));
+        }
+        Ok(receipt)
+    }
+
+    /// Opens an attachment of an opened message into a new file.
+    pub(crate) fn save_attachment(&self, a: &AttachmentKey, to: &Path) -> Result<(), Failure> {
+        let mut from = self.attachments.read(&a.digest).map_err(internal)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(to)
+            .map_err(|e| {
+                usage(
+                    format!("{} cannot be made: {e}", to.display()),
+                    "choose a new file in a folder the daemon can write",
+                )
+            })?;
+        let opened = open_attachment(&mut from, &mut file, &a.key)
+            .map_err(|e| e.to_string())
+            .and_then(|n| {
+                if n == a.length {
+                    file.sync_all().map_err(|e| e.to_string())
+                } else {
+                    Err("it has another length than stated".into())
+                }
+            });
+        opened.map_err(|why| {
+            // Half a file is worse than none.
+            drop(std::fs::remove_file(to));
+            Failure::new(
+                Exit::Proof,
+                format!("the attachment was not opened: {why}"),
+                "ask the originator to send it again",
+            )
+        })
+    }
+}

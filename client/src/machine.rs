@@ -1,0 +1,426 @@
+//! What is said on a connection with the broker, and said again until it is answered. No line and no clock: both are given, so that a test
+//! decides them.
+
+use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ordonnans_label::Name;
+use ordonnans_message::{
+    AttachmentRef, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode,
+};
+use ordonnans_transport::Lane;
+
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::incoming::Arrival;
+use crate::spool::{ReceiptKey, Verdict};
+
+/// How long an answer may take before a publish, receipt, offer or request is repeated.
+pub(crate) const REPEAT: Duration = Duration::from_secs(10);
+/// Publishes, and likewise receipts, without an answer at one time; a message of IMMEDIATE or above does not wait for a free place.
+pub(crate) const WINDOW: usize = 64;
+/// The longest a busy broker can make us wait.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// A broker that says it lacks an attachment is offered it after this time.
+const OFFER_AGAIN: Duration = Duration::from_secs(1);
+/// The directory is asked for this often: a node may have a new key.
+const DIRECTORY_EVERY: Duration = Duration::from_secs(60);
+/// Messages that wait for their attachments at one time; more are delivered again later.
+const MAX_INCOMPLETE: usize = 64;
+/// Attachments offered or on their way to the broker at one time.
+const MAX_UPLOADS: usize = 16;
+/// Frames that wait for the line. More, and nothing new is said or taken until it moves: a broker that does not read is not read.
+const MAX_QUEUED: usize = 512;
+
+/// An attachment that a delivered message needs.
+struct Wanted {
+    length: u64,
+    asked: Instant,
+    arriving: bool,
+}
+
+/// An attachment on its way to the broker: offered then, or being sent.
+enum Upload {
+    Offered(Instant),
+    Sending,
+}
+
+/// A transfer to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    pub(crate) digest: Digest,
+    /// From which byte.
+    pub(crate) offset: u64,
+    /// How long the whole is.
+    pub(crate) length: u64,
+}
+
+/// One conversation.
+pub(crate) struct Machine {
+    desk: Arc<Desk>,
+    queues: BTreeMap<u8, VecDeque<Bytes>>,
+    uploads_to_begin: Vec<Transfer>,
+    published: BTreeMap<MessageId, Instant>,
+    /// Not to be published before then.
+    hold: BTreeMap<MessageId, Instant>,
+    owed: BTreeMap<ReceiptKey, Instant>,
+    uploads: BTreeMap<Digest, Upload>,
+    /// Attachments the broker has.
+    there: BTreeSet<Digest>,
+    /// Delivered messages, and the attachments they wait for.
+    incomplete: BTreeMap<MessageId, (Envelope, BTreeSet<Digest>)>,
+    wanted: BTreeMap<Digest, Wanted>,
+    directory_asked: Instant,
+}
+
+/// The place of a lane: the most urgent first.
+fn rank(lane: Lane) -> u8 {
+    match lane {
+        Lane::Control => 0,
+        Lane::Class(p) => u8::MAX - p.code(),
+    }
+}
+
+fn lane(rank: u8) -> Lane {
+    Precedence::from_code(u8::MAX - rank).map_or(Lane::Control, Lane::Class)
+}
+
+impl Machine {
+    /// A conversation that begins: offers our key and says all that is due.
+    pub(crate) fn begin(desk: Arc<Desk>, now: Instant) -> Result<Self, Failure> {
+        let package = desk.package()?;
+        desk.want_directory();
+        let mut machine = Self {
+            desk,
+            queues: BTreeMap::new(),
+            uploads_to_begin: vec![],
+            published: BTreeMap::new(),
+            hold: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+            there: BTreeSet::new(),
+            incomplete: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            directory_asked: now,
+        };
+        machine.say(Lane::Control, &Frame::KeyPackage { package });
+        machine.pump(now)?;
+        Ok(machine)
+    }
+
+    fn say(&mut self, lane: Lane, frame: &Frame) {
+        let queue = self.queues.entry(rank(lane)).or_default();
+        queue.push_back(frame.encode());
+    }
+
+    /// Whether frames from the broker may be taken.
+    pub(crate) fn takes_more(&self) -> bool {
+        self.queues.values().map(VecDeque::len).sum::<usize>() < MAX_QUEUED
+    }
+
+    /// The first frame of each lane that has one, the most urgent lane first.
+    pub(crate) fn heads(&self) -> Vec<(Lane, Bytes)> {
+        let heads = self.queues.iter();
+        heads
+            .filter_map(|(r, q)| Some((lane(*r), q.front()?.clone())))
+            .collect()
+    }
+
+    /// The first frame of this lane is on its way.
+    pub(crate) fn said(&mut self, lane: Lane) {
+        if let Some(queue) = self.queues.get_mut(&rank(lane)) {
+            queue.pop_front();
+        }
+    }
+
+    /// The uploads to begin now.
+    pub(crate) fn uploads(&mut self) -> Vec<Transfer> {
+        std::mem::take(&mut self.uploads_to_begin)
+    }
+
+    /// Says everything that is due: messages by precedence, receipts, requests for attachments.
+    pub(crate) fn pump(&mut self, now: Instant) -> Result<(), Failure> {
+        if !self.takes_more() {
+            return Ok(());
+        }
+        let desk = Arc::clone(&self.desk);
+        let asked = now.saturating_duration_since(self.directory_asked);
+        if desk.take_directory_wanted() || asked >= DIRECTORY_EVERY {
+            self.directory_asked = now;
+            self.say(Lane::Control, &Frame::DirectoryGet);
+        }
+        let waits = |last: &Instant| now.saturating_duration_since(*last) < REPEAT;
+        self.published.retain(|_, said| waits(said));
+        self.owed.retain(|_, said| waits(said));
+        self.hold.retain(|_, until| *until > now);
+        let outbox = desk.outbox();
+        for (Reverse(precedence), id) in &outbox.order {
+            if self.published.len() >= WINDOW && *precedence < Precedence::Immediate {
+                break;
+            }
+            if !self.published.contains_key(id)
+                && !self.hold.contains_key(id)
+                && self.all_there(outbox.attachments(id).unwrap_or_default(), now)
+                && let Some(envelope) = desk.outgoing(*id)?
+            {
+                self.published.insert(*id, now);
+                self.say(Lane::Class(*precedence), &Frame::Publish { envelope });
+            }
+        }
+        drop(outbox);
+        for (key, receipt) in desk.owed().iter() {
+            if self.owed.len() >= WINDOW {
+                break;
+            }
+            if !self.owed.contains_key(key) {
+                self.owed.insert(key.clone(), now);
+                let receipt = receipt.clone();
+                self.say(Lane::Control, &Frame::Receipt { receipt });
+            }
+        }
+        // What has expired meanwhile is not delivered again.
+        let (time, before) = (desk.now(), self.incomplete.len());
+        self.incomplete
+            .retain(|_, (e, _)| e.header().expires > time);
+        if self.incomplete.len() < before {
+            self.forget_unwanted();
+        }
+        let mut ask = vec![];
+        for (digest, w) in &mut self.wanted {
+            if !w.arriving && !waits(&w.asked) {
+                w.asked = now;
+                ask.push(*digest);
+            }
+        }
+        ask.into_iter().for_each(|d| self.get(d));
+        Ok(())
+    }
+
+    fn forget_unwanted(&mut self) {
+        let needed = |d: &Digest| self.incomplete.values().any(|(_, m)| m.contains(d));
+        self.wanted.retain(|d, w| w.arriving || needed(d));
+    }
+
+    /// Whether the broker has every attachment; offers those that it was not asked about.
+    fn all_there(&mut self, attachments: &[AttachmentRef], now: Instant) -> bool {
+        let mut all = true;
+        for &AttachmentRef { digest, length } in attachments {
+            if self.there.contains(&digest) {
+                continue;
+            }
+            all = false;
+            let offer = match self.uploads.get(&digest) {
+                None => self.uploads.len() < MAX_UPLOADS,
+                Some(Upload::Offered(at)) => now.saturating_duration_since(*at) >= REPEAT,
+                Some(Upload::Sending) => false,
+            };
+            if offer {
+                self.uploads.insert(digest, Upload::Offered(now));
+                self.say(Lane::Control, &Frame::AttachmentOffer { digest, length });
+            }
+        }
+        all
+    }
+
+    fn get(&mut self, digest: Digest) {
+        let (offset, _) = self.desk.attachments.have(&digest);
+        self.say(Lane::Control, &Frame::AttachmentGet { digest, offset });
+    }
+
+    /// Takes a frame of the broker.
+    pub(crate) fn take(&mut self, frame: Frame, now: Instant) -> Result<(), Failure> {
+        let desk = Arc::clone(&self.desk);
+        match frame {
+            Frame::Accepted { id, at, sequence } => {
+                self.published.remove(&id);
+                self.decided(id, Verdict::Accepted { at, sequence })?;
+            }
+            Frame::Refused {
+                id: Some(id),
+                code,
+                rule,
+                recipient,
+                retry_after_ms,
+            } => match code {
+                ReplyCode::Busy | ReplyCode::Stopping => {
+                    self.published.remove(&id);
+                    let wait = Duration::from_millis(retry_after_ms.unwrap_or(1_000).into());
+                    self.hold.insert(id, now + wait.min(MAX_WAIT));
+                }
+                ReplyCode::AttachmentMissing => {
+                    self.published.remove(&id);
+                    self.hold.insert(id, now + OFFER_AGAIN);
+                    for a in desk.outbox().attachments(&id).unwrap_or_default() {
+                        self.there.remove(&a.digest);
+                    }
+                }
+                _ => self.refused(id, code, rule, recipient)?,
+            },
+            Frame::Refused { code, .. } => tracing::warn!(?code, "the broker refused something"),
+            Frame::Deliver { envelope } => match Envelope::decode(&envelope) {
+                Ok(envelope) => self.arrive(envelope, now)?,
+                Err(why) => tracing::warn!(%why, "a delivered message was not taken"),
+            },
+            Frame::ReceiptStored { id, kind, by } => self.paid(&(id, kind, by))?,
+            Frame::Receipt { receipt } => match desk.receipted(&receipt)? {
+                Some(r) => {
+                    let (id, kind, by) = (r.message, r.kind, r.by);
+                    self.say(Lane::Control, &Frame::ReceiptStored { id, kind, by });
+                    desk.tell();
+                }
+                None => tracing::warn!("a receipt was passed on that is not for us or not right"),
+            },
+            Frame::Directory { entries, .. } => {
+                desk.spool.list(&entries)?;
+                desk.tell();
+            }
+            Frame::AttachmentState { digest, have } => self.state(digest, have, now),
+            // The rest is either no answer or not ours.
+            _ => {}
+        }
+        self.pump(now)
+    }
+
+    fn decided(&mut self, id: MessageId, verdict: Verdict) -> Result<(), Failure> {
+        let attachments = self.desk.outbox().attachments(&id).map(<[_]>::to_vec);
+        for a in attachments.unwrap_or_default() {
+            self.uploads.remove(&a.digest);
+            self.there.remove(&a.digest);
+        }
+        self.desk.decided(id, verdict)
+    }
+
+    fn refused(
+        &mut self,
+        id: MessageId,
+        code: ReplyCode,
+        rule: Option<u16>,
+        recipient: Option<Name>,
+    ) -> Result<(), Failure> {
+        self.published.remove(&id);
+        let ours = self.desk.outbox().attachments(&id).is_some();
+        if ours {
+            let verdict = Verdict::Refused {
+                code: format!("{code:?}"),
+                rule,
+                recipient,
+            };
+            return self.decided(id, verdict);
+        }
+        // It is about a receipt of ours: the broker has forgotten the message, or will not have it from this person.
+        tracing::warn!(%id, ?code, "the broker does not take a receipt for this message");
+        let of = |k: &&ReceiptKey| k.0 == id;
+        let keys: Vec<ReceiptKey> = self.desk.owed().keys().filter(of).cloned().collect();
+        keys.iter().try_for_each(|key| self.paid(key))
+    }
+
+    fn paid(&mut self, key: &ReceiptKey) -> Result<(), Failure> {
+        self.owed.remove(key);
+        self.desk.paid(key)
+    }
+
+    fn arrive(&mut self, envelope: Envelope, now: Instant) -> Result<(), Failure> {
+        match self.desk.arrive(envelope.clone())? {
+            Arrival::Ignored(why) => tracing::warn!(why, "a delivered message was not taken"),
+            Arrival::Receipted(key) => {
+                if key.1 == ReceiptKind::Refused {
+                    tracing::warn!(id = %key.0, "a delivered message cannot be used");
+                }
+                // Delivered again means that the receipt was not heard.
+                self.owed.remove(&key);
+            }
+            Arrival::Missing(_) if self.incomplete.len() >= MAX_INCOMPLETE => {}
+            Arrival::Missing(missing) => {
+                let id = envelope.header().id;
+                let digests = missing.iter().map(|a| a.digest).collect();
+                self.incomplete.insert(id, (envelope, digests));
+                for AttachmentRef { digest, length } in missing {
+                    if let Entry::Vacant(new) = self.wanted.entry(digest) {
+                        new.insert(Wanted {
+                            length,
+                            asked: now,
+                            arriving: false,
+                        });
+                        self.get(digest);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the broker has of an attachment of ours.
+    fn state(&mut self, digest: Digest, have: u64, now: Instant) {
+        let Some(length) = self.desk.outbox().length(&digest) else {
+            return;
+        };
+        if have == length {
+            self.uploads.remove(&digest);
+            self.there.insert(digest);
+        } else if let Some(upload @ Upload::Offered(_)) = self.uploads.get_mut(&digest) {
+            *upload = Upload::Sending;
+            self.uploads_to_begin.push(Transfer {
+                digest,
+                offset: have,
+                length,
+            });
+        } else {
+            // What was sent did not lead to the whole: it goes on from here at the next offer.
+            self.uploads.insert(digest, Upload::Offered(now));
+        }
+    }
+
+    /// An upload has ended. The broker says what it has; where it does not, it is asked.
+    pub(crate) fn uploaded(&mut self, digest: &Digest, now: Instant) {
+        if let Some(upload) = self.uploads.get_mut(digest) {
+            *upload = Upload::Offered(now);
+        }
+    }
+
+    /// A stream brings bytes of an attachment, from an offset on. `None` where nobody waits for them.
+    pub(crate) fn downloading(&mut self, digest: Digest, offset: u64) -> Option<Transfer> {
+        let (have, whole) = self.desk.attachments.have(&digest);
+        let wanted = self.wanted.get_mut(&digest)?;
+        if wanted.arriving || whole || have != offset {
+            return None;
+        }
+        wanted.arriving = true;
+        Some(Transfer {
+            digest,
+            offset,
+            length: wanted.length,
+        })
+    }
+
+    /// A download has ended, perhaps before its end: then it is asked for again, from where it is, after a while.
+    pub(crate) fn downloaded(
+        &mut self,
+        digest: Digest,
+        whole: bool,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        if let Some(w) = self.wanted.get_mut(&digest) {
+            (w.arriving, w.asked) = (false, now);
+            self.forget_unwanted();
+        }
+        if whole {
+            self.wanted.remove(&digest);
+            let mut complete = vec![];
+            for (id, (_, missing)) in &mut self.incomplete {
+                if missing.remove(&digest) && missing.is_empty() {
+                    complete.push(*id);
+                }
+            }
+            for id in complete {
+                if let Some((envelope, _)) = self.incomplete.remove(&id) {
+                    self.arrive(envelope, now)?;
+                }
+            }
+        }
+        self.pump(now)
+    }
+}

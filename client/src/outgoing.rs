@@ -1,0 +1,293 @@
+//! What goes out: sealed, signed and kept until the broker has decided.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use ordonnans_label::{Kind, Name};
+use ordonnans_message::{
+    AttachmentKey, AttachmentRef, Content, ContentRef, Header, MessageId, Precedence, Receipt,
+    Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage, SignedReceipt, limits, sha256,
+};
+use ordonnans_seal::{
+    Entropy, SealError, SystemEntropy, Verified, seal, seal_attachment, verify_key_package,
+    verify_receipt,
+};
+use ordonnans_store::AttachmentStore;
+
+use crate::address::{Address, name};
+use crate::desk::{Desk, internal, usage};
+use crate::failure::{Exit, Failure};
+use crate::local::Submission;
+use crate::spool::{Sent, Verdict};
+
+/// How the file begins that an attachment is sealed into before its digest is known.
+const DRAFT: &str = "sealing-";
+
+impl Desk {
+    fn recipients(&self, s: &Submission) -> Result<Vec<Recipient>, Failure> {
+        let precedence: Precedence = s
+            .precedence
+            .parse()
+            .map_err(|e| usage(format!("{e}"), "for example -p IMMEDIATE, or O"))?;
+        let all = s.to.iter().map(|t| (t, Role::Action));
+        all.chain(s.info.iter().map(|t| (t, Role::Info)))
+            .map(|(text, role)| {
+                let a = Address::parse(text, self.name.structure())
+                    .map_err(|e| usage(e.to_string(), "`ordonnans directory` lists the nodes"))?;
+                Ok(Recipient {
+                    node: a.node,
+                    person: a.person,
+                    role,
+                    precedence,
+                })
+            })
+            .collect()
+    }
+
+    /// The keys of every recipient node; the names whose key is not known.
+    pub(crate) fn keys(
+        &self,
+        s: &Submission,
+    ) -> Result<(Vec<Verified<SignedKeyPackage>>, Vec<Name>), Failure> {
+        let (trust, now) = (self.trust(), self.now());
+        let (mut keys, mut missing) = (vec![], vec![]);
+        for r in self.recipients(s)? {
+            let listed = self.spool.listed(&r.node)?;
+            let package = listed.and_then(|l| l.package());
+            match package.and_then(|p| verify_key_package(p, &trust, now).ok()) {
+                Some(key) => keys.push(key),
+                None => missing.push(r.node),
+            }
+        }
+        Ok((keys, missing))
+    }
+
+    /// Seals, signs and keeps a message. When this returns it is never lost.
+    pub(crate) fn submit(&self, s: &Submission) -> Result<MessageId, Failure> {
+        let at = self.now();
+        let (keys, missing) = self.keys(s)?;
+        if let Some(node) = missing.first() {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("{node} is not in the directory with a key to seal to"),
+                "check the name with `ordonnans directory`; the node's daemon must have connected once",
+            ));
+        }
+        let label = s.label.parse().map_err(|e| {
+            usage(
+                format!("the label: {e}"),
+                "for example -l \"Dep.V // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example\"",
+            )
+        })?;
+        let structure = self.name.structure();
+        let author = s.author.as_ref().map(|a| name(a, Kind::Person, structure));
+        let author = author
+            .transpose()
+            .map_err(|e| usage(e.to_string(), "name a person of the register"))?;
+        let mut random = [0; 10];
+        SystemEntropy.fill(&mut random);
+        let none = sha256(&[]);
+        let (attachments, sealed) = self.seal_files(&s.attachments)?;
+        let header = Header {
+            id: MessageId::new(at, random),
+            originator: self.name.clone(),
+            author,
+            label,
+            recipients: self.recipients(s)?,
+            exercise: s.exercise,
+            created: at,
+            expires: s.expires,
+            reply_by: s.reply_by,
+            references: s.references.clone(),
+            supersedes: s.supersedes,
+            content: ContentRef {
+                digest: none,
+                length: 0,
+            },
+            attachments: sealed,
+            sealing: Sealing {
+                suite: SUITE_X_WING,
+                commitment: none,
+                seals: none,
+            },
+        };
+        let content = Content {
+            subject: s.subject.clone(),
+            media_type: s.media_type.clone(),
+            name: s.name.clone(),
+            body: s.body.clone(),
+            attachments,
+        };
+        let sealed = seal(header, &content, &keys, &self.signer, &mut SystemEntropy);
+        let envelope = match sealed {
+            Ok(envelope) => envelope,
+            Err(e) => {
+                self.discard(&content.attachments)?;
+                return Err(refused(&e));
+            }
+        };
+        let header = envelope.header();
+        let sent = Sent {
+            envelope: envelope.digest(),
+            precedence: header.precedence(),
+            created: at,
+            label: header.label.to_string(),
+            recipients: header
+                .recipients
+                .iter()
+                .map(|r| r.node.to_string())
+                .collect(),
+            verdict: None,
+        };
+        self.spool.submit(&envelope, &sent)?;
+        self.outbox().insert(header);
+        self.work();
+        Ok(header.id)
+    }
+
+    fn seal_files(
+        &self,
+        paths: &[PathBuf],
+    ) -> Result<(Vec<AttachmentKey>, Vec<AttachmentRef>), Failure> {
+        if paths.len() > limits::MAX_ATTACHMENTS {
+            return Err(usage(
+                format!(
+                    "a message has at most {} attachments",
+                    limits::MAX_ATTACHMENTS
+                ),
+                "send several messages, or pack the files",
+            ));
+        }
+        let (mut keys, mut refs) = (vec![], vec![]);
+        for path in paths {
+            let unreadable = |e: &dyn std::fmt::Display| {
+                usage(
+                    format!("the attachment {} cannot be sealed: {e}", path.display()),
+                    "check the file; an attachment has at most 1 GiB",
+                )
+            };
+            let mut from = File::open(path).map_err(|e| unreadable(&e))?;
+            let mut to = draft_in(&self.config.data).map_err(internal)?;
+            let sealed = seal_attachment(&mut from, &mut to.file, &mut SystemEntropy)
+                .map_err(|e| unreadable(&e))?;
+            to.file.sync_all().map_err(internal)?;
+            to.keep(&self.sealed, &sealed.reference)?;
+            let file_name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+            keys.push(AttachmentKey {
+                digest: sealed.reference.digest,
+                key: sealed.key,
+                name: file_name
+                    .unwrap_or_default()
+                    .chars()
+                    .take(limits::MAX_TEXT)
+                    .collect(),
+                media_type: "application/octet-stream".into(),
+                length: sealed.length,
+            });
+            refs.push(sealed.reference);
+        }
+        Ok((keys, refs))
+    }
+
+    /// Notes what the broker decided on a message of ours; its sealed attachments are no longer needed here.
+    pub(crate) fn decided(&self, id: MessageId, verdict: Verdict) -> Result<(), Failure> {
+        self.spool.decided(id, verdict)?;
+        let gone = self.outbox().remove(id);
+        for a in gone {
+            self.sealed.remove(&a.digest).map_err(internal)?;
+        }
+        self.tell();
+        Ok(())
+    }
+
+    /// Keeps a receipt for a message of ours, where it is one.
+    pub(crate) fn receipted(&self, bytes: &[u8]) -> Result<Option<Receipt>, Failure> {
+        let Ok(receipt) = SignedReceipt::decode(bytes) else {
+            return Ok(None);
+        };
+        let Ok(receipt) = verify_receipt(receipt, &self.trust(), self.now()) else {
+            return Ok(None);
+        };
+        let r = receipt.get().receipt().clone();
+        let sent = self.spool.sent(r.message)?;
+        if sent.is_none_or(|s| s.envelope != r.envelope) {
+            return Ok(None);
+        }
+        self.spool.receipted(receipt.get())?;
+        Ok(Some(r))
+    }
+
+    /// The envelope of a message that waits for the broker.
+    pub(crate) fn outgoing(&self, id: MessageId) -> Result<Option<Bytes>, Failure> {
+        self.spool.outgoing(id)
+    }
+
+    /// Attachments of a message that did not come about.
+    fn discard(&self, attachments: &[AttachmentKey]) -> Result<(), Failure> {
+        for a in attachments {
+            self.sealed.remove(&a.digest).map_err(internal)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what sealing left half done.
+    pub(crate) fn clear_drafts(&self) -> std::io::Result<()> {
+        for item in std::fs::read_dir(&self.config.data)? {
+            let item = item?;
+            if item.file_name().to_string_lossy().starts_with(DRAFT) {
+                std::fs::remove_file(item.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refused(e: &SealError) -> Failure {
+    let (exit, hint) = match e {
+        SealError::NoKey(_) | SealError::KeyExpired(_) | SealError::KeyUnusable(_) => (
+            Exit::Refused,
+            "its daemon publishes a key when it connects; `ordonnans directory` shows who has one",
+        ),
+        SealError::TooLarge { .. } => (Exit::Usage, "give the file with --attach"),
+        SealError::Header(_) => (
+            Exit::Usage,
+            "check recipients and times: a message has 1 to 64 recipients, each once, and lives at most 30 days",
+        ),
+        SealError::Sign(_) => (Exit::Internal, "check the node's key"),
+    };
+    Failure::new(exit, e.to_string(), hint)
+}
+
+/// A file that is sealed into before its digest is known.
+struct SealedFile {
+    file: File,
+    path: PathBuf,
+}
+
+fn draft_in(dir: &Path) -> std::io::Result<SealedFile> {
+    let mut random = [0; 8];
+    SystemEntropy.fill(&mut random);
+    let path = dir.join(format!("{DRAFT}{:016x}", u64::from_be_bytes(random)));
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)?;
+    Ok(SealedFile { file, path })
+}
+
+impl SealedFile {
+    /// Moves the sealed bytes to where attachments are kept.
+    fn keep(self, store: &AttachmentStore, of: &AttachmentRef) -> Result<(), Failure> {
+        store.adopt(&self.path, &of.digest).map_err(internal)
+    }
+}
+
+impl Drop for SealedFile {
+    fn drop(&mut self) {
+        // Gone already where it was kept.
+        drop(std::fs::remove_file(&self.path));
+    }
+}
