@@ -71,6 +71,12 @@ fn name(local: &str, kind: Kind) -> Name {
 /// The register, with one node suspended where asked.
 #[must_use]
 pub fn register(version: u64, suspended: Option<usize>) -> Register {
+    Register::parse(&register_text(version, suspended)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The register's file.
+#[must_use]
+pub fn register_text(version: u64, suspended: Option<usize>) -> String {
     use std::fmt::Write as _;
     let mut text = format!(
         "version = {version}\nstructure = \"{STRUCTURE}\"\n[[circle]]\nname = \"ICCB\"\ntitle = \"Interdepartementale Commissie Crisisbeheersing\"\n"
@@ -89,7 +95,7 @@ pub fn register(version: u64, suspended: Option<usize>) -> Register {
         );
     }
     text.push_str("[[officer]]\nname = \"bva\"\nclearance = \"Stg.ZG\"\n");
-    Register::parse(&text).unwrap_or_else(|e| panic!("{e}"))
+    text
 }
 
 /// A message to be sealed: who sends it, to whom, at what level, within the circle or not.

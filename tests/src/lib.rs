@@ -1,4 +1,6 @@
 //! Harness of Ordonnans: suite, simulation, crash, power cut, fuzz, bench.
 
+pub mod crash;
 pub mod house;
 pub mod sim;
+pub mod site;

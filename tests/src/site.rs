@@ -1,0 +1,221 @@
+//! A broker on the disk, and peers that speak its protocol over loopback.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use ordonnans_certs::Issued;
+use ordonnans_client::config::Config as ClientConfig;
+use ordonnans_label::{Clearance, Kind, Level, Name};
+use ordonnans_message::{Frame, PROTOCOL_VERSION, Timestamp};
+use ordonnans_transport::{ClientOptions, Connection, Identity, Lane, Limits, connect};
+
+use crate::house::{House, STRUCTURE, register_text};
+
+/// An answer must come within this time; nothing here is slow.
+pub const WITHIN: Duration = Duration::from_secs(20);
+
+/// The time by the system's clock.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp::from_millis(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0)))
+}
+
+/// The files of a broker in a folder, and where it listens.
+pub struct Site {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Where the broker listens.
+    pub address: SocketAddr,
+}
+
+fn pem(kind: &str, der: &[u8]) -> String {
+    let body = data_encoding::BASE64.encode(der);
+    let mut text = format!("-----BEGIN {kind}-----\n");
+    for line in body.as_bytes().chunks(64) {
+        text.push_str(&String::from_utf8_lossy(line));
+        text.push('\n');
+    }
+    text + &format!("-----END {kind}-----\n")
+}
+
+fn put(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+fn credentials(dir: &Path, local: &str, issued: &Issued) -> String {
+    let (cert, key) = (format!("{local}.cert.pem"), format!("{local}.key.pem"));
+    put(&dir.join(&cert), &pem("CERTIFICATE", &issued.certificate));
+    let secret = pem("PRIVATE KEY", &issued.key_pkcs8());
+    ordonnans_identity::write_secret_file(&dir.join(&key), secret.as_bytes())
+        .unwrap_or_else(|e| panic!("{e}"));
+    format!("[identity]\ncertificate = \"{cert}\"\nkey = \"{key}\"\n")
+}
+
+impl Site {
+    /// Writes everything a broker and an officer need.
+    #[must_use]
+    pub fn new(dir: &Path, house: &mut House) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap_or_else(|e| panic!("{e}"));
+        let address = socket.local_addr().unwrap_or_else(|e| panic!("{e}"));
+        let trust = dir.join("trust");
+        fs::create_dir_all(&trust).unwrap_or_else(|e| panic!("{e}"));
+        let all = |kind: &str, ders: Vec<&[u8]>| -> String {
+            ders.into_iter().map(|d| pem(kind, d)).collect()
+        };
+        let t = &house.trust;
+        put(
+            &trust.join("root.pem"),
+            &all("CERTIFICATE", t.roots().iter().map(AsRef::as_ref).collect()),
+        );
+        put(
+            &trust.join("issuing.pem"),
+            &all(
+                "CERTIFICATE",
+                t.intermediates().iter().map(AsRef::as_ref).collect(),
+            ),
+        );
+        // Two lists, by two authorities; the files may hold either.
+        let lists: Vec<&[u8]> = t.lists().iter().map(AsRef::as_ref).collect();
+        put(
+            &trust.join("root.crl.pem"),
+            &all("X509 CRL", lists[..1].to_vec()),
+        );
+        put(
+            &trust.join("issuing.crl.pem"),
+            &all("X509 CRL", lists[1..].to_vec()),
+        );
+        put(&dir.join("register.toml"), &register_text(1, None));
+        let mut issue = |kind, local: &str, level| {
+            let name = Name::new(local, kind, STRUCTURE).unwrap_or_else(|e| panic!("{e}"));
+            let issued = house.authority.issue(&name, &Clearance::new(level));
+            issued.unwrap_or_else(|e| panic!("{e}"))
+        };
+        let broker = credentials(dir, "b1", &issue(Kind::Broker, "b1", Level::Ongerubriceerd));
+        put(
+            &dir.join("broker.toml"),
+            &format!(
+                "listen = \"{address}\"\ndata = \"data\"\ntrust = \"trust\"\nregister = \"register.toml\"\n{broker}"
+            ),
+        );
+        let officer = credentials(dir, "bva", &issue(Kind::Officer, "bva", Level::StgZg));
+        put(
+            &dir.join("officer.toml"),
+            &format!(
+                "broker = \"{address}\"\nbroker_name = \"b1.broker.{STRUCTURE}\"\ntrust = \"trust\"\ndata = \"officer\"\n{officer}"
+            ),
+        );
+        Self {
+            dir: dir.into(),
+            address,
+        }
+    }
+
+    /// The broker's configuration file.
+    #[must_use]
+    pub fn broker_toml(&self) -> PathBuf {
+        self.dir.join("broker.toml")
+    }
+
+    /// The broker's configuration.
+    #[must_use]
+    pub fn config(&self) -> ordonnans_broker::config::Config {
+        ordonnans_broker::config::Config::load(&self.broker_toml())
+            .unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// The officer's configuration.
+    #[must_use]
+    pub fn officer(&self) -> ClientConfig {
+        ClientConfig::load(&self.dir.join("officer.toml")).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Connects as a node and greets. `None` where nobody answers, or the broker does not let it in.
+    pub async fn peer(&self, house: &House, node: usize) -> Option<Peer> {
+        let issued = &house.nodes[node].issued;
+        let identity =
+            Identity::from_der(vec![issued.certificate.to_vec()], issued.key_pkcs8()).ok()?;
+        let options = ClientOptions {
+            hybrid_only: false,
+            limits: Limits {
+                handshake_timeout: Duration::from_secs(2),
+                ..Limits::default()
+            },
+            clock: Arc::new(now),
+        };
+        let broker = house.broker();
+        let connection = connect(self.address, &broker, &identity, &house.trust, &options)
+            .await
+            .ok()?;
+        let peer = Peer { connection };
+        let hello = Frame::Hello {
+            version: PROTOCOL_VERSION,
+            checkpoint: None,
+        };
+        peer.say(Lane::Control, &hello).await?;
+        let first = tokio::time::timeout(WITHIN, peer.hear()).await.ok()??;
+        matches!(first, Frame::Welcome { .. }).then_some(peer)
+    }
+
+    /// The same, again and again until it is let in.
+    ///
+    /// # Panics
+    /// Where nobody answers for long.
+    pub async fn peer_soon(&self, house: &House, node: usize) -> Peer {
+        let began = std::time::Instant::now();
+        loop {
+            if let Some(peer) = self.peer(house, node).await {
+                return peer;
+            }
+            assert!(began.elapsed() < WITHIN, "nobody answers");
+        }
+    }
+}
+
+/// A node that speaks the protocol by hand.
+#[derive(Clone)]
+pub struct Peer {
+    /// The connection.
+    pub connection: Connection,
+}
+
+impl Peer {
+    /// Says something. `None` where the connection is closed.
+    pub async fn say(&self, lane: Lane, frame: &Frame) -> Option<()> {
+        self.connection.send(lane, frame.encode()).await.ok()
+    }
+
+    /// The next thing the broker says. `None` where the connection is closed.
+    pub async fn hear(&self) -> Option<Frame> {
+        let (_, bytes) = self.connection.recv().await.ok()?;
+        Frame::decode(&bytes).ok()
+    }
+
+    /// Offers an envelope.
+    pub async fn publish(&self, envelope: Bytes) -> Option<()> {
+        let lane = Lane::Class(ordonnans_message::Precedence::Routine);
+        self.say(lane, &Frame::Publish { envelope }).await
+    }
+
+    /// The broker's next decision on a message.
+    ///
+    /// # Panics
+    /// Where none comes for long.
+    pub async fn decision(&self) -> Option<Frame> {
+        let decided = async {
+            loop {
+                let frame = self.hear().await?;
+                if matches!(frame, Frame::Accepted { .. } | Frame::Refused { .. }) {
+                    return Some(frame);
+                }
+            }
+        };
+        tokio::time::timeout(WITHIN, decided)
+            .await
+            .unwrap_or_else(|_| panic!("the broker decides nothing"))
+    }
+}

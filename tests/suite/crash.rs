@@ -1,0 +1,15 @@
+//! A few rounds of the crash test; `cargo run --release -p ordonnans-tests --bin crash` plays two hundred.
+
+use std::path::Path;
+
+use ordonnans_tests::crash;
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_broker_is_killed() {
+    let program = Path::new(env!("CARGO_BIN_EXE_crash"));
+    let tally = crash::run(program, 6, 2_000, 3).unwrap_or_else(|e| panic!("{e}"));
+    assert!(
+        tally.accepted > 20 && tally.received >= tally.accepted,
+        "{tally:?}"
+    );
+}
