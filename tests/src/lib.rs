@@ -2,5 +2,6 @@
 
 pub mod crash;
 pub mod house;
+pub mod power;
 pub mod sim;
 pub mod site;

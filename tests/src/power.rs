@@ -1,0 +1,277 @@
+//! The power cut test: a store on a file system that is shut down without writing what it holds.
+//!
+//! ext4 on a loop device; a child commits groups and says after each how far it is; at a random moment the file system is shut down with
+//! `EXT4_IOC_SHUTDOWN` (no log flush), so that what was not synced is gone, as after a power cut. Then it is mounted again, the store is opened,
+//! and everything that was said must be there. What was handed to the block layer is kept: the disk's own cache is taken as safe.
+
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ordonnans_audit::merkle::Frontier;
+use ordonnans_audit::{ClockQuality, Detail, Record, Verb};
+use ordonnans_engine::{Commit, Recovered, Seq, Table, Write};
+use ordonnans_label::Level;
+use ordonnans_message::{MessageId, Timestamp};
+use ordonnans_store::{Options, Store};
+
+use crate::sim::Dice;
+
+/// As first argument of a test program: become the writer.
+pub const ROLE: &str = "--in-the-role-of-the-writer";
+/// Bytes of the file system.
+const SIZE: u64 = 384 << 20;
+
+/// Commits that follow from their number alone, so that whoever knows how far a store is knows what it must hold.
+pub struct Series {
+    frontier: Frontier,
+    seq: u64,
+}
+
+/// The message of a commit.
+fn id(n: u64) -> MessageId {
+    MessageId::new(Timestamp::from_millis(n), [7; 10])
+}
+
+fn key(n: u64) -> Bytes {
+    Bytes::copy_from_slice(id(n).as_bytes())
+}
+
+fn value(n: u64) -> Bytes {
+    // From 100 bytes to 40 KiB: rows beyond a page too.
+    let length = 100 + (n * 7919 % 40_000) as usize / (1 + (n % 5) as usize * 20);
+    vec![n as u8; length].into()
+}
+
+/// How many messages are kept at one time.
+const KEPT: u64 = 200;
+
+impl Series {
+    /// Goes on after what was recovered.
+    #[must_use]
+    pub fn after(r: &Recovered) -> Self {
+        Self {
+            frontier: r.frontier.clone(),
+            seq: r.seq.0,
+        }
+    }
+
+    /// The next commit: a record, a message, and the end of an old one.
+    pub fn next_commit(&mut self) -> Commit {
+        self.seq += 1;
+        let at = Timestamp::from_millis(self.seq);
+        let detail = Detail {
+            message: Some(id(self.seq)),
+            ..Detail::default()
+        };
+        let record = Record::new(
+            self.frontier.head().size,
+            at,
+            ClockQuality::Unknown,
+            Verb::Accepted,
+            Level::StgC,
+            detail,
+            [self.seq as u8; 32],
+        );
+        self.frontier.append(record.public.leaf());
+        let table = Table::Messages;
+        let mut writes = vec![Write::Put {
+            table,
+            key: key(self.seq),
+            value: value(self.seq),
+        }];
+        if self.seq > KEPT {
+            writes.push(Write::Delete {
+                table,
+                key: key(self.seq - KEPT),
+            });
+        }
+        Commit {
+            seq: Seq(self.seq),
+            at,
+            records: vec![record],
+            head: self.frontier.head(),
+            writes,
+        }
+    }
+}
+
+/// Becomes the writer where the arguments say so; the test program asks first.
+#[must_use]
+pub fn in_the_role(args: &[String]) -> Option<ExitCode> {
+    let at = args.iter().position(|a| a == ROLE)?;
+    let dir = PathBuf::from(args.get(at + 1)?);
+    let seed = args.get(at + 2)?.parse().ok()?;
+    let done = Store::open(&dir, Options::default()).map_err(|e| e.to_string());
+    let written = done.and_then(|(mut store, recovered, _)| {
+        let (mut series, mut dice) = (Series::after(&recovered), Dice::new(seed));
+        let mut out = std::io::stdout();
+        loop {
+            let group = (0..=dice.below(24)).map(|_| series.next_commit()).collect();
+            let seq = store.commit(group).map_err(|e| e.to_string())?;
+            writeln!(out, "{}", seq.0)
+                .and_then(|()| out.flush())
+                .map_err(|e| e.to_string())?;
+        }
+        #[expect(unreachable_code, reason = "the writer writes until the power goes")]
+        Ok::<(), String>(())
+    });
+    // The power went: every write fails from then on.
+    drop(written);
+    Some(ExitCode::from(3))
+}
+
+/// Why there was no test.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All cuts lost nothing; how many commits were acknowledged.
+    Held(u64),
+    /// This machine cannot do it.
+    Skipped(String),
+    /// What was lost.
+    Lost(String),
+}
+
+fn sh(program: &str, args: &[&str]) -> Result<String, String> {
+    let out = Command::new(program)
+        .args(args)
+        .output()
+        .map_err(|e| format!("{program}: {e}"))?;
+    if out.status.success() {
+        Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    } else {
+        let why = String::from_utf8_lossy(&out.stderr);
+        Err(format!("{program}: {}", why.trim()))
+    }
+}
+
+struct Disk {
+    device: String,
+    mount: PathBuf,
+}
+
+impl Disk {
+    fn new(dir: &Path) -> Result<Self, String> {
+        let image = dir.join("disk.img");
+        let file = std::fs::File::create(&image).map_err(|e| e.to_string())?;
+        file.set_len(SIZE).map_err(|e| e.to_string())?;
+        let text = image.to_string_lossy().into_owned();
+        sh("mkfs.ext4", &["-q", "-F", &text])?;
+        let device = sh("losetup", &["-f", "--show", &text])?;
+        let mount = dir.join("mnt");
+        std::fs::create_dir(&mount).map_err(|e| e.to_string())?;
+        let disk = Self { device, mount };
+        disk.mount()?;
+        Ok(disk)
+    }
+
+    fn mount(&self) -> Result<(), String> {
+        sh("mount", &[&self.device, &self.mount.to_string_lossy()]).map(drop)
+    }
+
+    fn unmount(&self) -> Result<(), String> {
+        sh("umount", &[&self.mount.to_string_lossy()]).map(drop)
+    }
+
+    /// The power goes.
+    fn cut(&self) -> Result<(), String> {
+        let script = "import fcntl,os,struct,sys\nfcntl.ioctl(os.open(sys.argv[1],os.O_RDONLY),0x8004587D,struct.pack('I',2))";
+        sh("python3", &["-c", script, &self.mount.to_string_lossy()]).map(drop)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(self.unmount());
+        drop(sh("losetup", &["-d", &self.device]));
+    }
+}
+
+/// Cuts the power again and again; `program` starts the writer.
+#[must_use]
+pub fn run(program: &Path, cuts: usize, seed: u64) -> Outcome {
+    let dir = match tempfile::tempdir() {
+        Ok(dir) => dir,
+        Err(e) => return Outcome::Skipped(e.to_string()),
+    };
+    let disk = match Disk::new(dir.path()) {
+        Ok(disk) => disk,
+        Err(e) => return Outcome::Skipped(format!("it needs root and a loop device ({e})")),
+    };
+    let (mut dice, mut said) = (Dice::new(seed), 0);
+    for cut in 0..cuts {
+        match once(program, &disk, &mut dice, said) {
+            Ok(seq) => said = seq,
+            Err(e) => return Outcome::Lost(format!("cut {}: {e}", cut + 1)),
+        }
+    }
+    Outcome::Held(said)
+}
+
+fn writer(program: &Path, data: &Path, seed: usize) -> Result<Child, String> {
+    Command::new(program)
+        .arg(ROLE)
+        .arg(data)
+        .arg(seed.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|e| e.to_string())
+}
+
+/// One cut; gives how far the store is after it.
+fn once(program: &Path, disk: &Disk, dice: &mut Dice, before: u64) -> Result<u64, String> {
+    let data = disk.mount.join("data");
+    let mut child = writer(program, &data, dice.below(1_000_000))?;
+    let out = child.stdout.take().ok_or("the writer has no voice")?;
+    let heard = std::thread::spawn(move || {
+        let lines = BufReader::new(out).lines();
+        lines
+            .map_while(Result::ok)
+            .filter_map(|l| l.parse().ok())
+            .last()
+    });
+    std::thread::sleep(Duration::from_millis(100 + dice.below(1_900) as u64));
+    disk.cut()?;
+    child.kill().map_err(|e| e.to_string())?;
+    child.wait().map_err(|e| e.to_string())?;
+    let said = heard
+        .join()
+        .map_err(|_| "the listener ended")?
+        .unwrap_or(before);
+    disk.unmount()?;
+    disk.mount()?;
+    let (store, recovered, _) =
+        Store::open(&data, Options::default()).map_err(|e| format!("it does not open: {e}"))?;
+    let seq = recovered.seq.0;
+    if seq < said || seq < before {
+        return Err(format!("{said} was acknowledged, {seq} is there"));
+    }
+    // What it holds follows from how far it is.
+    let mut all = Series {
+        frontier: Frontier::default(),
+        seq: 0,
+    };
+    for _ in 0..seq {
+        all.next_commit();
+    }
+    if all.frontier != recovered.frontier {
+        return Err("the records are others".into());
+    }
+    let first = seq.saturating_sub(KEPT) + 1;
+    let mut rows = recovered.rows.iter();
+    for n in first..=seq {
+        let (_, k, v) = rows.next().ok_or("a message is missing")?;
+        if *k != key(n) || *v != value(n) {
+            return Err(format!("message {n} is another"));
+        }
+    }
+    if rows.next().is_some() {
+        return Err("a message that was deleted is there".into());
+    }
+    drop(store);
+    Ok(seq)
+}
