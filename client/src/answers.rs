@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use ordonnans_identity::Signer;
-use ordonnans_message::{Content, Envelope, Header, MessageId, Receipt, ReceiptKind};
+use ordonnans_message::{Envelope, Header, MessageId, Receipt, ReceiptKind};
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 use crate::desk::{internal, usage};
 use crate::failure::{Exit, Failure};
+use crate::incoming::Opened;
 use crate::local::{Request, Submission};
 use crate::spool::{Arrived, Listed, Sent, Verdict};
 
@@ -99,8 +100,8 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
         } => {
             let receipt = receipt.map(|r| BASE64.decode(r.as_bytes())).transpose();
             let receipt = receipt.map_err(|_| internal("the receipt is not base64"))?;
-            let (header, content) = desk.read(id, receipt.as_deref())?;
-            read(daemon, &header, &content, attachment)
+            let opened = desk.read(id, receipt.as_deref())?;
+            read(daemon, &opened, attachment)
         }
         Request::Receipts { id: Some(id) } => {
             let row = |r: &Receipt| json!({ "message": r.message, "kind": r.kind, "by": r.by, "at": r.at });
@@ -168,11 +169,12 @@ fn about(h: &Header) -> Value {
 
 fn read(
     daemon: &Daemon,
-    header: &Header,
-    content: &Content,
+    opened: &Opened,
     attachment: Option<(usize, PathBuf)>,
 ) -> Result<Value, Failure> {
-    let mut value = about(header);
+    let content = &opened.content;
+    let mut value = about(&opened.header);
+    value["still_believed"] = json!(opened.still_believed);
     value["subject"] = json!(content.subject);
     value["media_type"] = json!(content.media_type);
     value["name"] = json!(content.name);

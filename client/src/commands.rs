@@ -302,6 +302,11 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
         table::render(&answer)
     };
     eprint!("{remark}");
+    if answer["still_believed"] == false {
+        eprintln!(
+            "The originator's certificate was believed when the message came in, and is not now."
+        );
+    }
     if saved {
         return Ok(Exit::Done);
     }

@@ -201,8 +201,12 @@ fn what_is_delivered_twice_is_kept_once_and_answered_each_time() {
     assert!(b.owed().is_empty() && b.spool.owed().expect("read").is_empty());
     machine.take(deliver, now).expect("taken");
     assert_eq!(receipts(&mut machine).len(), 1, "and again when asked");
-    let (header, content) = b.read(id, None).expect("opens");
-    assert_eq!((header.id, content.body.as_slice()), (id, &b"the text"[..]));
+    let opened = b.read(id, None).expect("opens");
+    assert_eq!(
+        (opened.header.id, &opened.content.body[..]),
+        (id, &b"the text"[..])
+    );
+    assert!(opened.still_believed);
     machine.pump(now).expect("pumps");
     assert_eq!(
         receipts(&mut machine)[0].receipt().kind,
@@ -283,6 +287,27 @@ fn what_does_not_open_is_answered_so_and_what_may_be_believed_yet_is_not() {
 }
 
 #[test]
+fn a_revocation_does_not_take_back_what_was_received_before() {
+    let mut house = House::new();
+    let (a, b) = (
+        house.issue("ncc", Kind::Node),
+        house.issue("locc", Kind::Node),
+    );
+    let (da, db) = (house.open(&a, "ncc"), house.open(&b, "locc"));
+    know(&da, &[&db]);
+    let (id, envelope) = sealed(&da, "locc", b"before");
+    let now = Instant::now();
+    let deliver = Frame::Deliver { envelope };
+    begun(&db, now).take(deliver, now).expect("taken");
+    drop(db);
+    house.revoke(&a);
+    house.later(60_000);
+    let opened = house.open(&b, "locc").read(id, None).expect("opens");
+    assert_eq!(opened.content.body, b"before");
+    assert!(!opened.still_believed);
+}
+
+#[test]
 fn receipts_for_ours_are_kept_and_confirmed_and_others_are_not() {
     let mut house = House::new();
     let (a, b) = house.pair();
@@ -331,7 +356,7 @@ fn a_message_for_a_person_opens_with_that_persons_receipt_only() {
         .take(Frame::Deliver { envelope }, now)
         .expect("taken");
     assert_eq!(
-        b.read(id, None).expect_err("no person").exit(),
+        b.read(id, None).err().expect("no person").exit(),
         Exit::Refused
     );
     let mut signed = |who: &str, kind| {
@@ -349,12 +374,12 @@ fn a_message_for_a_person_opens_with_that_persons_receipt_only() {
     );
     for bad in [&other[..], &wrong[..], b"nothing"] {
         assert_eq!(
-            b.read(id, Some(bad)).expect_err("not them").exit(),
+            b.read(id, Some(bad)).err().expect("not them").exit(),
             Exit::Refused
         );
     }
     assert!(!b.spool.inbox().expect("read")[0].1.opened);
-    let (_, content) = b.read(id, Some(&right)).expect("opens");
+    let content = b.read(id, Some(&right)).expect("opens").content;
     assert_eq!(content.body, b"for you");
     assert!(b.spool.inbox().expect("read")[0].1.opened);
 }
@@ -428,7 +453,7 @@ fn attachments_go_before_the_message_and_arrive_before_its_receipt() {
     assert!(rest.finish().expect("whole"));
     machine.downloaded(digest, true, now).expect("taken");
     assert_eq!(receipts(&mut machine).len(), 1);
-    let (_, content) = b.read(id, None).expect("opens");
+    let content = b.read(id, None).expect("opens").content;
     let out = house.dir.path().join("out.bin");
     b.save_attachment(&content.attachments[0], &out)
         .expect("saved");

@@ -18,6 +18,8 @@ use crate::local::Socket;
 
 /// How often the line is tried where nothing is said: a broker that was restarted is noticed within this time.
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// How often the trust folder is read again: a revocation reaches a daemon whose line holds within this time.
+const TRUST_EVERY: Duration = Duration::from_secs(60);
 /// How long a connection must have lasted for the backoff to start over.
 const STEADY: Duration = Duration::from_secs(30);
 
@@ -61,7 +63,16 @@ impl Daemon {
             socket.serve(&daemon).await;
             Ok(())
         };
-        tokio::try_join!(answers, daemon.keep_line())?;
+        let trust = async {
+            let mut tick = tokio::time::interval(TRUST_EVERY);
+            loop {
+                tokio::select! {
+                    () = daemon.stop.cancelled() => return Ok(()),
+                    _ = tick.tick() => daemon.desk.reload_trust(),
+                }
+            }
+        };
+        tokio::try_join!(answers, trust, daemon.keep_line())?;
         tracing::info!("daemon stopped; what waits stays in the outbox");
         Ok(())
     }

@@ -13,6 +13,7 @@ use ordonnans_seal::{
     NotAuthentic, open, open_attachment, sign_receipt, verify_envelope, verify_receipt,
 };
 
+use crate::belief::Belief;
 use crate::desk::{Desk, internal, usage};
 use crate::failure::{Exit, Failure};
 use crate::spool::{Arrived, ReceiptKey, receipt_key};
@@ -26,6 +27,14 @@ pub(crate) enum Arrival {
     Missing(Vec<AttachmentRef>),
     /// It is kept, or was before, or can never be used: this receipt is durable and owed.
     Receipted(ReceiptKey),
+}
+
+/// A message that was opened.
+pub(crate) struct Opened {
+    pub(crate) header: Header,
+    pub(crate) content: Content,
+    /// Whether the originator's certificate is believed now too.
+    pub(crate) still_believed: bool,
 }
 
 impl Desk {
@@ -52,7 +61,8 @@ impl Desk {
             }
             return self.answer(&envelope, ReceiptKind::Delivered);
         }
-        let verified = match verify_envelope(envelope.clone(), &self.trust(), self.now()) {
+        let (trust, now) = (self.trust(), self.now());
+        let verified = match verify_envelope(envelope.clone(), &trust, now) {
             Ok(verified) => verified,
             // A list or a clock of ours may be behind: it may be believed yet.
             Err(NotAuthentic::Certificate(why)) => return ignored(why.to_string()),
@@ -71,12 +81,14 @@ impl Desk {
             return Ok(Arrival::Missing(missing));
         }
         let receipt = self.sign(&envelope, ReceiptKind::Delivered)?;
+        let belief = Belief::of(&trust);
         let arrived = Arrived {
-            received: self.now(),
+            received: now,
             envelope: envelope.digest(),
+            belief: belief.digest(),
             opened: false,
         };
-        self.spool.arrive(&envelope, &arrived, &receipt)?;
+        self.spool.arrive(&envelope, &arrived, &belief, &receipt)?;
         self.owes(&receipt);
         Ok(Arrival::Receipted(receipt_key(receipt.receipt())))
     }
@@ -113,11 +125,7 @@ impl Desk {
     }
 
     /// Opens a message. First the receipt *opened* is kept: the person's, where one is given, else the node's.
-    pub(crate) fn read(
-        &self,
-        id: MessageId,
-        receipt: Option<&[u8]>,
-    ) -> Result<(Header, Content), Failure> {
+    pub(crate) fn read(&self, id: MessageId, receipt: Option<&[u8]>) -> Result<Opened, Failure> {
         let envelope = self.message(id)?;
         let named: Vec<&Name> = envelope
             .header()
@@ -137,17 +145,18 @@ impl Desk {
                 ));
             }
         };
-        // It was verified when it came; its certificate may have ended since.
-        let at = envelope.header().created;
-        let verified = verify_envelope(envelope.clone(), &self.trust(), self.now())
-            .or_else(|_| verify_envelope(envelope, &self.trust(), at))
-            .map_err(|e| {
-                Failure::new(
-                    Exit::Proof,
-                    e.to_string(),
-                    "the originator's certificate is no longer believed; ask your security officer",
-                )
-            })?;
+        // As it was verified when it came, so again: the originator may have been revoked since.
+        let arrived = self.spool.arrived(id)?;
+        let arrived = arrived.ok_or_else(|| internal("a message has no row of its arrival"))?;
+        let still_believed = verify_envelope(envelope.clone(), &self.trust(), self.now()).is_ok();
+        let then = self.spool.belief(&arrived.belief)?.trust()?;
+        let verified = verify_envelope(envelope, &then, arrived.received).map_err(|e| {
+            Failure::new(
+                Exit::Proof,
+                format!("the message is not as it came in: {e}"),
+                "keep the data folder as it is and ask your security officer",
+            )
+        })?;
         let content =
             open(&verified, std::slice::from_ref(&self.secret), &self.name).map_err(|e| {
                 Failure::new(
@@ -157,7 +166,11 @@ impl Desk {
                 )
             })?;
         self.owe(&receipt)?;
-        Ok((verified.get().header().clone(), content))
+        Ok(Opened {
+            header: verified.get().header().clone(),
+            content,
+            still_believed,
+        })
     }
 
     fn persons(

@@ -10,6 +10,7 @@ pub mod address;
 mod answers;
 mod audit;
 mod backoff;
+mod belief;
 mod cli;
 mod commands;
 pub mod config;

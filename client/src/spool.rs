@@ -6,6 +6,7 @@
 //! | `sent` | message id | [`Sent`] |
 //! | `inbox` | message id | envelope |
 //! | `arrived` | message id | [`Arrived`] |
+//! | `beliefs` | digest | [`Belief`] that messages came in under |
 //! | `owed` | message id, kind, name | signed receipt the broker has not confirmed |
 //! | `receipts` | message id, kind, name | signed receipt for a message of ours |
 //! | `directory` | name | [`Listed`] |
@@ -24,6 +25,7 @@ use ordonnans_message::{
 use ordonnans_store as store;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::belief::Belief;
 use crate::failure::Failure;
 
 /// What is kept of a message of ours.
@@ -64,6 +66,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Arrived {
     pub(crate) received: Timestamp,
     pub(crate) envelope: Digest,
+    /// The [`Belief`] it was verified by.
+    pub(crate) belief: Digest,
     pub(crate) opened: bool,
 }
 
@@ -88,6 +92,7 @@ const OUTBOX: &str = "outbox";
 const SENT: &str = "sent";
 const INBOX: &str = "inbox";
 const ARRIVED: &str = "arrived";
+const BELIEFS: &str = "beliefs";
 const OWED: &str = "owed";
 const RECEIPTS: &str = "receipts";
 const DIRECTORY: &str = "directory";
@@ -172,10 +177,15 @@ impl Spool {
         &self,
         envelope: &Envelope,
         arrived: &Arrived,
+        belief: &Belief,
         receipt: &SignedReceipt,
     ) -> Result<(), Failure> {
         let id = envelope.header().id;
         let mut batch = store::SpoolBatch::new();
+        let held = arrived.belief.as_bytes();
+        if self.0.get(BELIEFS, held).map_err(broken)?.is_none() {
+            batch.put(BELIEFS, held, &json(belief)?);
+        }
         batch.put(INBOX, id.as_bytes(), &envelope.encode());
         batch.put(ARRIVED, id.as_bytes(), &json(arrived)?);
         batch.put(
@@ -189,6 +199,11 @@ impl Spool {
     pub(crate) fn arrived(&self, id: MessageId) -> Result<Option<Arrived>, Failure> {
         let row = self.0.get(ARRIVED, id.as_bytes()).map_err(broken)?;
         row.map(|r| parse(&r)).transpose()
+    }
+
+    pub(crate) fn belief(&self, digest: &Digest) -> Result<Belief, Failure> {
+        let row = self.0.get(BELIEFS, digest.as_bytes()).map_err(broken)?;
+        parse(&row.ok_or_else(|| broken("what a message was believed by is not in the spool"))?)
     }
 
     pub(crate) fn incoming(&self, id: MessageId) -> Result<Option<Envelope>, Failure> {
