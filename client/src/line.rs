@@ -14,6 +14,8 @@ use crate::transfer;
 
 /// The greeting must be answered within this time.
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
+/// Messages that may overtake the welcome: more than the broker hands over at once.
+const EARLY: usize = 256;
 /// How often it is looked at what is due.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -45,24 +47,30 @@ enum Ended {
     Down(Digest, bool),
 }
 
-async fn greet(daemon: &Daemon, connection: &Connection) -> Result<(), End> {
-    let lost = |why: &str| End::Lost(why.into());
+/// Greets and waits to be welcomed. Lanes are not ordered among each other, so a message may overtake the welcome: what came before it is
+/// given back.
+async fn greet(daemon: &Daemon, connection: &Connection) -> Result<Vec<Frame>, End> {
     let hello = Frame::Hello {
         version: PROTOCOL_VERSION,
         checkpoint: daemon.desk.spool.checkpoint()?,
     };
     connection.send(Lane::Control, hello.encode()).await?;
-    let first = tokio::time::timeout(WELCOME_WITHIN, connection.recv());
-    let (_, first) = first
-        .await
-        .map_err(|_| lost("the broker does not greet"))??;
-    match Frame::decode(&first) {
-        Ok(Frame::Welcome { checkpoint, .. }) => {
-            checkpoint.map_or(Ok(()), |text| daemon.desk.checkpoint(&text))?;
-            Ok(())
+    let welcomed = async {
+        let mut early = vec![];
+        loop {
+            let (_, bytes) = connection.recv().await?;
+            match Frame::decode(&bytes) {
+                Ok(Frame::Welcome { checkpoint, .. }) => return Ok((checkpoint, early)),
+                Ok(frame @ Frame::Deliver { .. }) if early.len() < EARLY => early.push(frame),
+                _ => return Err(End::Lost("the broker does not speak this protocol".into())),
+            }
         }
-        _ => Err(lost("the broker does not speak this protocol")),
-    }
+    };
+    let (checkpoint, early) = tokio::time::timeout(WELCOME_WITHIN, welcomed)
+        .await
+        .map_err(|_| End::Lost("the broker does not greet".into()))??;
+    checkpoint.map_or(Ok(()), |text| daemon.desk.checkpoint(&text))?;
+    Ok(early)
 }
 
 /// Speaks with the broker until the connection or the daemon ends.
@@ -78,10 +86,13 @@ pub(crate) async fn speak(daemon: &Arc<Daemon>, connection: Connection) -> End {
 }
 
 async fn talk(daemon: &Arc<Daemon>, connection: &Connection) -> Result<(), End> {
-    greet(daemon, connection).await?;
+    let early = greet(daemon, connection).await?;
     daemon.connected(connection.key_exchange(), connection.remote());
     let desk = &daemon.desk;
     let mut machine = Machine::begin(Arc::clone(desk), Instant::now())?;
+    for frame in early {
+        machine.take(frame, Instant::now())?;
+    }
     let mut streams = JoinSet::new();
     let mut tick = tokio::time::interval(TICK);
     loop {

@@ -1,9 +1,10 @@
 //! A broker on the disk, and peers that speak its protocol over loopback.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -151,14 +152,25 @@ impl Site {
         let connection = connect(self.address, &broker, &identity, &house.trust, &options)
             .await
             .ok()?;
-        let peer = Peer { connection };
+        let peer = Peer {
+            connection,
+            early: Arc::default(),
+        };
         let hello = Frame::Hello {
             version: PROTOCOL_VERSION,
             checkpoint: None,
         };
         peer.say(Lane::Control, &hello).await?;
-        let first = tokio::time::timeout(WITHIN, peer.hear()).await.ok()??;
-        matches!(first, Frame::Welcome { .. }).then_some(peer)
+        // Lanes are not ordered among each other: a message may overtake the welcome.
+        let mut early = VecDeque::new();
+        loop {
+            match tokio::time::timeout(WITHIN, peer.hear()).await.ok()?? {
+                Frame::Welcome { .. } => break,
+                frame => early.push_back(frame),
+            }
+        }
+        *peer.early.lock().unwrap_or_else(PoisonError::into_inner) = early;
+        Some(peer)
     }
 
     /// The same, again and again until it is let in.
@@ -181,6 +193,7 @@ impl Site {
 pub struct Peer {
     /// The connection.
     pub connection: Connection,
+    early: Arc<Mutex<VecDeque<Frame>>>,
 }
 
 impl Peer {
@@ -191,6 +204,14 @@ impl Peer {
 
     /// The next thing the broker says. `None` where the connection is closed.
     pub async fn hear(&self) -> Option<Frame> {
+        let early = self
+            .early
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front();
+        if early.is_some() {
+            return early;
+        }
         let (_, bytes) = self.connection.recv().await.ok()?;
         Frame::decode(&bytes).ok()
     }

@@ -1,0 +1,461 @@
+//! A whole broker over loopback: what peers do right, and what they do wrong.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ordonnans_audit::{Public, Verb};
+use ordonnans_broker::Broker;
+use ordonnans_client::officer::{Officer, Page, verify_export, write_export};
+use ordonnans_label::Level;
+use ordonnans_message::{AuditQuery, Envelope, Frame, Precedence, ReceiptKind, ReplyCode, limits};
+use ordonnans_seal::{SeededEntropy, Verified, open};
+use ordonnans_tests::house::{Draft, House, register_text};
+use ordonnans_tests::site::{Peer, Site, WITHIN, now};
+use ordonnans_transport::{CloseCode, Lane};
+
+struct World {
+    house: House,
+    site: Site,
+    broker: Broker,
+    entropy: SeededEntropy,
+    _dir: tempfile::TempDir,
+}
+
+const NCC: usize = 0;
+const DEF: usize = 1;
+const VR: usize = 4;
+const WATER: usize = 5;
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut house = House::new();
+        let site = Site::new(dir.path(), &mut house);
+        let broker = Broker::start(site.config()).await.expect("starts");
+        // What a node may hold is known once its certificate was seen.
+        for node in 0..house.nodes.len() {
+            let peer = site.peer(&house, node).await.expect("comes in");
+            peer.connection.finish(CloseCode::Done, "done").await;
+        }
+        Self {
+            house,
+            site,
+            broker,
+            entropy: SeededEntropy::new(9),
+            _dir: dir,
+        }
+    }
+
+    async fn restart(self) -> Self {
+        self.broker.stop().await.expect("stops");
+        let broker = Broker::start(self.site.config()).await.expect("starts");
+        Self { broker, ..self }
+    }
+
+    async fn peer(&self, node: usize) -> Peer {
+        self.site.peer(&self.house, node).await.expect("comes in")
+    }
+
+    fn seal(&mut self, from: usize, to: &[usize], level: Level) -> Verified<Envelope> {
+        let draft = Draft {
+            from,
+            to: to.to_vec(),
+            level,
+            circle: false,
+            precedence: Precedence::Routine,
+            lifetime: 3_600_000,
+            body: b"inhoud".to_vec(),
+        };
+        self.house.seal(&draft, now(), &mut self.entropy)
+    }
+
+    /// Every record, as the officer gets them, once they include what is asked for: a checkpoint is signed every second.
+    async fn log(&self, has: impl Fn(Verb, Level) -> bool) -> Page {
+        let mut officer = Officer::connect(&self.site.officer())
+            .await
+            .expect("comes in");
+        let complete = |page: &Page| {
+            let publics = page.entries.iter().map(|r| Public::decode(&r.public));
+            publics.flatten().any(|p| has(p.verb, p.level))
+        };
+        let began = std::time::Instant::now();
+        let page = loop {
+            match officer.whole().await {
+                Ok(page) if complete(&page) => break page,
+                Ok(_) => {}
+                Err(e) => assert!(e.to_string().contains("no checkpoint"), "{e}"),
+            }
+            assert!(began.elapsed() < WITHIN, "the record does not come");
+        };
+        officer.finish().await;
+        page
+    }
+}
+
+async fn publish(peer: &Peer, e: &Verified<Envelope>) -> Frame {
+    peer.publish(e.get().encode()).await.expect("sends");
+    peer.decision().await.expect("decides")
+}
+
+async fn next_delivery(peer: &Peer) -> Envelope {
+    let delivered = async {
+        loop {
+            if let Frame::Deliver { envelope } = peer.hear().await.expect("hears") {
+                return Envelope::decode(&envelope).expect("decodes");
+            }
+        }
+    };
+    tokio::time::timeout(WITHIN, delivered)
+        .await
+        .expect("in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_sender_to_a_reader_and_back() {
+    let mut w = World::new().await;
+    let e = w.seal(NCC, &[DEF], Level::StgC);
+    let (from, to) = (w.peer(NCC).await, w.peer(DEF).await);
+    let Frame::Accepted { id, sequence, at } = publish(&from, &e).await else {
+        panic!("refused");
+    };
+    let again = publish(&from, &e).await;
+    assert_eq!(again, Frame::Accepted { id, at, sequence }, "one answer");
+    let got = next_delivery(&to).await;
+    assert_eq!(got.digest(), e.get().digest());
+    let def = &w.house.nodes[DEF];
+    let content = open(&e, std::slice::from_ref(&def.secret), &def.name).expect("opens");
+    assert_eq!(content.body, b"inhoud");
+    let receipt = w
+        .house
+        .receipt(&got, DEF, ReceiptKind::Delivered)
+        .get()
+        .encode();
+    to.say(
+        Lane::Control,
+        &Frame::Receipt {
+            receipt: receipt.clone(),
+        },
+    )
+    .await
+    .expect("says");
+    assert!(matches!(to.hear().await, Some(Frame::ReceiptStored { .. })));
+    assert_eq!(from.hear().await, Some(Frame::Receipt { receipt }));
+    // Stopped and started, nothing of it is forgotten, and nothing comes twice.
+    let w = w.restart().await;
+    let from = w.peer(NCC).await;
+    assert_eq!(
+        publish(&from, &e).await,
+        Frame::Accepted { id, at, sequence }
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_before_a_stop_is_delivered_after_it() {
+    let mut w = World::new().await;
+    let e = w.seal(NCC, &[DEF], Level::StgC);
+    let from = w.peer(NCC).await;
+    assert!(matches!(publish(&from, &e).await, Frame::Accepted { .. }));
+    let w = w.restart().await;
+    let got = next_delivery(&w.peer(DEF).await).await;
+    assert_eq!(got.digest(), e.get().digest());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_uncleared_recipient_refuses_the_whole_and_the_answer_tells_nothing() {
+    let mut w = World::new().await;
+    let from = w.peer(NCC).await;
+    let e = w.seal(NCC, &[DEF, VR], Level::StgC);
+    let vr = w.house.nodes[VR].name.clone();
+    let Frame::Refused {
+        code,
+        rule,
+        recipient,
+        ..
+    } = publish(&from, &e).await
+    else {
+        panic!("accepted");
+    };
+    assert_eq!(
+        (code, rule, recipient),
+        (ReplyCode::NotPermitted, None, Some(vr))
+    );
+    // The refusal is a record, at the level of what was refused.
+    w.log(|verb, level| verb == Verb::Refused && level == Level::StgC)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_recipient_is_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut house = House::new();
+    let site = Site::new(dir.path(), &mut house);
+    let text = register_text(1, None);
+    let cut = text.rfind("[[node]]\nname = \"water\"").expect("there");
+    let officer = text.rfind("[[officer]]").expect("there");
+    let text = format!("{}{}", &text[..cut], &text[officer..]);
+    std::fs::write(dir.path().join("register.toml"), text).expect("writes");
+    let broker = Broker::start(site.config()).await.expect("starts");
+    let mut w = World {
+        house,
+        site,
+        broker,
+        entropy: SeededEntropy::new(9),
+        _dir: dir,
+    };
+    let e = w.seal(NCC, &[WATER], Level::Ongerubriceerd);
+    let water = w.house.nodes[WATER].name.clone();
+    let answer = publish(&w.peer(NCC).await, &e).await;
+    let Frame::Refused {
+        code, recipient, ..
+    } = answer
+    else {
+        panic!("accepted");
+    };
+    assert_eq!(
+        (code, recipient),
+        (ReplyCode::UnknownRecipient, Some(water))
+    );
+    assert!(
+        w.site.peer(&w.house, WATER).await.is_none(),
+        "and does not come in"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_authentic_is_refused() {
+    let mut w = World::new().await;
+    let from = w.peer(NCC).await;
+    let e = w.seal(NCC, &[DEF], Level::StgC);
+    let foreign = w.seal(DEF, &[NCC], Level::StgC);
+    let code = |f: Frame| match f {
+        Frame::Refused { code, .. } => code,
+        _ => panic!("accepted"),
+    };
+    assert_eq!(
+        code(publish(&from, &foreign).await),
+        ReplyCode::NotAuthentic,
+        "another's"
+    );
+    let bytes = e.get().encode();
+    for at in (40..bytes.len()).step_by(97) {
+        let mut other = bytes.to_vec();
+        other[at] ^= 0x20;
+        from.publish(Bytes::from(other)).await.expect("sends");
+        let answer = from.decision().await.expect("decides");
+        assert!(matches!(answer, Frame::Refused { .. }), "byte {at}");
+    }
+    assert!(
+        matches!(publish(&from, &e).await, Frame::Accepted { .. }),
+        "the right one"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_id_is_one_message() {
+    let mut w = World::new().await;
+    let from = w.peer(NCC).await;
+    w.entropy = SeededEntropy::new(1);
+    let at = now();
+    let draft = |body: &[u8]| Draft {
+        from: NCC,
+        to: vec![DEF],
+        level: Level::DepV,
+        circle: false,
+        precedence: Precedence::Flash,
+        lifetime: 60_000,
+        body: body.to_vec(),
+    };
+    let same_id = |body| w.house.seal(&draft(body), at, &mut SeededEntropy::new(5));
+    let (first, other) = (same_id(b"a"), same_id(b"b"));
+    assert_eq!(first.get().header().id, other.get().header().id);
+    assert!(matches!(
+        publish(&from, &first).await,
+        Frame::Accepted { .. }
+    ));
+    let Frame::Refused { code, .. } = publish(&from, &other).await else {
+        panic!("accepted");
+    };
+    assert_eq!(code, ReplyCode::Conflict);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_too_much_and_the_wrong_words_end_the_connection_and_nothing_else() {
+    let mut w = World::new().await;
+    let good = w.peer(NCC).await;
+    let wrong: [Bytes; 4] = [
+        Bytes::from_static(b"\xff garbage"),
+        Bytes::new(),
+        // A content above its limit inside an envelope of the right form.
+        Frame::Publish {
+            envelope: vec![0; limits::MAX_ENVELOPE].into(),
+        }
+        .encode(),
+        Frame::KeyPackageStored.encode(),
+    ];
+    for (i, bytes) in wrong.into_iter().enumerate() {
+        let bad = w.peer(VR).await;
+        bad.connection
+            .send(Lane::Control, bytes)
+            .await
+            .expect("sends");
+        match i {
+            // It has the form of a frame: it is answered, not cut off.
+            2 => assert!(matches!(
+                bad.decision().await,
+                Some(Frame::Refused {
+                    code: ReplyCode::TooLarge | ReplyCode::Malformed,
+                    ..
+                })
+            )),
+            _ => {
+                let closed = tokio::time::timeout(WITHIN, bad.connection.closed());
+                let closed = closed.await.expect("is cut off");
+                assert_eq!(closed.code, Some(CloseCode::Violation), "{i}: {closed}");
+            }
+        }
+    }
+    let e = w.seal(NCC, &[DEF], Level::StgC);
+    assert!(matches!(publish(&good, &e).await, Frame::Accepted { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_node_is_cut_off_and_its_copies_are_held() {
+    let mut w = World::new().await;
+    let (from, to) = (w.peer(NCC).await, w.peer(DEF).await);
+    std::fs::write(
+        w.site.dir.join("register.toml"),
+        register_text(2, Some(DEF)),
+    )
+    .expect("writes");
+    w.broker.reload().await.expect("reloads");
+    let closed = tokio::time::timeout(WITHIN, to.connection.closed())
+        .await
+        .expect("in time");
+    assert_eq!(closed.code, Some(CloseCode::NotBelieved));
+    let e = w.seal(NCC, &[DEF], Level::StgC);
+    assert!(matches!(publish(&from, &e).await, Frame::Refused { .. }));
+    assert!(
+        w.site.peer(&w.house, DEF).await.is_none(),
+        "does not come back in"
+    );
+    std::fs::write(w.site.dir.join("register.toml"), "version = 3").expect("writes");
+    assert!(
+        w.broker.reload().await.is_err(),
+        "a broken register changes nothing"
+    );
+    assert!(matches!(publish(&from, &e).await, Frame::Refused { .. }));
+    std::fs::write(w.site.dir.join("register.toml"), register_text(4, None)).expect("writes");
+    w.broker.reload().await.expect("reloads");
+    assert!(matches!(publish(&from, &e).await, Frame::Accepted { .. }));
+    assert_eq!(
+        next_delivery(&w.peer(DEF).await).await.digest(),
+        e.get().digest()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_for_officers_and_a_flipped_byte_in_an_export_is_named() {
+    let mut w = World::new().await;
+    let from = w.peer(NCC).await;
+    let query = AuditQuery {
+        from: 0,
+        limit: 10,
+        message: None,
+    };
+    from.say(Lane::Control, &Frame::AuditGet { request: 1, query })
+        .await
+        .expect("says");
+    let answer = from.decision().await;
+    assert!(matches!(
+        answer,
+        Some(Frame::Refused {
+            code: ReplyCode::NotPermitted,
+            ..
+        })
+    ));
+    for _ in 0..5 {
+        let e = w.seal(NCC, &[DEF], Level::StgC);
+        assert!(matches!(publish(&from, &e).await, Frame::Accepted { .. }));
+    }
+    let page = w
+        .log(|verb, level| verb == Verb::Accepted && level == Level::StgC)
+        .await;
+    let (export, key) = (w.site.dir.join("export"), w.site.dir.join("data/audit.pub"));
+    let head = write_export(&export, &page).expect("writes");
+    assert_eq!(verify_export(&export, &key).expect("verifies").head, head);
+    let verify = || {
+        let args = ["ordonnans", "audit", "verify"].map(Into::into).into_iter();
+        let rest = [export.clone().into(), "--key".into(), key.clone().into()];
+        ordonnans_client::run(args.chain(rest))
+    };
+    let code = |c: std::process::ExitCode| format!("{c:?}");
+    assert_eq!(code(verify()), code(0.into()));
+    let records = export.join("records.jsonl");
+    let whole = std::fs::read(&records).expect("reads");
+    let second = whole.iter().position(|b| *b == b'\n').expect("lines") + 30;
+    let mut other = whole.clone();
+    other[second] ^= 1;
+    std::fs::write(&records, other).expect("writes");
+    assert_eq!(code(verify()), code(4.into()));
+    let why = verify_export(&export, &key)
+        .expect_err("changed")
+        .to_string();
+    assert!(why.contains("record 1"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_says_nothing_or_half_a_word_holds_up_nobody() {
+    let mut w = World::new().await;
+    // Silent connections, each with an open stream and half a frame on it.
+    let mut silent = vec![];
+    for _ in 0..8 {
+        let peer = w.peer(VR).await;
+        silent.push(peer);
+    }
+    let from = w.peer(NCC).await;
+    let e = w.seal(NCC, &[DEF], Level::StgC);
+    let answer = tokio::time::timeout(Duration::from_secs(5), publish(&from, &e));
+    assert!(matches!(answer.await, Ok(Frame::Accepted { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_brokers_do_not_share_a_directory() {
+    let w = World::new().await;
+    let e = Broker::start(w.site.config()).await.expect_err("in use");
+    assert!(e.to_string().contains("in use"), "{e}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_file_is_said_before_anything_listens() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut house = House::new();
+    let site = Site::new(dir.path(), &mut house);
+    let start = || async {
+        Broker::start(site.config())
+            .await
+            .expect_err("wrong")
+            .to_string()
+    };
+    let spoil = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        let good = std::fs::read(&path).expect("reads");
+        std::fs::write(&path, text).expect("writes");
+        (path, good)
+    };
+    for (name, text, says) in [
+        ("register.toml", "version = \"one\"", "register"),
+        ("trust/issuing.crl.pem", "", "issuing.crl.pem"),
+        ("trust/root.pem", "nonsense", "root.pem"),
+        ("b1.cert.pem", "nonsense", "b1.cert.pem"),
+    ] {
+        let (path, good) = spoil(name, text);
+        let e = start().await;
+        assert!(e.contains(says), "{name}: {e}");
+        std::fs::write(path, good).expect("writes");
+    }
+    let key = dir.path().join("b1.key.pem");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&key, mode).expect("sets");
+    let e = start().await;
+    assert!(e.contains("b1.key.pem"), "{e}");
+}
