@@ -11,7 +11,7 @@ use ordonnans_message::{AuditQuery, Envelope, Frame, Precedence, ReceiptKind, Re
 use ordonnans_seal::{SeededEntropy, Verified, open};
 use ordonnans_tests::house::{Draft, House, register_text};
 use ordonnans_tests::site::{Peer, Site, WITHIN, now};
-use ordonnans_transport::{CloseCode, Lane};
+use ordonnans_transport::{ClientOptions, CloseCode, Identity, Lane, Limits, connect};
 
 struct World {
     house: House,
@@ -458,4 +458,62 @@ async fn what_is_wrong_with_a_file_is_said_before_anything_listens() {
     std::fs::set_permissions(&key, mode).expect("sets");
     let e = start().await;
     assert!(e.contains("b1.key.pem"), "{e}");
+}
+
+/// Handshakes that are begun and not gone on with. Real first packets, each of a connection of its own.
+const FLOOD: usize = 10_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_unfinished_handshakes_keep_nobody_out() {
+    let mut w = World::new().await;
+    let from = w.peer(NCC).await;
+    // First packets are caught on a socket nobody answers on, and sent on to the broker.
+    let catch = tokio::net::UdpSocket::bind("127.0.0.1:0")
+        .await
+        .expect("a socket");
+    let caught_at = catch.local_addr().expect("an address");
+    let mut flood = vec![];
+    for _ in 0..16 {
+        flood.push(
+            tokio::net::UdpSocket::bind("127.0.0.1:0")
+                .await
+                .expect("a socket"),
+        );
+    }
+    let node = &w.house.nodes[VR].issued;
+    let identity = Identity::from_der(vec![node.certificate.to_vec()], node.key_pkcs8());
+    let identity = std::sync::Arc::new(identity.expect("fits"));
+    let (trust, broker) = (w.house.trust.clone(), w.house.broker());
+    let options = ClientOptions {
+        hybrid_only: false,
+        limits: Limits::default(),
+        clock: std::sync::Arc::new(now),
+    };
+    let mut datagram = vec![0; 2048];
+    for i in 0..FLOOD {
+        let (identity, trust, broker, options) = (
+            identity.clone(),
+            trust.clone(),
+            broker.clone(),
+            options.clone(),
+        );
+        let begun = tokio::spawn(async move {
+            drop(connect(caught_at, &broker, &identity, &trust, &options).await);
+        });
+        // The hello takes two packets.
+        for _ in 0..2 {
+            let (n, _) = catch.recv_from(&mut datagram).await.expect("a packet");
+            let sent = flood[i % flood.len()].send_to(&datagram[..n], w.site.address);
+            sent.await.expect("sends");
+        }
+        begun.abort();
+        if i % 1000 == 999 {
+            // Those who are in are served, and who belongs in comes in.
+            let e = w.seal(NCC, &[DEF], Level::StgC);
+            let answer = tokio::time::timeout(WITHIN, publish(&from, &e)).await;
+            assert!(matches!(answer, Ok(Frame::Accepted { .. })), "after {i}");
+            let peer = w.site.peer_soon(&w.house, DEF).await;
+            peer.connection.finish(CloseCode::Done, "done").await;
+        }
+    }
 }
