@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use data_encoding::{BASE64, HEXLOWER};
-use ordonnans_audit::export::RECORDS;
+use ordonnans_audit::export::{Entry, RECORDS};
+use ordonnans_audit::{Public, Verb};
 use ordonnans_client::config::Config;
 use ordonnans_client::failure::{Exit, Failure};
 use ordonnans_client::local::{Request, Submission};
@@ -371,14 +372,15 @@ impl<'a> Play<'a> {
         let config = Config::load(&self.structure.dir.join("officer.toml"));
         let config = config.map_err(|e| e.to_string())?;
         let said = |f: Failure| f.to_string();
-        let so_far = self.structure.broker_status().map_or(0, |s| s.records);
         let page = self.structure.block_on(async {
             let mut officer = Officer::connect(&config).await?;
             let began = Instant::now();
             let page = loop {
                 let page = officer.whole().await?;
-                // The next checkpoint covers what has happened until now.
-                if page.entries.len() as u64 >= so_far || began.elapsed() > SETTLE_WITHIN {
+                // Everything that has happened stands before the first record of this reading; the next checkpoint covers it.
+                let read =
+                    |e: &Entry| Public::decode(&e.public).is_ok_and(|p| p.verb == Verb::AuditRead);
+                if page.entries.iter().any(read) || began.elapsed() > SETTLE_WITHIN {
                     break page;
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;

@@ -181,8 +181,8 @@ fn tell_what_to_try(dir: &Path, json: bool) {
          \x20 cargo run -q --release --bin ordonnans -- -c {d}/officer.toml audit list --from 0 --limit 20\n\
          \x20 cargo run -q --release --bin ordonnans -- audit verify {d}/export --key {d}/broker/audit.pub\n\
          \x20 cargo run -q --release --bin ordonnans-broker -- -c {d}/broker.toml status\n\
-         Stop it with: pkill -f '{role}'\n",
-        role = ROLE
+         Stop it with: pkill -f {role}\n",
+        role = ROLE.trim_start_matches('-')
     );
     if json {
         eprint!("{text}");
