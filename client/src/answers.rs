@@ -17,7 +17,7 @@ use crate::incoming::Opened;
 use crate::local::{Request, Submission};
 use crate::spool::{Arrived, Listed, Sent, Verdict};
 
-/// How long `send` waits for a key the directory may have by now.
+/// How long `send` waits for a directory that may have a recipient's key by now.
 const KEY_WITHIN: Duration = Duration::from_secs(5);
 
 async fn blocking<T: Send + 'static>(
@@ -39,16 +39,14 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, request: Request) -> Result<Val
 async fn send(daemon: &Arc<Daemon>, message: Submission, wait: bool) -> Result<Value, Failure> {
     let desk = Arc::clone(&daemon.desk);
     let mut changed = desk.changed();
-    // A node may have published its key a moment ago.
+    // A node may have published its key a moment ago: one look at the directory, where there is a line.
+    let before = desk.directories();
     if !desk.keys(&message)?.1.is_empty() {
         desk.want_directory();
-        let known = async {
-            while changed.changed().await.is_ok()
-                && desk.keys(&message).is_ok_and(|k| !k.1.is_empty())
-            {}
-        };
-        // If it is still not known, submitting says so.
-        drop(tokio::time::timeout(KEY_WITHIN, known).await);
+        let listed =
+            async { while desk.directories() == before && changed.changed().await.is_ok() {} };
+        // If the key is still not known, submitting says so.
+        drop(tokio::time::timeout(KEY_WITHIN, listed).await);
     }
     let keeper = Arc::clone(&desk);
     let id = blocking(move || keeper.submit(&message)).await?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,8 +13,8 @@ use bytes::Bytes;
 use ordonnans_identity::{FileSigner, Signer, Trust};
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::{
-    AttachmentRef, Digest, Header, MessageId, Precedence, SignedKeyPackage, SignedReceipt,
-    Timestamp,
+    AttachmentRef, Digest, DirectoryEntry, Header, MessageId, Precedence, SignedKeyPackage,
+    SignedReceipt, Timestamp,
 };
 use ordonnans_seal::{NodeSecret, SystemEntropy, sign_key_package};
 use ordonnans_store::AttachmentStore;
@@ -89,6 +89,7 @@ pub(crate) struct Desk {
     owed: Mutex<BTreeMap<ReceiptKey, Bytes>>,
     work: Notify,
     directory: AtomicBool,
+    directories: AtomicU64,
     changed: watch::Sender<u64>,
 }
 
@@ -182,6 +183,7 @@ impl Desk {
             owed: Mutex::new(owed),
             work: Notify::new(),
             directory: AtomicBool::new(true),
+            directories: AtomicU64::new(0),
             changed: watch::channel(0).0,
             config,
         };
@@ -300,6 +302,19 @@ impl Desk {
 
     pub(crate) fn take_directory_wanted(&self) -> bool {
         self.directory.swap(false, Ordering::Relaxed)
+    }
+
+    /// Takes over the broker's directory.
+    pub(crate) fn list(&self, entries: &[DirectoryEntry]) -> Result<(), Failure> {
+        self.spool.list(entries)?;
+        self.directories.fetch_add(1, Ordering::Relaxed);
+        self.tell();
+        Ok(())
+    }
+
+    /// How many directories came in since the start.
+    pub(crate) fn directories(&self) -> u64 {
+        self.directories.load(Ordering::Relaxed)
     }
 
     /// Something that a command may wait for has changed.

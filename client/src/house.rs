@@ -127,5 +127,5 @@ pub(crate) fn know(desk: &Desk, others: &[&Desk]) {
         package: Some(d.package().expect("a key")),
     };
     let entries: Vec<_> = others.iter().map(entry).collect();
-    desk.spool.list(&entries).expect("a directory");
+    desk.list(&entries).expect("a directory");
 }

@@ -274,10 +274,7 @@ impl Machine {
                 }
                 None => tracing::warn!("a receipt was passed on that is not for us or not right"),
             },
-            Frame::Directory { entries, .. } => {
-                desk.spool.list(&entries)?;
-                desk.tell();
-            }
+            Frame::Directory { entries, .. } => desk.list(&entries)?,
             Frame::AttachmentState { digest, have } => self.state(digest, have, now),
             // The rest is either no answer or not ours.
             _ => {}

@@ -1,0 +1,306 @@
+//! The program against a broker that the test plays, over loopback QUIC: what `send` promised survives SIGKILL, and what the commands say.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use ordonnans_certs::Workshop;
+use ordonnans_identity::Trust;
+use ordonnans_label::{Clearance, Kind, Level, Name};
+use ordonnans_message::{DirectoryEntry, Envelope, Frame, SignedReceipt, Timestamp};
+use ordonnans_transport::{Clock, CloseCode, Connection, Identity, Lane, Limits, Listener};
+use serde_json::Value;
+
+struct Node {
+    dir: PathBuf,
+}
+
+impl Node {
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ordonnans"));
+        command
+            .args(["-c", "node.toml"])
+            .args(args)
+            .current_dir(&self.dir);
+        command
+    }
+
+    fn daemon(&self) -> Daemon {
+        let mut command = self.command(&["daemon"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Daemon(command.stderr(Stdio::null()).spawn().expect("starts"))
+    }
+
+    fn says(&self, args: &[&str]) -> Output {
+        self.command(args)
+            .stdin(Stdio::null())
+            .output()
+            .expect("runs")
+    }
+
+    fn rows(&self, args: &[&str]) -> Vec<Value> {
+        let out = self.says(args);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let lines = text(&out.stdout);
+        let row = |l: &str| serde_json::from_str(l).expect("JSON, one object a line");
+        lines.lines().map(row).collect()
+    }
+}
+
+/// A daemon that does not outlive the test.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Where it has ended already, that is as good.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn clock() -> Clock {
+    Arc::new(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Timestamp::from_millis(now.map_or(0, |d| d.as_millis() as u64))
+    })
+}
+
+fn structure(dir: &Path) -> (Node, Listener) {
+    let now = SystemTime::now().into();
+    let ca = dir.join("ca");
+    let mut workshop = Workshop::init(&ca, "crisis.example", now).expect("a workshop");
+    let holds = Clearance::new(Level::StgC);
+    let mut issue = |kind, local| {
+        let issued = workshop.issue(kind, local, &holds, 30, now);
+        issued.expect("issued")
+    };
+    let (broker, node) = (issue(Kind::Broker, "b1"), issue(Kind::Node, "ncc"));
+    let identity = Identity::load(&broker.join("cert.pem"), &broker.join("key.pem"));
+    let listener = Listener::bind(
+        "127.0.0.1:0".parse().expect("an address"),
+        &identity.expect("an identity"),
+        &Trust::load_dir(&ca.join("trust")).expect("a trust"),
+        Limits::default(),
+        clock(),
+    )
+    .expect("listens");
+    let config = format!(
+        "broker = \"{}\"\nbroker_name = \"b1.broker.crisis.example\"\ntrust = \"ca/trust\"\n[identity]\ncertificate = {:?}\nkey = {:?}\n",
+        listener.local_addr(),
+        node.join("cert.pem"),
+        node.join("key.pem"),
+    );
+    std::fs::write(dir.join("node.toml"), config).expect("written");
+    (Node { dir: dir.into() }, listener)
+}
+
+async fn hears(connection: &Connection) -> Frame {
+    let (_, bytes) = connection.recv().await.expect("a frame");
+    Frame::decode(&bytes).expect("a frame")
+}
+
+async fn says(connection: &Connection, lane: Lane, frame: Frame) {
+    let sent = connection.send(lane, frame.encode()).await;
+    sent.expect("sent");
+}
+
+/// Greets the next daemon, takes its key and gives it a directory with itself in it. Gives the first message it publishes too, where there
+/// is one already: lanes are streams of their own, so it may come before the key.
+async fn greets(listener: &Listener) -> (Connection, Option<Bytes>) {
+    let line = listener.accept().await.expect("a daemon");
+    assert!(matches!(
+        hears(&line).await,
+        Frame::Hello { version: 1, .. }
+    ));
+    let welcome = Frame::Welcome {
+        broker: "b1.broker.crisis.example".parse().expect("a name"),
+        checkpoint: None,
+    };
+    says(&line, Lane::Control, welcome).await;
+    let mut early = None;
+    let package = loop {
+        match hears(&line).await {
+            Frame::KeyPackage { package } => break package,
+            Frame::Publish { envelope } => early = Some(envelope),
+            other => panic!("{other:?}"),
+        }
+    };
+    says(&line, Lane::Control, Frame::KeyPackageStored).await;
+    says(&line, Lane::Control, directory(Some(package))).await;
+    (line, early)
+}
+
+fn directory(package: Option<Bytes>) -> Frame {
+    let entries = vec![DirectoryEntry {
+        name: Name::new("ncc", Kind::Node, "crisis.example").expect("a name"),
+        title: "NCC".into(),
+        package,
+    }];
+    Frame::Directory {
+        version: 1,
+        entries,
+    }
+}
+
+/// The next frame that is not a request for the directory.
+async fn next(line: &Connection) -> Frame {
+    loop {
+        match hears(line).await {
+            Frame::DirectoryGet => {}
+            frame => return frame,
+        }
+    }
+}
+
+async fn published(line: &Connection) -> Bytes {
+    match next(line).await {
+        Frame::Publish { envelope } => envelope,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_send_promised_survives_a_kill() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (node, listener) = structure(dir.path());
+    std::fs::write(dir.path().join("text"), "the water rises").expect("written");
+    let mut daemon = node.daemon();
+    let (line, _) = greets(&listener).await;
+    let sent = node.says(&[
+        "send",
+        "--to",
+        "ncc",
+        "-p",
+        "FLASH",
+        "-l",
+        "Ongerubriceerd",
+        "-s",
+        "secret",
+        "-f",
+        "text",
+    ]);
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    let id = text(&sent.stdout).trim().to_owned();
+    let envelope = published(&line).await;
+    // Without an answer: the daemon is killed, and the line breaks off.
+    daemon.0.kill().expect("killed");
+    daemon.0.wait().expect("gone");
+    line.close(CloseCode::Stopping, "gone");
+
+    let mut daemon = node.daemon();
+    let (line, early) = greets(&listener).await;
+    let again = match early {
+        Some(envelope) => envelope,
+        None => published(&line).await,
+    };
+    assert_eq!(again, envelope, "the same bytes");
+    let header = Envelope::decode(&envelope).expect("an envelope");
+    let header = header.header();
+    assert_eq!(header.id.to_string(), id);
+    let accepted = Frame::Accepted {
+        id: header.id,
+        at: header.created,
+        sequence: 4,
+    };
+    says(&line, Lane::Control, accepted).await;
+    let lane = Lane::Class(header.precedence());
+    for _ in 0..2 {
+        let envelope = envelope.clone();
+        says(&line, lane, Frame::Deliver { envelope }).await;
+    }
+    let Frame::Receipt { receipt } = next(&line).await else {
+        panic!("a receipt");
+    };
+    let of = SignedReceipt::decode(&receipt).expect("a receipt");
+    assert_eq!(of.receipt().message, header.id);
+    says(&line, Lane::Control, Frame::Receipt { receipt }).await;
+    while !matches!(next(&line).await, Frame::ReceiptStored { .. }) {}
+
+    let sent = node.rows(&["receipts", "--json"]);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0]["state"], "accepted");
+    assert_eq!(sent[0]["delivered"], 1);
+    let receipts = node.rows(&["receipts", &id, "--json"]);
+    assert_eq!(receipts[0]["by"], "ncc.node.crisis.example");
+    let inbox = node.rows(&["inbox", "--json"]);
+    assert_eq!(inbox.len(), 1, "one copy");
+    assert_eq!(inbox[0]["precedence"], "flash");
+    let read = node.says(&["read", &id]);
+    assert_eq!(text(&read.stdout), "the water rises");
+    assert_eq!(node.rows(&["inbox", "--json"])[0]["opened"], true);
+    let status = node.rows(&["status", "--json"]);
+    assert_eq!(status[0]["connected"], true);
+    assert_eq!(status[0]["key_exchange"], "X25519MLKEM768");
+    assert_eq!(status[0]["outbox"], 0);
+    assert_eq!(node.rows(&["directory", "--json"])[0]["key"], true);
+    assert!(node.says(&["read", &id, "-o", "out"]).status.success());
+    let out = std::fs::metadata(dir.path().join("out")).expect("a file");
+    assert_eq!(out.permissions().mode() & 0o777, 0o600);
+    // The file exists: refused before anything is opened.
+    let refused = node.says(&["read", &id, "-o", "text"]);
+    assert_eq!(refused.status.code(), Some(2));
+    // Nobody of that name has a key.
+    let mut unknown = node.command(&["send", "--to", "locc", "-l", "Ongerubriceerd", "-f", "text"]);
+    unknown.stderr(Stdio::piped());
+    let unknown = unknown.spawn().expect("runs");
+    while !matches!(hears(&line).await, Frame::DirectoryGet) {}
+    says(&line, Lane::Control, directory(None)).await;
+    let unknown = unknown.wait_with_output().expect("ends");
+    assert_eq!(unknown.status.code(), Some(1), "{}", text(&unknown.stderr));
+    assert!(text(&unknown.stderr).contains("\nHint: "));
+
+    let pid = rustix::process::Pid::from_child(&daemon.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("told");
+    assert_eq!(daemon.0.wait().expect("ends").code(), Some(0));
+    assert_eq!(line.closed().await.code, Some(CloseCode::Done));
+    let nobody = node.says(&["inbox"]);
+    assert_eq!(nobody.status.code(), Some(3));
+    // Content and subject lie on the disk only sealed.
+    for file in ["data/spool.redb", "data/node.x-wing"] {
+        let bytes = std::fs::read(dir.path().join(file)).expect("a file");
+        for word in [&b"the water"[..], b"secret"] {
+            assert!(!bytes.windows(word.len()).any(|w| w == word), "{file}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_done_says_why_and_what_next() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let node = Node {
+        dir: dir.path().into(),
+    };
+    let fails = |args: &[&str], code: i32, why: &str| {
+        let out = node.says(args);
+        assert_eq!(out.status.code(), Some(code), "{args:?}");
+        let stderr = text(&out.stderr);
+        assert!(stderr.contains(why), "{args:?}: {stderr}");
+        assert!(out.stdout.is_empty());
+    };
+    fails(&["inbox"], 2, "node.toml cannot be read");
+    fails(&["frobnicate"], 2, "unrecognized");
+    let good = "broker = \"localhost:1\"\nbroker_name = \"b1.broker.crisis.example\"\ntrust = \"t\"\n[identity]\ncertificate = \"c\"\nkey = \"k\"\n";
+    let write = |t: &str| std::fs::write(dir.path().join("node.toml"), t).expect("written");
+    write(&format!("lisen = 1\n{good}"));
+    fails(&["inbox"], 2, "lisen");
+    write(good);
+    fails(&["inbox"], 3, "Hint: start it with `ordonnans daemon`");
+    fails(&["daemon"], 2, "Hint: ");
+    fails(&["send", "-l", "Dep.V"], 2, "no recipient");
+    fails(&["read", "not-an-id"], 2, "Hint: ");
+    fails(&["receipts", "not-an-id"], 2, "Hint: ");
+    let when = ["send", "--to", "a", "-l", "x", "--expires", "soon"];
+    fails(&when, 2, "`soon` is no time");
+    fails(&["audit", "list"], 2, "Hint: ");
+    fails(&["audit", "verify", "log", "--key", "k"], 2, "Hint: ");
+    for works in [&["completions", "bash"][..], &["man"], &["--version"]] {
+        assert!(node.says(works).status.success(), "{works:?}");
+    }
+}
