@@ -53,8 +53,10 @@ pub struct House {
     pub authority: Authority,
     /// Whom everyone believes.
     pub trust: Trust,
-    /// The nodes, in the order of [`NODES`].
+    /// The nodes, in the order of the members.
     pub nodes: Vec<Node>,
+    /// Who they are.
+    pub members: Vec<Member>,
     receipts: Mutex<BTreeMap<(MessageId, usize, u8), Verified<SignedReceipt>>>,
 }
 
@@ -77,11 +79,27 @@ pub fn register(version: u64, suspended: Option<usize>) -> Register {
 /// The register's file.
 #[must_use]
 pub fn register_text(version: u64, suspended: Option<usize>) -> String {
+    register_of(&members(), version, suspended)
+}
+
+/// A member of a structure: local name, level, whether it is in the circle ICCB.
+pub type Member = (String, Level, bool);
+
+fn members() -> Vec<Member> {
+    NODES
+        .iter()
+        .map(|(n, l, c)| ((*n).into(), *l, *c))
+        .collect()
+}
+
+/// The register's file for these members.
+#[must_use]
+pub fn register_of(members: &[Member], version: u64, suspended: Option<usize>) -> String {
     use std::fmt::Write as _;
     let mut text = format!(
         "version = {version}\nstructure = \"{STRUCTURE}\"\n[[circle]]\nname = \"ICCB\"\ntitle = \"Interdepartementale Commissie Crisisbeheersing\"\n"
     );
-    for (i, (local, level, circle)) in NODES.iter().enumerate() {
+    for (i, (local, level, circle)) in members.iter().enumerate() {
         let circles = if *circle { "[\"ICCB\"]" } else { "[]" };
         let standing = if suspended == Some(i) {
             "suspended"
@@ -130,6 +148,12 @@ impl House {
     /// Makes the structure. Its keys are new each time; nothing that is decided depends on them.
     #[must_use]
     pub fn new() -> Self {
+        Self::of(members())
+    }
+
+    /// Makes a structure of these members.
+    #[must_use]
+    pub fn of(members: Vec<Member>) -> Self {
         let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
         let validity = Validity {
             from: at(night().as_millis() - 365 * 86_400_000).into(),
@@ -138,7 +162,7 @@ impl House {
         let mut authority = Authority::new(STRUCTURE, validity).unwrap_or_else(|e| panic!("{e}"));
         let trust = authority.trust().unwrap_or_else(|e| panic!("{e}"));
         let mut entropy = SeededEntropy::new(7);
-        let nodes = NODES
+        let nodes = members
             .iter()
             .map(|(local, level, circle)| {
                 let name = name(local, Kind::Node);
@@ -173,6 +197,7 @@ impl House {
             authority,
             trust,
             nodes,
+            members,
             receipts: Mutex::default(),
         }
     }
@@ -181,6 +206,21 @@ impl House {
     #[must_use]
     pub fn broker(&self) -> Name {
         name("b1", Kind::Broker)
+    }
+
+    /// A certificate and key for the broker.
+    #[must_use]
+    pub fn broker_identity(&mut self) -> Option<ordonnans_transport::Identity> {
+        let name = self.broker();
+        let issued = self
+            .authority
+            .issue(&name, &Clearance::new(Level::Ongerubriceerd))
+            .ok()?;
+        ordonnans_transport::Identity::from_der(
+            vec![issued.certificate.to_vec()],
+            issued.key_pkcs8(),
+        )
+        .ok()
     }
 
     /// Which node has this name.
@@ -203,11 +243,12 @@ impl House {
             format!(
                 "{}{circle} // TOT 2036-01-01 // VASTGESTELD {}",
                 d.level,
-                name("p-ncc", Kind::Person)
+                name(&format!("p-{}", self.members[0].0), Kind::Person)
             )
         };
         let person = |i: &usize| {
-            (d.level >= Level::StgG).then(|| name(&format!("p-{}", NODES[*i].0), Kind::Person))
+            (d.level >= Level::StgG)
+                .then(|| name(&format!("p-{}", self.members[*i].0), Kind::Person))
         };
         let header = Header {
             id: MessageId::new(at, random),

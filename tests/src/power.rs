@@ -58,6 +58,15 @@ impl Series {
         }
     }
 
+    /// The next commit with a message of the usual size, for measurements.
+    pub fn next_small(&mut self) -> Commit {
+        let mut commit = self.next_commit();
+        if let Some(Write::Put { value, .. }) = commit.writes.first_mut() {
+            *value = vec![1; 1024].into();
+        }
+        commit
+    }
+
     /// The next commit: a record, a message, and the end of an old one.
     pub fn next_commit(&mut self) -> Commit {
         self.seq += 1;

@@ -14,7 +14,7 @@ use ordonnans_label::{Clearance, Kind, Level, Name};
 use ordonnans_message::{Frame, PROTOCOL_VERSION, Timestamp};
 use ordonnans_transport::{ClientOptions, Connection, Identity, Lane, Limits, connect};
 
-use crate::house::{House, STRUCTURE, register_text};
+use crate::house::{House, STRUCTURE, register_of};
 
 /// An answer must come within this time; nothing here is slow.
 pub const WITHIN: Duration = Duration::from_secs(20);
@@ -90,7 +90,10 @@ impl Site {
             &trust.join("issuing.crl.pem"),
             &all("X509 CRL", lists[1..].to_vec()),
         );
-        put(&dir.join("register.toml"), &register_text(1, None));
+        put(
+            &dir.join("register.toml"),
+            &register_of(&house.members, 1, None),
+        );
         let mut issue = |kind, local: &str, level| {
             let name = Name::new(local, kind, STRUCTURE).unwrap_or_else(|e| panic!("{e}"));
             let issued = house.authority.issue(&name, &Clearance::new(level));
@@ -100,7 +103,7 @@ impl Site {
         put(
             &dir.join("broker.toml"),
             &format!(
-                "listen = \"{address}\"\ndata = \"data\"\ntrust = \"trust\"\nregister = \"register.toml\"\n{broker}"
+                "listen = \"{address}\"\ndata = \"data\"\ntrust = \"trust\"\nregister = \"register.toml\"\n{broker}\n[limits]\nqueue = 1000000\nconnections = 4096\nconnections_per_address = 4096\n"
             ),
         );
         let officer = credentials(dir, "bva", &issue(Kind::Officer, "bva", Level::StgZg));

@@ -54,8 +54,8 @@ impl ReplyCode {
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
         use ReplyCode::{
-            AttachmentMissing, Busy, Conflict, Expired, Malformed, NotAuthentic, NotPermitted, Stopping, TooLarge,
-            UnknownRecipient, Unsupported,
+            AttachmentMissing, Busy, Conflict, Expired, Malformed, NotAuthentic, NotPermitted,
+            Stopping, TooLarge, UnknownRecipient, Unsupported,
         };
         [
             Malformed,

@@ -3,14 +3,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use ordonnans_audit::merkle::{Frontier, stored_index};
+use ordonnans_audit::merkle::{Frontier, leaf_hash};
 use ordonnans_audit::{Detail, Public, Record};
 use ordonnans_engine::{Commit, Seq};
 use ordonnans_message::cbor::{DecodeError, Reader, Writer, exactly};
 use ordonnans_message::{Digest, MessageId, Timestamp, limits};
 
 /// What of sled's cache may stay in memory, in bytes on disk; it takes up to four times as much.
-const CACHE: u64 = 32 << 20;
+const CACHE: u64 = 64 << 20;
+/// Tree hashes kept in one row: 2 KiB. A row for each would double the rows of the log, and the time to open it.
+const HASHES: usize = 64;
 const POSITION: &[u8] = b"m";
 
 /// Why the audit log cannot be used.
@@ -100,6 +102,8 @@ pub(crate) struct Position {
     pub(crate) seq: Seq,
     pub(crate) at: Timestamp,
     pub(crate) frontier: Frontier,
+    /// The hashes of the last row, which is not full. Not kept here: it is that row.
+    tail: Vec<u8>,
 }
 
 impl Position {
@@ -123,6 +127,7 @@ impl Position {
                 seq: Seq(r.uint("commit", u64::MAX)?),
                 at: Timestamp::from_millis(r.uint("time", Timestamp::MAX.as_millis())?),
                 frontier: Frontier::decode(r.bytes("frontier", 4096)?)?,
+                tail: vec![],
             })
         };
         exactly(bytes, read, Self::write)
@@ -140,6 +145,11 @@ fn key(prefix: u8, n: u64) -> [u8; 9] {
     let mut k = [prefix; 9];
     k[1..].copy_from_slice(&n.to_be_bytes());
     k
+}
+
+/// Tree hashes kept for so many leaves: each leaf, and each complete subtree above.
+fn hashes(leaves: u64) -> u64 {
+    (leaves * 2).saturating_sub(u64::from(leaves.count_ones()))
 }
 
 fn index(id: &MessageId, n: u64) -> Vec<u8> {
@@ -201,10 +211,19 @@ impl Trail {
     pub(crate) fn position(&self) -> Result<Position, TrailError> {
         match self.db.get(POSITION).map_err(|e| self.broken(&e))? {
             None => Ok(Position::default()),
-            Some(bytes) => Position::decode(&bytes).map_err(|e| TrailError::Database {
-                path: self.path.clone(),
-                why: format!("its position cannot be read: {e}"),
-            }),
+            Some(bytes) => {
+                let mut position = Position::decode(&bytes).map_err(|e| TrailError::Database {
+                    path: self.path.clone(),
+                    why: format!("its position cannot be read: {e}"),
+                })?;
+                let count = hashes(position.frontier.head().size);
+                let full = count.is_multiple_of(HASHES as u64);
+                if let Some(row) = (!full).then_some(count / HASHES as u64) {
+                    let kept = self.db.get(key(b'h', row)).map_err(|e| self.broken(&e))?;
+                    position.tail = kept.map_or_else(Vec::new, |v| v.to_vec());
+                }
+                Ok(position)
+            }
         }
     }
 
@@ -213,28 +232,33 @@ impl Trail {
         let position = self.position()?;
         let size = position.frontier.head().size;
         let mut tree = Frontier::default();
-        let mut hashes = self.db.range(key(b'h', 0)..=key(b'h', u64::MAX));
+        let mut row: (sled::IVec, usize) = (sled::IVec::default(), 0);
+        let mut hash_rows = self.db.range(key(b'h', 0)..=key(b'h', u64::MAX)).values();
         let mut rows = self.db.range(key(b'e', 0)..=key(b'e', u64::MAX));
         for n in 0..size {
-            let (k, v) = rows
+            let (_, v) = rows
                 .next()
                 .transpose()
                 .map_err(|e| self.broken(&e))?
                 .filter(|(k, _)| **k == key(b'e', n))
                 .ok_or(TrailError::Missing(n))?;
-            drop(k);
             let entry = Entry::decode(&v).map_err(|_| TrailError::Changed(n))?;
             if entry.sequence() != Some(n) {
                 return Err(TrailError::Changed(n));
             }
-            for hash in tree.append(ordonnans_audit::merkle::leaf_hash(&entry.public)) {
-                let kept = hashes.next().transpose().map_err(|e| self.broken(&e))?;
-                if kept.is_none_or(|(_, h)| *h != hash.as_bytes()[..]) {
+            for hash in tree.append(leaf_hash(&entry.public)) {
+                if row.1 >= row.0.len() {
+                    let next = hash_rows.next().transpose();
+                    let next = next.map_err(|e| self.broken(&e))?;
+                    row = (next.ok_or(TrailError::Changed(n))?, 0);
+                }
+                if row.0.get(row.1..row.1 + 32) != Some(&hash.as_bytes()[..]) {
                     return Err(TrailError::Changed(n));
                 }
+                row.1 += 32;
             }
         }
-        let more = rows.next().is_some() || hashes.next().is_some();
+        let more = rows.next().is_some() || hash_rows.next().is_some() || row.1 < row.0.len();
         if more || tree != position.frontier {
             return Err(TrailError::Root { size });
         }
@@ -256,10 +280,14 @@ impl Trail {
                 let n = position.frontier.head().size;
                 let entry = Entry::of(record);
                 batch.insert(&key(b'e', n), entry.encode());
-                let hashes = position.frontier.append(record.public.leaf());
-                let first = stored_index(0, n).ok_or(TrailError::Order(commit.seq.0))?;
-                for (at, hash) in (first..).zip(hashes) {
-                    batch.insert(&key(b'h', at), &hash.as_bytes()[..]);
+                let mut count = hashes(n);
+                for hash in position.frontier.append(record.public.leaf()) {
+                    position.tail.extend_from_slice(hash.as_bytes());
+                    count += 1;
+                    if count.is_multiple_of(HASHES as u64) {
+                        let full = std::mem::take(&mut position.tail);
+                        batch.insert(&key(b'h', count / HASHES as u64 - 1), full);
+                    }
                 }
                 if let Some(id) = &record.detail.message {
                     batch.insert(index(id, n), &[][..]);
@@ -269,6 +297,10 @@ impl Trail {
                 return Err(TrailError::Order(commit.seq.0));
             }
             (position.seq, position.at) = (commit.seq, commit.at);
+        }
+        if !position.tail.is_empty() {
+            let row = hashes(position.frontier.head().size) / HASHES as u64;
+            batch.insert(&key(b'h', row), position.tail.as_slice());
         }
         batch.insert(POSITION, position.encode());
         self.db.apply_batch(batch).map_err(|e| self.broken(&e))
@@ -310,7 +342,9 @@ impl Trail {
 
     /// A kept tree hash.
     pub(crate) fn hash(&self, at: u64) -> Option<Digest> {
-        let bytes = self.db.get(key(b'h', at)).ok()??;
-        Digest::try_from(&*bytes).ok()
+        let (row, within) = (at / HASHES as u64, at % HASHES as u64);
+        let bytes = self.db.get(key(b'h', row)).ok()??;
+        let within = usize::try_from(within).ok()? * 32;
+        Digest::try_from(bytes.get(within..within + 32)?).ok()
     }
 }

@@ -170,10 +170,16 @@ pub(crate) fn run(line: &Arc<Line>, lane: Lane, send: SendStream, recv: RecvStre
 
 /// Writes what waits, all of it at once.
 async fn write(line: Arc<Line>, mut send: SendStream, mut outgoing: mpsc::Receiver<Queued>) {
-    let mut batch = Vec::with_capacity(TOGETHER);
-    while outgoing.recv_many(&mut batch, TOGETHER).await > 0 {
+    // Nothing is set aside for a batch: an idle lane costs its queue alone.
+    while let Some(first) = outgoing.recv().await {
+        let mut batch = vec![first];
+        while batch.len() < TOGETHER
+            && let Ok(next) = outgoing.try_recv()
+        {
+            batch.push(next);
+        }
         match send.write_all_chunks(&mut together(&batch)).await {
-            Ok(()) => batch.clear(),
+            Ok(()) => {}
             Err(WriteError::Stopped(_)) => {
                 return line.close(CloseCode::Violation, "a lane was stopped");
             }

@@ -1,0 +1,481 @@
+//! `cargo run --release -p ordonnans-tests --bin bench [-- SECTION…]`: how fast it is, beside what bounds it.
+//!
+//! Sections: `pure`, `engine`, `store`, `wire`, `idle`, `open`; all of them without a name. `docs/benchmarks.md` has the questions and answers.
+//! Figures of one run mean something beside each other, on one machine; nothing here fails.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ordonnans_audit::merkle::Frontier;
+use ordonnans_audit::{ClockQuality, Detail, Record, Verb};
+use ordonnans_engine::{Commit, Effect, Engine, Input, Recovered, Seq, Session, Settings};
+use ordonnans_identity::verify_signature;
+use ordonnans_label::Level;
+use ordonnans_message::{Envelope, Frame, MessageId, Precedence, Timestamp};
+use ordonnans_policy::decide;
+use ordonnans_seal::{SeededEntropy, Verified, open, verify_envelope};
+use ordonnans_store::{Options, Store};
+use ordonnans_tests::crash;
+use ordonnans_tests::house::{Draft, House, Member, night, register};
+use ordonnans_tests::power::Series;
+use ordonnans_tests::site::{Site, now};
+use ordonnans_transport::{ClientOptions, Identity, Lane, Limits, Listener, connect};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    if let Some(code) = crash::in_the_role(&args) {
+        return code;
+    }
+    let wanted = |name: &str| args.len() < 2 || args.iter().any(|a| a == name);
+    let sections: [(&str, fn()); 6] = [
+        ("pure", pure),
+        ("engine", engine),
+        ("store", store),
+        ("wire", wire),
+        ("idle", idle),
+        ("open", reopening),
+    ];
+    for (name, run) in sections {
+        if wanted(name) {
+            println!("\n== {name}");
+            run();
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn draft(from: usize, to: Vec<usize>, body: usize) -> Draft {
+    Draft {
+        from,
+        to,
+        level: Level::DepV,
+        circle: false,
+        precedence: Precedence::Routine,
+        lifetime: 86_400_000,
+        body: vec![7; body],
+    }
+}
+
+/// Time of one call, in microseconds: the best of five rounds, so that a noisy machine disturbs least.
+fn each(n: u32, mut call: impl FnMut()) -> f64 {
+    let round = |call: &mut dyn FnMut()| {
+        let began = Instant::now();
+        (0..n).for_each(|_| call());
+        began.elapsed().as_secs_f64() * 1e6 / f64::from(n)
+    };
+    (0..5).map(|_| round(&mut call)).fold(f64::MAX, f64::min)
+}
+
+fn pure() {
+    let house = House::new();
+    let mut entropy = SeededEntropy::new(1);
+    let d = draft(0, vec![1, 2, 3], 256);
+    let sealed = house.seal(&d, night(), &mut entropy);
+    let e = sealed.get();
+    let bytes = e.encode();
+    println!(
+        "an envelope to 3 nodes, 256 bytes of content: {} bytes",
+        bytes.len()
+    );
+    let signer = sealed.signer();
+    let signed = e.signed();
+    let signature = each(2000, || {
+        let ok = verify_signature(
+            signer,
+            signed.algorithm(),
+            &signed.to_be_signed(),
+            signed.signature(),
+        );
+        assert!(ok.is_ok());
+    });
+    let line = |what: &str, us: f64| {
+        println!(
+            "{what:34} {us:9.2} us   {:6.2} x the signature check",
+            us / signature
+        );
+    };
+    line("the signature check alone", signature);
+    line("encode", each(5000, || drop(e.encode())));
+    line("decode", each(5000, || drop(Envelope::decode(&bytes))));
+    line(
+        "verify (chain, revocation, signature)",
+        each(1000, || {
+            drop(verify_envelope(e.clone(), &house.trust, night()))
+        }),
+    );
+    let (register, header) = (register(1, None), e.header());
+    let says = |n: &ordonnans_label::Name| {
+        house
+            .index(n)
+            .and_then(|i| house.nodes[i].certificate.clearance().cloned())
+    };
+    line(
+        "decide, one recipient",
+        each(20_000, || {
+            drop(decide(
+                &register,
+                &says,
+                header,
+                &header.recipients[0],
+                night(),
+            ))
+        }),
+    );
+    for n in [1, 3, 5] {
+        let d = draft(0, (1..=n).collect(), 256);
+        let us = each(200, || drop(house.seal(&d, night(), &mut entropy)));
+        line(&format!("seal, sign and verify for {n}"), us);
+    }
+    let node = &house.nodes[1];
+    let keys = std::slice::from_ref(&node.secret);
+    line("open", each(500, || drop(open(&sealed, keys, &node.name))));
+}
+
+fn settings(house: &House) -> Settings {
+    Settings {
+        broker: house.broker(),
+        queue: 10_000_000,
+        remembered: 10_000_000,
+        clock: ClockQuality::Unknown,
+    }
+}
+
+fn engine() {
+    let house = House::new();
+    let mut entropy = SeededEntropy::new(1);
+    let d = draft(0, vec![1], 256);
+    let pool: Vec<Verified<Envelope>> = (0..12_000)
+        .map(|_| house.seal(&d, night(), &mut entropy))
+        .collect();
+    let entropy = Box::new(SeededEntropy::new(2));
+    let made = Engine::new(
+        settings(&house),
+        register(1, None),
+        Recovered::default(),
+        vec![],
+        entropy,
+        night(),
+    );
+    let Ok(mut engine) = made else { return };
+    for (i, node) in [1, 0].into_iter().enumerate() {
+        let (session, peer) = (Session(i as u64), house.nodes[node].certificate.clone());
+        engine.handle(night(), Input::Opened { session, peer });
+        if node == 1 {
+            let note = "gone";
+            engine.handle(night(), Input::Closed { session, note });
+        }
+    }
+    // Half and half: the second must not be slower than the first.
+    for (name, half) in [("first", &pool[..6000]), ("second", &pool[6000..])] {
+        let began = Instant::now();
+        for e in half {
+            let (session, envelope) = (Session(1), Box::new(e.clone()));
+            engine.handle(night(), Input::Publish { session, envelope });
+            let mut last = Seq(0);
+            while let Some(effect) = engine.poll_effect() {
+                if let Effect::Commit(commit) = effect {
+                    last = commit.seq;
+                    std::hint::black_box(commit);
+                    engine.durable_through(last);
+                }
+            }
+            std::hint::black_box(last);
+        }
+        let rate = half.len() as f64 / began.elapsed().as_secs_f64();
+        println!("{name} 6,000 messages without I/O: {rate:.0} a second");
+    }
+}
+
+/// Writes of so many bytes with a sync each, on a file filled beforehand: what the disk can do.
+fn raw_syncs(dir: &Path, bytes: usize, time: Duration) -> f64 {
+    let Ok(file) = std::fs::File::create(dir.join("raw")) else {
+        return f64::NAN;
+    };
+    let (size, data) = (64 << 20, vec![1u8; bytes]);
+    for at in (0..size).step_by(1 << 20) {
+        drop(file.write_all_at(&vec![0; 1 << 20], at));
+    }
+    drop(file.sync_all());
+    let (began, mut n, mut at) = (Instant::now(), 0u32, 0);
+    while began.elapsed() < time {
+        if file
+            .write_all_at(&data, at)
+            .and_then(|()| file.sync_data())
+            .is_err()
+        {
+            return f64::NAN;
+        }
+        at = (at + bytes as u64) % (size - bytes as u64);
+        n += 1;
+    }
+    f64::from(n) / began.elapsed().as_secs_f64()
+}
+
+fn store() {
+    println!(
+        "{:>6} {:>12} {:>12} {:>14} {:>8}",
+        "group", "groups/s", "commits/s", "raw syncs/s", "ratio"
+    );
+    for group in [1, 8, 64, 512] {
+        let Ok(dir) = tempfile::tempdir() else { return };
+        let Ok((mut store, recovered, _)) = Store::open(dir.path(), Options::default()) else {
+            return;
+        };
+        let mut series = Series::after(&recovered);
+        let time = Duration::from_secs(3);
+        let (mut n, mut bytes, mut spent) = (0u32, 0, Duration::ZERO);
+        while spent < time {
+            let commits: Vec<Commit> = (0..group).map(|_| series.next_small()).collect();
+            bytes = commits.iter().map(|c| c.encode().len()).sum();
+            let began = Instant::now();
+            if store.commit(commits).is_err() {
+                return;
+            }
+            spent += began.elapsed();
+            n += 1;
+        }
+        let rate = f64::from(n) / spent.as_secs_f64();
+        let raw = raw_syncs(dir.path(), bytes, Duration::from_secs(1));
+        println!(
+            "{group:>6} {rate:>12.0} {:>12.0} {raw:>14.0} {:>8.2}",
+            rate * group as f64,
+            rate / raw
+        );
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn crowd(n: usize) -> House {
+    let members: Vec<Member> = (0..n)
+        .map(|i| (format!("n{i}"), Level::StgC, false))
+        .collect();
+    House::of(members)
+}
+
+fn percentile(sorted: &[f64], p: usize) -> f64 {
+    sorted
+        .get(sorted.len() * p / 100)
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+/// A frame there and back over a connection, with nothing behind it: what the line can do.
+async fn echo(house: &mut House, bytes: usize) -> f64 {
+    let clock: ordonnans_transport::Clock = Arc::new(now);
+    let name = house.broker();
+    let Some(server) = house.broker_identity() else {
+        return f64::NAN;
+    };
+    let (any, trust, node) = (
+        ([127, 0, 0, 1], 0).into(),
+        &house.trust,
+        &house.nodes[1].issued,
+    );
+    let Ok(client) = Identity::from_der(vec![node.certificate.to_vec()], node.key_pkcs8()) else {
+        return f64::NAN;
+    };
+    let Ok(listener) = Listener::bind(any, &server, trust, Limits::default(), Arc::clone(&clock))
+    else {
+        return f64::NAN;
+    };
+    let options = ClientOptions {
+        hybrid_only: false,
+        limits: Limits::default(),
+        clock,
+    };
+    let at = listener.local_addr();
+    let (client, served) = tokio::join!(
+        connect(at, &name, &client, trust, &options),
+        listener.accept()
+    );
+    let (Ok(client), Some(served)) = (client, served) else {
+        return f64::NAN;
+    };
+    tokio::spawn(async move {
+        while let Ok((lane, frame)) = served.recv().await {
+            drop(served.send(lane, frame).await);
+        }
+    });
+    let frame = Bytes::from(vec![1; bytes]);
+    let began = Instant::now();
+    let n = 3000;
+    for _ in 0..n {
+        drop(client.send(Lane::Control, frame.clone()).await);
+        drop(client.recv().await);
+    }
+    f64::from(n) / began.elapsed().as_secs_f64()
+}
+
+fn wire() {
+    let runtime = runtime();
+    println!(
+        "{:>10} {:>8} {:>12} {:>10} {:>10} {:>12} {:>12}",
+        "publishers", "bytes", "accepted/s", "p50 ms", "p99 ms", "raw echo/s", "raw sync/s"
+    );
+    for body in [256, 4096] {
+        for publishers in [1, 8, 64] {
+            let mut house = crowd(publishers + 1);
+            let Ok(dir) = tempfile::tempdir() else { return };
+            let site = Site::new(dir.path(), &mut house);
+            let Ok(mut child) = broker(&site) else { return };
+            let each = (4_000 / publishers).max(60);
+            let mut entropy = SeededEntropy::new(1);
+            let pools: Vec<Vec<Bytes>> = (1..=publishers)
+                .map(|p| {
+                    let d = draft(p, vec![0], body);
+                    let one = |_| house.seal(&d, now(), &mut entropy).get().encode();
+                    (0..each).map(one).collect()
+                })
+                .collect();
+            let bytes = pools[0][0].len();
+            let (rate, times) = runtime.block_on(async {
+                // The recipient comes once, so that its certificate is known.
+                drop(site.peer_soon(&house, 0).await);
+                let mut tasks = vec![];
+                let mut peers = vec![];
+                for p in 1..=publishers {
+                    peers.push(site.peer_soon(&house, p).await);
+                }
+                let began = Instant::now();
+                for (peer, pool) in peers.into_iter().zip(pools) {
+                    tasks.push(tokio::spawn(async move {
+                        let mut times = Vec::with_capacity(pool.len());
+                        for e in pool {
+                            let at = Instant::now();
+                            peer.publish(e).await?;
+                            match peer.decision().await? {
+                                Frame::Accepted { .. } => {
+                                    times.push(at.elapsed().as_secs_f64() * 1e3)
+                                }
+                                other => panic!("{other:?}"),
+                            }
+                        }
+                        Some(times)
+                    }));
+                }
+                let mut times = vec![];
+                for task in tasks {
+                    times.extend(task.await.ok().flatten().unwrap_or_default());
+                }
+                (times.len() as f64 / began.elapsed().as_secs_f64(), times)
+            });
+            drop((child.kill(), child.wait()));
+            let mut times = times;
+            times.sort_by(f64::total_cmp);
+            let raw = runtime.block_on(echo(&mut house, bytes));
+            let syncs = raw_syncs(dir.path(), bytes + 700, Duration::from_millis(500));
+            println!(
+                "{publishers:>10} {body:>8} {rate:>12.0} {:>10.2} {:>10.2} {raw:>12.0} {syncs:>12.0}",
+                percentile(&times, 50),
+                percentile(&times, 99)
+            );
+        }
+    }
+}
+
+fn broker(site: &Site) -> std::io::Result<std::process::Child> {
+    Command::new(std::env::current_exe()?)
+        .arg(crash::ROLE)
+        .arg("-c")
+        .arg(site.broker_toml())
+        .arg("serve")
+        .env("RUST_LOG", "error")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+fn resident(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:"));
+    let kib = line.and_then(|l| l.split_whitespace().nth(1)?.parse::<f64>().ok());
+    kib.unwrap_or(f64::NAN)
+}
+
+fn idle() {
+    const CONNECTIONS: usize = 1000;
+    let runtime = runtime();
+    let mut house = crowd(CONNECTIONS + 1);
+    let Ok(dir) = tempfile::tempdir() else { return };
+    let site = Site::new(dir.path(), &mut house);
+    let Ok(mut child) = broker(&site) else { return };
+    runtime.block_on(async {
+        drop(site.peer_soon(&house, 0).await);
+        let before = resident(child.id());
+        let mut held = vec![];
+        for (n, at) in [(250, 250), (250, 500), (500, CONNECTIONS)] {
+            for i in (at - n + 1)..=at {
+                held.push(site.peer_soon(&house, i).await);
+            }
+            let kib = (resident(child.id()) - before) / at as f64;
+            println!("{at:>6} idle connections: {kib:.1} KiB each");
+        }
+    });
+    drop((child.kill(), child.wait()));
+}
+
+fn reopening() {
+    println!("{:>10} {:>10} {:>12}", "records", "open s", "us a record");
+    for records in [100_000u64, 1_000_000] {
+        let Ok(dir) = tempfile::tempdir() else { return };
+        let Ok((mut store, _, _)) = Store::open(dir.path(), Options::default()) else {
+            return;
+        };
+        let mut tree = Frontier::default();
+        let mut seq = 0;
+        while tree.head().size < records {
+            let group = (0..16)
+                .map(|_| {
+                    seq += 1;
+                    let at = Timestamp::from_millis(seq);
+                    let all = (0..64).map(|i| {
+                        let detail = Detail {
+                            message: Some(MessageId::new(at, [i; 10])),
+                            ..Detail::default()
+                        };
+                        let r = Record::new(
+                            tree.head().size,
+                            at,
+                            ClockQuality::Unknown,
+                            Verb::Accepted,
+                            Level::StgC,
+                            detail,
+                            [i; 32],
+                        );
+                        tree.append(r.public.leaf());
+                        r
+                    });
+                    let records = all.collect();
+                    Commit {
+                        seq: Seq(seq),
+                        at,
+                        records,
+                        head: tree.head(),
+                        writes: vec![],
+                    }
+                })
+                .collect();
+            if store.commit(group).is_err() {
+                return;
+            }
+        }
+        drop(store.settle());
+        drop(store);
+        let began = Instant::now();
+        let opened = Store::open(dir.path(), Options::default());
+        let took = began.elapsed().as_secs_f64();
+        let size = opened.map_or(0, |(_, r, _)| r.frontier.head().size);
+        println!("{size:>10} {took:>10.2} {:>12.2}", took * 1e6 / size as f64);
+    }
+}
