@@ -1,93 +1,18 @@
 //! What is said, what is said again, and what is kept: the machine on real desks, without a line.
 
-use std::io::Write;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ordonnans_identity::Signer;
 use ordonnans_label::Kind;
-use ordonnans_message::{
-    Envelope, Frame, MessageId, Precedence, Receipt, ReceiptKind, ReplyCode, SignedReceipt,
-    Timestamp,
-};
+use ordonnans_message::{Envelope, Frame, Precedence, ReceiptKind, ReplyCode};
 use ordonnans_seal::sign_receipt;
 use ordonnans_transport::Lane;
 
-use crate::desk::Desk;
-use crate::failure::Exit;
-use crate::house::{House, know, message};
-use crate::machine::{Machine, REPEAT, Transfer, WINDOW};
+use crate::house::{
+    House, accepted, begun, heard, know, message, published, receipts, refused, sealed, stored,
+};
+use crate::machine::{REPEAT, Transfer, WINDOW};
 use crate::spool::Verdict;
-
-fn heard(machine: &mut Machine) -> Vec<(Lane, Frame)> {
-    let mut all = vec![];
-    loop {
-        let Some((lane, bytes)) = machine.heads().into_iter().next() else {
-            return all;
-        };
-        machine.said(lane);
-        all.push((lane, Frame::decode(&bytes).expect("a frame")));
-    }
-}
-
-fn begun(desk: &Arc<Desk>, now: Instant) -> Machine {
-    Machine::begin(Arc::clone(desk), now).expect("begins")
-}
-
-fn published(machine: &mut Machine) -> Vec<Bytes> {
-    let frames = heard(machine).into_iter();
-    let envelope = |(_, f)| match f {
-        Frame::Publish { envelope } => Some(envelope),
-        _ => None,
-    };
-    frames.filter_map(envelope).collect()
-}
-
-fn receipts(machine: &mut Machine) -> Vec<SignedReceipt> {
-    let frames = heard(machine).into_iter();
-    let receipt = |(_, f)| match f {
-        Frame::Receipt { receipt } => Some(SignedReceipt::decode(&receipt).expect("a receipt")),
-        _ => None,
-    };
-    frames.filter_map(receipt).collect()
-}
-
-fn accepted(id: MessageId) -> Frame {
-    let at = Timestamp::from_millis(7);
-    Frame::Accepted {
-        id,
-        at,
-        sequence: 3,
-    }
-}
-
-fn refused(id: MessageId, code: ReplyCode, retry_after_ms: Option<u32>) -> Frame {
-    Frame::Refused {
-        id: Some(id),
-        code,
-        rule: None,
-        recipient: None,
-        retry_after_ms,
-    }
-}
-
-fn stored(r: &SignedReceipt) -> Frame {
-    let Receipt {
-        message, kind, by, ..
-    } = r.receipt().clone();
-    Frame::ReceiptStored {
-        id: message,
-        kind,
-        by,
-    }
-}
-
-/// A message of `a` that is ready to be delivered.
-fn sealed(a: &Desk, to: &str, body: &[u8]) -> (MessageId, Bytes) {
-    let id = a.submit(&message(&[to], body)).expect("submitted");
-    (id, a.outgoing(id).expect("read").expect("in the outbox"))
-}
 
 #[test]
 fn a_message_is_published_until_the_broker_has_decided() {
@@ -215,36 +140,6 @@ fn what_is_delivered_twice_is_kept_once_and_answered_each_time() {
 }
 
 #[test]
-fn what_was_owed_and_unsent_survives_a_restart() {
-    let mut house = House::new();
-    let (a, b) = (
-        house.issue("ncc", Kind::Node),
-        house.issue("locc", Kind::Node),
-    );
-    let (da, db) = (house.open(&a, "ncc"), house.open(&b, "locc"));
-    know(&da, &[&db]);
-    let (id, envelope) = sealed(&da, "locc", b"x");
-    let mut machine = begun(&db, Instant::now());
-    let deliver = Frame::Deliver {
-        envelope: envelope.clone(),
-    };
-    machine.take(deliver, Instant::now()).expect("taken");
-    let key = db.package().expect("a key");
-    drop((machine, da, db));
-    let (da, db) = (house.open(&a, "ncc"), house.open(&b, "locc"));
-    let mut machine = begun(&da, Instant::now());
-    assert_eq!(published(&mut machine), [envelope]);
-    let mut machine = begun(&db, Instant::now());
-    let owed = receipts(&mut machine);
-    assert_eq!(owed.len(), 1);
-    assert_eq!(owed[0].receipt().message, id);
-    assert_eq!(db.package().expect("a key"), key, "the same statement");
-    house.later(40 * 24 * 60 * 60 * 1000);
-    assert_ne!(db.package().expect("a key"), key, "renewed in time");
-    assert!(db.read(id, None).is_ok());
-}
-
-#[test]
 fn what_does_not_open_is_answered_so_and_what_may_be_believed_yet_is_not() {
     let mut house = House::new();
     let (a, b) = (
@@ -287,27 +182,6 @@ fn what_does_not_open_is_answered_so_and_what_may_be_believed_yet_is_not() {
 }
 
 #[test]
-fn a_revocation_does_not_take_back_what_was_received_before() {
-    let mut house = House::new();
-    let (a, b) = (
-        house.issue("ncc", Kind::Node),
-        house.issue("locc", Kind::Node),
-    );
-    let (da, db) = (house.open(&a, "ncc"), house.open(&b, "locc"));
-    know(&da, &[&db]);
-    let (id, envelope) = sealed(&da, "locc", b"before");
-    let now = Instant::now();
-    let deliver = Frame::Deliver { envelope };
-    begun(&db, now).take(deliver, now).expect("taken");
-    drop(db);
-    house.revoke(&a);
-    house.later(60_000);
-    let opened = house.open(&b, "locc").read(id, None).expect("opens");
-    assert_eq!(opened.content.body, b"before");
-    assert!(!opened.still_believed);
-}
-
-#[test]
 fn receipts_for_ours_are_kept_and_confirmed_and_others_are_not() {
     let mut house = House::new();
     let (a, b) = house.pair();
@@ -344,44 +218,6 @@ fn receipts_for_ours_are_kept_and_confirmed_and_others_are_not() {
     machine.take(frame, now).expect("taken");
     assert!(heard(&mut machine).is_empty());
     assert_eq!(a.spool.receipts(id).expect("read").len(), 1);
-}
-
-#[test]
-fn a_message_for_a_person_opens_with_that_persons_receipt_only() {
-    let mut house = House::new();
-    let (a, b) = house.pair();
-    let (id, envelope) = sealed(&a, "vermeer@locc", b"for you");
-    let now = Instant::now();
-    begun(&b, now)
-        .take(Frame::Deliver { envelope }, now)
-        .expect("taken");
-    assert_eq!(
-        b.read(id, None).err().expect("no person").exit(),
-        Exit::Refused
-    );
-    let mut signed = |who: &str, kind| {
-        let signer = House::signer(&house.issue(who, Kind::Person));
-        let mut receipt = b
-            .to_be_opened(id, signer.certificate().name().clone())
-            .expect("prepared");
-        receipt.kind = kind;
-        sign_receipt(&receipt, &signer).expect("signed").encode()
-    };
-    let (other, wrong, right) = (
-        signed("jansen", ReceiptKind::Opened),
-        signed("vermeer", ReceiptKind::Delivered),
-        signed("vermeer", ReceiptKind::Opened),
-    );
-    for bad in [&other[..], &wrong[..], b"nothing"] {
-        assert_eq!(
-            b.read(id, Some(bad)).err().expect("not them").exit(),
-            Exit::Refused
-        );
-    }
-    assert!(!b.spool.inbox().expect("read")[0].1.opened);
-    let content = b.read(id, Some(&right)).expect("opens").content;
-    assert_eq!(content.body, b"for you");
-    assert!(b.spool.inbox().expect("read")[0].1.opened);
 }
 
 #[test]
@@ -472,38 +308,4 @@ fn attachments_go_before_the_message_and_arrive_before_its_receipt() {
     )
     .expect("kept");
     assert!(a.sealed.list().expect("listed").is_empty());
-}
-
-#[test]
-fn a_start_clears_what_a_killed_daemon_left() {
-    let mut house = House::new();
-    let node = house.issue("ncc", Kind::Node);
-    let data = house.config("ncc").data;
-    drop(house.open(&node, "ncc"));
-    let draft = data.join("sealing-0000000000000001");
-    std::fs::File::create(&draft)
-        .and_then(|mut f| f.write_all(b"half"))
-        .expect("written");
-    let left = ordonnans_message::sha256(&[b"left"]);
-    std::fs::write(data.join("sealed").join(left.to_string()), b"left").expect("written");
-    std::fs::write(data.join("node.x-wing.new"), b"").expect("written");
-    let desk = house.open(&node, "ncc");
-    assert!(!draft.exists());
-    assert!(desk.sealed.list().expect("listed").is_empty());
-}
-
-#[test]
-fn a_checkpoint_that_goes_back_or_aside_is_kept_as_evidence() {
-    let mut house = House::new();
-    let (a, _) = house.pair();
-    let text = |size: u64, root: &str| format!("b1.broker.crisis.example\n{size}\n{root}\n\n");
-    for good in [text(5, "AA"), text(5, "AA"), text(9, "BB")] {
-        a.checkpoint(&good).expect("kept");
-        assert!(!a.spool.contradicted().expect("read"));
-    }
-    for bad in [text(9, "CC"), text(8, "BB"), "nothing".into()] {
-        a.checkpoint(&bad).expect("kept");
-        assert!(a.spool.contradicted().expect("read"));
-        assert_eq!(a.spool.checkpoint().expect("read"), Some(text(9, "BB")));
-    }
 }

@@ -3,18 +3,24 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
+use bytes::Bytes;
 use ordonnans_certs::memory::Authority;
 use ordonnans_certs::{Issued, Validity};
 use ordonnans_identity::FileSigner;
 use ordonnans_label::{Clearance, Kind, Level, Name};
-use ordonnans_message::{DirectoryEntry, Timestamp};
+use ordonnans_message::{
+    DirectoryEntry, Frame, MessageId, Receipt, ReplyCode, SignedReceipt, Timestamp,
+};
+use ordonnans_transport::Lane;
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::local::Submission;
+use crate::machine::Machine;
 
 const STRUCTURE: &str = "crisis.example";
 const NOW: i64 = 1_800_000_000;
@@ -128,4 +134,80 @@ pub(crate) fn know(desk: &Desk, others: &[&Desk]) {
     };
     let entries: Vec<_> = others.iter().map(entry).collect();
     desk.list(&entries).expect("a directory");
+}
+
+/// Everything the machine says now, the most urgent first.
+pub(crate) fn heard(machine: &mut Machine) -> Vec<(Lane, Frame)> {
+    let mut all = vec![];
+    loop {
+        let Some((lane, bytes)) = machine.queues.heads().into_iter().next() else {
+            return all;
+        };
+        machine.queues.said(lane);
+        all.push((lane, Frame::decode(&bytes).expect("a frame")));
+    }
+}
+
+/// A conversation of this desk.
+pub(crate) fn begun(desk: &Arc<Desk>, now: Instant) -> Machine {
+    Machine::begin(Arc::clone(desk), now).expect("begins")
+}
+
+/// The messages it publishes now; other frames are dropped.
+pub(crate) fn published(machine: &mut Machine) -> Vec<Bytes> {
+    let frames = heard(machine).into_iter();
+    let envelope = |(_, f)| match f {
+        Frame::Publish { envelope } => Some(envelope),
+        _ => None,
+    };
+    frames.filter_map(envelope).collect()
+}
+
+/// The receipts it gives now; other frames are dropped.
+pub(crate) fn receipts(machine: &mut Machine) -> Vec<SignedReceipt> {
+    let frames = heard(machine).into_iter();
+    let receipt = |(_, f)| match f {
+        Frame::Receipt { receipt } => Some(SignedReceipt::decode(&receipt).expect("a receipt")),
+        _ => None,
+    };
+    frames.filter_map(receipt).collect()
+}
+
+/// The broker has a message.
+pub(crate) fn accepted(id: MessageId) -> Frame {
+    let at = Timestamp::from_millis(7);
+    Frame::Accepted {
+        id,
+        at,
+        sequence: 3,
+    }
+}
+
+/// The broker refuses a message.
+pub(crate) fn refused(id: MessageId, code: ReplyCode, retry_after_ms: Option<u32>) -> Frame {
+    Frame::Refused {
+        id: Some(id),
+        code,
+        rule: None,
+        recipient: None,
+        retry_after_ms,
+    }
+}
+
+/// The broker has a receipt.
+pub(crate) fn stored(r: &SignedReceipt) -> Frame {
+    let Receipt {
+        message, kind, by, ..
+    } = r.receipt().clone();
+    Frame::ReceiptStored {
+        id: message,
+        kind,
+        by,
+    }
+}
+
+/// A message of `a` that is ready to be delivered.
+pub(crate) fn sealed(a: &Desk, to: &str, body: &[u8]) -> (MessageId, Bytes) {
+    let id = a.submit(&message(&[to], body)).expect("submitted");
+    (id, a.outgoing(id).expect("read").expect("in the outbox"))
 }

@@ -22,11 +22,14 @@ pub mod failure;
 #[cfg(test)]
 mod house;
 mod incoming;
+#[cfg(test)]
+mod keeping;
 mod line;
 pub mod local;
 mod machine;
 pub mod officer;
 mod outgoing;
+mod queues;
 mod spool;
 mod table;
 mod transfer;

@@ -119,7 +119,7 @@ async fn talk(daemon: &Arc<Daemon>, connection: &Connection) -> Result<(), End> 
                     .map_err(|e| End::Lost(format!("the broker sent a frame of another form: {e}")))?;
                 machine.take(frame, Instant::now())?;
             }
-            lane = unblocked => machine.said(lane?),
+            lane = unblocked => machine.queues.said(lane?),
             stream = connection.accept_bulk() => {
                 let (head, stream) = stream?;
                 if let Some(transfer) = transfer::head_of(&head)
@@ -153,10 +153,10 @@ fn flush(
 ) -> Result<Option<(Lane, bytes::Bytes)>, Closed> {
     loop {
         let (mut moved, mut blocked) = (false, None);
-        for (lane, frame) in machine.heads() {
+        for (lane, frame) in machine.queues.heads() {
             match connection.try_send(lane, frame.clone()) {
                 Ok(()) => {
-                    machine.said(lane);
+                    machine.queues.said(lane);
                     moved = true;
                 }
                 Err(TrySend::Full) => blocked = blocked.or(Some((lane, frame))),

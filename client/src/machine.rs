@@ -3,11 +3,10 @@
 
 use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use ordonnans_label::Name;
 use ordonnans_message::{
     AttachmentRef, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode,
@@ -17,6 +16,7 @@ use ordonnans_transport::Lane;
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::incoming::Arrival;
+use crate::queues::Queues;
 use crate::spool::{ReceiptKey, Verdict};
 
 /// How long an answer may take before a publish, receipt, offer or request is repeated.
@@ -62,7 +62,8 @@ pub(crate) struct Transfer {
 /// One conversation.
 pub(crate) struct Machine {
     desk: Arc<Desk>,
-    queues: BTreeMap<u8, VecDeque<Bytes>>,
+    /// What is to be said.
+    pub(crate) queues: Queues,
     uploads_to_begin: Vec<Transfer>,
     published: BTreeMap<MessageId, Instant>,
     /// Not to be published before then.
@@ -77,18 +78,6 @@ pub(crate) struct Machine {
     directory_asked: Instant,
 }
 
-/// The place of a lane: the most urgent first.
-fn rank(lane: Lane) -> u8 {
-    match lane {
-        Lane::Control => 0,
-        Lane::Class(p) => u8::MAX - p.code(),
-    }
-}
-
-fn lane(rank: u8) -> Lane {
-    Precedence::from_code(u8::MAX - rank).map_or(Lane::Control, Lane::Class)
-}
-
 impl Machine {
     /// A conversation that begins: offers our key and says all that is due.
     pub(crate) fn begin(desk: Arc<Desk>, now: Instant) -> Result<Self, Failure> {
@@ -96,7 +85,7 @@ impl Machine {
         desk.want_directory();
         let mut machine = Self {
             desk,
-            queues: BTreeMap::new(),
+            queues: Queues::default(),
             uploads_to_begin: vec![],
             published: BTreeMap::new(),
             hold: BTreeMap::new(),
@@ -113,28 +102,12 @@ impl Machine {
     }
 
     fn say(&mut self, lane: Lane, frame: &Frame) {
-        let queue = self.queues.entry(rank(lane)).or_default();
-        queue.push_back(frame.encode());
+        self.queues.put(lane, frame.encode());
     }
 
     /// Whether frames from the broker may be taken.
     pub(crate) fn takes_more(&self) -> bool {
-        self.queues.values().map(VecDeque::len).sum::<usize>() < MAX_QUEUED
-    }
-
-    /// The first frame of each lane that has one, the most urgent lane first.
-    pub(crate) fn heads(&self) -> Vec<(Lane, Bytes)> {
-        let heads = self.queues.iter();
-        heads
-            .filter_map(|(r, q)| Some((lane(*r), q.front()?.clone())))
-            .collect()
-    }
-
-    /// The first frame of this lane is on its way.
-    pub(crate) fn said(&mut self, lane: Lane) {
-        if let Some(queue) = self.queues.get_mut(&rank(lane)) {
-            queue.pop_front();
-        }
+        self.queues.len() < MAX_QUEUED
     }
 
     /// The uploads to begin now.

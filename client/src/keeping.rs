@@ -1,0 +1,135 @@
+//! What a node keeps: over restarts, over revocations, and for whom.
+
+use std::io::Write;
+use std::time::Instant;
+
+use ordonnans_identity::Signer;
+use ordonnans_label::Kind;
+use ordonnans_message::{Frame, ReceiptKind};
+use ordonnans_seal::sign_receipt;
+
+use crate::failure::Exit;
+use crate::house::{House, begun, know, published, receipts, sealed};
+
+#[test]
+fn what_was_owed_and_unsent_survives_a_restart() {
+    let mut house = House::new();
+    let (a, b) = (
+        house.issue("ncc", Kind::Node),
+        house.issue("locc", Kind::Node),
+    );
+    let (da, db) = (house.open(&a, "ncc"), house.open(&b, "locc"));
+    know(&da, &[&db]);
+    let (id, envelope) = sealed(&da, "locc", b"x");
+    let mut machine = begun(&db, Instant::now());
+    let deliver = Frame::Deliver {
+        envelope: envelope.clone(),
+    };
+    machine.take(deliver, Instant::now()).expect("taken");
+    let key = db.package().expect("a key");
+    drop((machine, da, db));
+    let (da, db) = (house.open(&a, "ncc"), house.open(&b, "locc"));
+    let mut machine = begun(&da, Instant::now());
+    assert_eq!(published(&mut machine), [envelope]);
+    let mut machine = begun(&db, Instant::now());
+    let owed = receipts(&mut machine);
+    assert_eq!(owed.len(), 1);
+    assert_eq!(owed[0].receipt().message, id);
+    assert_eq!(db.package().expect("a key"), key, "the same statement");
+    house.later(40 * 24 * 60 * 60 * 1000);
+    assert_ne!(db.package().expect("a key"), key, "renewed in time");
+    assert!(db.read(id, None).is_ok());
+}
+
+#[test]
+fn a_revocation_does_not_take_back_what_was_received_before() {
+    let mut house = House::new();
+    let (a, b) = (
+        house.issue("ncc", Kind::Node),
+        house.issue("locc", Kind::Node),
+    );
+    let (da, db) = (house.open(&a, "ncc"), house.open(&b, "locc"));
+    know(&da, &[&db]);
+    let (id, envelope) = sealed(&da, "locc", b"before");
+    let now = Instant::now();
+    let deliver = Frame::Deliver { envelope };
+    begun(&db, now).take(deliver, now).expect("taken");
+    drop(db);
+    house.revoke(&a);
+    house.later(60_000);
+    let opened = house.open(&b, "locc").read(id, None).expect("opens");
+    assert_eq!(opened.content.body, b"before");
+    assert!(!opened.still_believed);
+}
+
+#[test]
+fn a_message_for_a_person_opens_with_that_persons_receipt_only() {
+    let mut house = House::new();
+    let (a, b) = house.pair();
+    let (id, envelope) = sealed(&a, "vermeer@locc", b"for you");
+    let now = Instant::now();
+    begun(&b, now)
+        .take(Frame::Deliver { envelope }, now)
+        .expect("taken");
+    assert_eq!(
+        b.read(id, None).err().expect("no person").exit(),
+        Exit::Refused
+    );
+    let mut signed = |who: &str, kind| {
+        let signer = House::signer(&house.issue(who, Kind::Person));
+        let mut receipt = b
+            .to_be_opened(id, signer.certificate().name().clone())
+            .expect("prepared");
+        receipt.kind = kind;
+        sign_receipt(&receipt, &signer).expect("signed").encode()
+    };
+    let (other, wrong, right) = (
+        signed("jansen", ReceiptKind::Opened),
+        signed("vermeer", ReceiptKind::Delivered),
+        signed("vermeer", ReceiptKind::Opened),
+    );
+    for bad in [&other[..], &wrong[..], b"nothing"] {
+        assert_eq!(
+            b.read(id, Some(bad)).err().expect("not them").exit(),
+            Exit::Refused
+        );
+    }
+    assert!(!b.spool.inbox().expect("read")[0].1.opened);
+    let content = b.read(id, Some(&right)).expect("opens").content;
+    assert_eq!(content.body, b"for you");
+    assert!(b.spool.inbox().expect("read")[0].1.opened);
+}
+
+#[test]
+fn a_start_clears_what_a_killed_daemon_left() {
+    let mut house = House::new();
+    let node = house.issue("ncc", Kind::Node);
+    let data = house.config("ncc").data;
+    drop(house.open(&node, "ncc"));
+    let draft = data.join("sealing-0000000000000001");
+    std::fs::File::create(&draft)
+        .and_then(|mut f| f.write_all(b"half"))
+        .expect("written");
+    let left = ordonnans_message::sha256(&[b"left"]);
+    std::fs::write(data.join("sealed").join(left.to_string()), b"left").expect("written");
+    std::fs::write(data.join("node.x-wing.new"), b"").expect("written");
+    let desk = house.open(&node, "ncc");
+    assert!(!draft.exists());
+    assert!(desk.sealed.list().expect("listed").is_empty());
+}
+
+#[test]
+fn a_checkpoint_that_goes_back_or_aside_is_kept_as_evidence() {
+    let mut house = House::new();
+    let (a, _) = house.pair();
+    let text = |size: u64, root: &str| format!("b1.broker.crisis.example\n{size}\n{root}\n\n");
+    for good in [text(5, "AA"), text(5, "AA"), text(9, "BB")] {
+        a.checkpoint(&good).expect("kept");
+        assert!(!a.spool.contradicted().expect("read"));
+    }
+    for bad in [text(9, "CC"), text(8, "BB"), "nothing".into()] {
+        a.checkpoint(&bad).expect("kept");
+        assert!(a.spool.contradicted().expect("read"));
+        assert_eq!(a.spool.checkpoint().expect("read"), Some(text(9, "BB")));
+    }
+}
