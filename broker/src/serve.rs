@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ordonnans_audit::ClockQuality;
-use ordonnans_engine::{CorruptRow, Engine, Input, Seq, Settings};
+use ordonnans_engine::{Believed, CorruptRow, Engine, Input, Seq, Settings};
 use ordonnans_identity::{InvalidSigner, InvalidTrust, Trust, Usage};
 use ordonnans_label::{Kind, Name};
 use ordonnans_policy::{InvalidRegister, Register};
@@ -309,9 +309,9 @@ impl Broker {
             let (mut every, mut strangers) = (tokio::time::interval(SWEEP), 0);
             loop {
                 every.tick().await;
-                let no_longer = listener.recheck();
-                if !no_longer.is_empty() {
-                    shared.tell(Input::TrustChanged { no_longer }).await;
+                if !listener.recheck().is_empty() {
+                    let believed = believed(shared.trust());
+                    shared.tell(Input::TrustChanged { believed }).await;
                 }
                 let refused = listener.refused();
                 let count = refused - std::mem::replace(&mut strangers, refused);
@@ -370,21 +370,24 @@ impl Broker {
     /// [`ReloadError`]: everything stays as it was.
     pub async fn reload(&self) -> Result<(), ReloadError> {
         let files = Files::load(&self.config).map_err(|e| ReloadError(e.to_string()))?;
-        let no_longer = self
-            .listener
-            .reload(&files.identity, &files.trust)
-            .map_err(|e| ReloadError(e.to_string()))?;
+        let trust = Arc::new(files.trust);
         *self
             .shared
             .trust
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(files.trust);
+            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&trust);
+        // The engine first: what comes behind this is judged by the new trust.
+        let believed = believed(Arc::clone(&trust));
+        self.shared.tell(Input::TrustChanged { believed }).await;
+        let cut_off = self
+            .listener
+            .reload(&files.identity, &trust)
+            .map_err(|e| ReloadError(e.to_string()))?;
         tracing::info!(
-            cut_off = no_longer.len(),
+            cut_off = cut_off.len(),
             register = files.register.version(),
             "reloaded"
         );
-        self.shared.tell(Input::TrustChanged { no_longer }).await;
         self.shared
             .tell(Input::RegisterChanged(Box::new(files.register)))
             .await;
@@ -431,6 +434,11 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// What this trust says of certificates now.
+fn believed(trust: Arc<Trust>) -> Believed {
+    Believed::new(move |c| trust.verify(c.der(), Usage::Client, now()).is_ok())
 }
 
 /// Removes whole attachments whose message never came.

@@ -59,8 +59,13 @@ impl Uploads {
         state.writing.insert(*digest).then_some(length)
     }
 
-    fn end(&self, digest: &Digest) {
-        self.lock().writing.remove(digest);
+    /// Ends a writing; what is whole need not be announced any more.
+    fn end(&self, session: Session, digest: &Digest, whole: bool) {
+        let mut state = self.lock();
+        state.writing.remove(digest);
+        if whole && let Some(offers) = state.offers.get_mut(&session) {
+            offers.remove(digest);
+        }
     }
 }
 
@@ -78,7 +83,8 @@ pub(crate) async fn uploads(shared: Arc<Shared>, connection: Connection, session
                 return;
             };
             let taken = take(&shared, digest, offset, length, stream).await;
-            shared.uploading.end(&digest);
+            let whole = matches!(taken, Ok((_, true)));
+            shared.uploading.end(session, &digest, whole);
             let frame = match taken {
                 Ok((have, whole)) => {
                     if whole {

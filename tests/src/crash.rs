@@ -16,6 +16,7 @@ use ordonnans_label::Level;
 use ordonnans_message::{Envelope, Frame, MessageId, Precedence, ReceiptKind};
 use ordonnans_seal::{SeededEntropy, Verified};
 use ordonnans_transport::{CloseCode, Lane};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::house::{Draft, House};
 use crate::sim::Dice;
@@ -124,6 +125,72 @@ pub fn run(program: &Path, rounds: usize, messages: usize, seed: u64) -> Result<
         received: r.received.len(),
         records,
     })
+}
+
+/// Tells a broker to stop (SIGTERM) with a message on its way: it ends well, and the message is there after it.
+///
+/// # Errors
+/// What was not as it should be.
+pub fn told_to_stop(program: &Path) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
+    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let mut house = House::new();
+    let site = Site::new(dir.path(), &mut house);
+    let draft = Draft {
+        from: FROM,
+        to: vec![TO],
+        level: Level::DepV,
+        circle: false,
+        precedence: Precedence::Flash,
+        lifetime: 86_400_000,
+        body: vec![7; 256],
+    };
+    let envelope = house.seal(&draft, now(), &mut SeededEntropy::new(1));
+    let mut broker = start(program, &site)?;
+    runtime.block_on(async {
+        let to = site.peer_soon(&house, TO).await;
+        to.connection.finish(CloseCode::Done, "done").await;
+        let from = site.peer_soon(&house, FROM).await;
+        let sent = from.publish(envelope.get().encode()).await;
+        sent.ok_or("the connection broke")?;
+        match from.decision().await {
+            Some(Frame::Accepted { .. }) => {}
+            _ => return Err("it was not accepted".to_owned()),
+        }
+        let pid = i32::try_from(broker.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or("no process")?;
+        kill_process(pid, Signal::TERM).map_err(|e| e.to_string())?;
+        let closed = from.connection.closed().await;
+        if closed.code.is_some_and(|c| c != CloseCode::Stopping) {
+            return Err(format!("peers were told something else: {closed}"));
+        }
+        Ok(())
+    })?;
+    let ended = broker.wait().map_err(|e| e.to_string())?;
+    if !ended.success() {
+        return Err(format!("it ended with {ended}"));
+    }
+    let mut broker = start(program, &site)?;
+    let delivered = runtime.block_on(async {
+        let to = site.peer_soon(&house, TO).await;
+        loop {
+            match to.hear().await {
+                Some(Frame::Deliver { envelope: e }) => return Some(e == envelope.get().encode()),
+                Some(_) => {}
+                None => return None,
+            }
+        }
+    });
+    broker.kill().map_err(|e| e.to_string())?;
+    broker.wait().map_err(|e| e.to_string())?;
+    if delivered == Some(true) {
+        Ok(())
+    } else {
+        Err("the message did not come after the stop".into())
+    }
 }
 
 fn start(program: &Path, site: &Site) -> Result<Child, String> {

@@ -1,7 +1,7 @@
 //! The simulation: one broker and six nodes on a simulated wire, clock and disk, from a seed.
 //!
 //! Frames are lost, repeated, delayed and overtaken; connections end; the broker is killed with any part of its commits on the disk; the clock
-//! jumps; nodes are suspended and restored. After every step what must never be is checked; at the end everything is healed, and what must be
+//! jumps; nodes are suspended, revoked and restored. After every step what must never be is checked; at the end everything is healed, and what must be
 //! somewhere must be there. The model knows only what was sent and what was answered: it shares no code with engine or policy.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use ordonnans_audit::merkle::{Frontier, TreeHead};
 use ordonnans_audit::{ClockQuality, Record, Verb};
 use ordonnans_engine::{
-    Commit, Effect, Engine, Input, Recovered, Seq, Session, Settings, Table, Write,
+    Believed, Commit, Effect, Engine, Input, Recovered, Seq, Session, Settings, Table, Write,
 };
 use ordonnans_label::Level;
 use ordonnans_message::{
@@ -149,6 +149,8 @@ struct World<'s> {
     nodes: Vec<Node>,
     wire: VecDeque<(usize, Session, Wire)>,
     suspended: Option<usize>,
+    /// Whose certificate is revoked.
+    revoked: Option<usize>,
     version: u64,
     sessions: u64,
     tally: Tally,
@@ -172,6 +174,7 @@ pub fn run(stage: &Stage, seed: u64) -> Result<Tally, String> {
         nodes: (0..NODES.len()).map(|_| Node::default()).collect(),
         wire: VecDeque::new(),
         suspended: None,
+        revoked: None,
         version: 1,
         sessions: 0,
         tally: Tally::default(),
@@ -383,8 +386,11 @@ impl World<'_> {
                 if !draft.may_reach(node) || !draft.to.contains(&node) {
                     return Err(format!("{} may not have {id} and got it", NODES[node].0));
                 }
-                if self.suspended == Some(node) {
-                    return Err(format!("{} is suspended and got {id}", NODES[node].0));
+                if self.suspended == Some(node) || self.revoked == Some(node) {
+                    return Err(format!(
+                        "{} is suspended or revoked and got {id}",
+                        NODES[node].0
+                    ));
                 }
                 if !self.recorded(Verb::Delivered, *id, Some(node)) {
                     return Err("a delivery without a durable record".into());
@@ -455,7 +461,8 @@ impl World<'_> {
                 self.drain()?;
             }
             66..76 => {
-                if self.nodes[node].session.is_none() {
+                // A revoked certificate does not pass the handshake.
+                if self.nodes[node].session.is_none() && self.revoked != Some(node) {
                     self.connect(node)?;
                 }
             }
@@ -487,7 +494,17 @@ impl World<'_> {
                 let changed = Box::new(register(self.version, self.suspended));
                 self.input(Input::RegisterChanged(changed))?;
             }
-            94..97 => {
+            94..95 => {
+                self.revoked = self.dice.chance(60).then_some(node);
+                let gone = self.revoked.map(|n| self.stage.house.nodes[n].name.clone());
+                if let Some(gone) = self.revoked {
+                    self.wire
+                        .retain(|(n, _, w)| *n != gone || !matches!(w, Wire::Down(_)));
+                }
+                let believed = Believed::new(move |c| Some(c.name()) != gone.as_ref());
+                self.input(Input::TrustChanged { believed })?;
+            }
+            95..97 => {
                 let unread: Vec<MessageId> = {
                     let n = &self.nodes[node];
                     n.inbox.difference(&n.opened).copied().collect()
@@ -636,7 +653,7 @@ impl World<'_> {
 
     /// Everyone is restored and connected, nothing is lost any more, and time passes until nothing happens.
     fn heal(&mut self) -> Result<(), String> {
-        self.suspended = None;
+        (self.suspended, self.revoked) = (None, None);
         self.version += 1;
         self.crash()?;
         for round in 0..40 {

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use ordonnans_certs::Issued;
 use ordonnans_client::config::Config as ClientConfig;
+use ordonnans_identity::Trust;
 use ordonnans_label::{Clearance, Kind, Level, Name};
 use ordonnans_message::{Frame, PROTOCOL_VERSION, Timestamp};
 use ordonnans_transport::{ClientOptions, Connection, Identity, Lane, Limits, connect};
@@ -57,39 +58,43 @@ fn credentials(dir: &Path, local: &str, issued: &Issued) -> String {
     format!("[identity]\ncertificate = \"{cert}\"\nkey = \"{key}\"\n")
 }
 
+/// Writes what everyone gets: both certificates and both lists, in place of what was there.
+pub fn write_trust(dir: &Path, t: &Trust) {
+    let trust = dir.join("trust");
+    fs::create_dir_all(&trust).unwrap_or_else(|e| panic!("{e}"));
+    let all = |kind: &str, ders: Vec<&[u8]>| -> String {
+        ders.into_iter().map(|d| pem(kind, d)).collect()
+    };
+    put(
+        &trust.join("root.pem"),
+        &all("CERTIFICATE", t.roots().iter().map(AsRef::as_ref).collect()),
+    );
+    put(
+        &trust.join("issuing.pem"),
+        &all(
+            "CERTIFICATE",
+            t.intermediates().iter().map(AsRef::as_ref).collect(),
+        ),
+    );
+    // Two lists, by two authorities; the files may hold either.
+    let lists: Vec<&[u8]> = t.lists().iter().map(AsRef::as_ref).collect();
+    put(
+        &trust.join("root.crl.pem"),
+        &all("X509 CRL", lists[..1].to_vec()),
+    );
+    put(
+        &trust.join("issuing.crl.pem"),
+        &all("X509 CRL", lists[1..].to_vec()),
+    );
+}
+
 impl Site {
     /// Writes everything a broker and an officer need.
     #[must_use]
     pub fn new(dir: &Path, house: &mut House) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap_or_else(|e| panic!("{e}"));
         let address = socket.local_addr().unwrap_or_else(|e| panic!("{e}"));
-        let trust = dir.join("trust");
-        fs::create_dir_all(&trust).unwrap_or_else(|e| panic!("{e}"));
-        let all = |kind: &str, ders: Vec<&[u8]>| -> String {
-            ders.into_iter().map(|d| pem(kind, d)).collect()
-        };
-        let t = &house.trust;
-        put(
-            &trust.join("root.pem"),
-            &all("CERTIFICATE", t.roots().iter().map(AsRef::as_ref).collect()),
-        );
-        put(
-            &trust.join("issuing.pem"),
-            &all(
-                "CERTIFICATE",
-                t.intermediates().iter().map(AsRef::as_ref).collect(),
-            ),
-        );
-        // Two lists, by two authorities; the files may hold either.
-        let lists: Vec<&[u8]> = t.lists().iter().map(AsRef::as_ref).collect();
-        put(
-            &trust.join("root.crl.pem"),
-            &all("X509 CRL", lists[..1].to_vec()),
-        );
-        put(
-            &trust.join("issuing.crl.pem"),
-            &all("X509 CRL", lists[1..].to_vec()),
-        );
+        write_trust(dir, &house.trust);
         put(
             &dir.join("register.toml"),
             &register_of(&house.members, 1, None),

@@ -10,7 +10,7 @@ use ordonnans_label::Level;
 use ordonnans_message::{AuditQuery, Envelope, Frame, Precedence, ReceiptKind, ReplyCode, limits};
 use ordonnans_seal::{SeededEntropy, Verified, open};
 use ordonnans_tests::house::{Draft, House, register_text};
-use ordonnans_tests::site::{Peer, Site, WITHIN, now};
+use ordonnans_tests::site::{Peer, Site, WITHIN, now, write_trust};
 use ordonnans_transport::{ClientOptions, CloseCode, Identity, Lane, Limits, connect};
 
 struct World {
@@ -458,6 +458,37 @@ async fn what_is_wrong_with_a_file_is_said_before_anything_listens() {
     std::fs::set_permissions(&key, mode).expect("sets");
     let e = start().await;
     assert!(e.contains("b1.key.pem"), "{e}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_node_gets_nothing_on_the_line_or_off_it() {
+    let mut w = World::new().await;
+    let from = w.peer(NCC).await;
+    let on_line = w.peer(VR).await;
+    // One is on the line, the other is not.
+    for node in [VR, DEF] {
+        w.house.authority.revoke(&w.house.nodes[node].issued);
+    }
+    let trust = w.house.authority.trust().expect("trust");
+    write_trust(&w.site.dir, &trust);
+    w.broker.reload().await.expect("reloads");
+    for node in [VR, DEF] {
+        let e = w.seal(NCC, &[node], Level::DepV);
+        let Frame::Refused {
+            code, recipient, ..
+        } = publish(&from, &e).await
+        else {
+            panic!("accepted");
+        };
+        let name = w.house.nodes[node].name.clone();
+        assert_eq!((code, recipient), (ReplyCode::NotPermitted, Some(name)));
+    }
+    let closed = tokio::time::timeout(WITHIN, on_line.connection.closed()).await;
+    assert_eq!(closed.expect("in time").code, Some(CloseCode::NotBelieved));
+    assert!(
+        w.site.peer(&w.house, DEF).await.is_none(),
+        "does not come in"
+    );
 }
 
 /// Handshakes that are begun and not gone on with. Real first packets, each of a connection of its own.

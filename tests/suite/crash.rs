@@ -13,3 +13,9 @@ fn nothing_acknowledged_is_lost_when_the_broker_is_killed() {
         "{tally:?}"
     );
 }
+
+#[test]
+fn a_broker_that_is_told_to_stop_stops_with_everything_kept() {
+    let program = Path::new(env!("CARGO_BIN_EXE_crash"));
+    crash::told_to_stop(program).unwrap_or_else(|e| panic!("{e}"));
+}

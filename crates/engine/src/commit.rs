@@ -23,7 +23,7 @@ pub enum Table {
     Packages = 4,
     /// Receipts on their way back to the originator.
     Returns = 5,
-    /// Node to the clearance its certificate was last seen with.
+    /// Node to the certificate it was last seen with.
     Certified = 6,
 }
 

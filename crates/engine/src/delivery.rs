@@ -21,7 +21,7 @@ const PER_TICK: usize = 512;
 impl Engine {
     /// A permit for this node: one of the message's recipients there may have it now.
     fn permit(&self, held: &Held, node: &Name, now: Timestamp) -> Result<Permit, Refusal> {
-        let says = |n: &Name| self.certified.get(n).cloned();
+        let says = |n: &Name| self.says(n);
         let mut verdict = None;
         for to in held.header.recipients.iter().filter(|r| r.node == *node) {
             match decide(&self.register, &says, &held.header, to, now) {

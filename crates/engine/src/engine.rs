@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ordonnans_audit::{ClockQuality, Detail, Verb, merkle::Frontier};
-use ordonnans_identity::{Certificate, clearance};
+use ordonnans_identity::Certificate;
 use ordonnans_label::{Clearance, Level, Name};
 use ordonnans_message::{
     AuditQuery, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode,
@@ -59,6 +59,27 @@ impl Default for Recovered {
 impl std::fmt::Debug for Recovered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Recovered({:?}, {} rows)", self.seq, self.rows.len())
+    }
+}
+
+/// Says of a certificate whether it is believed: the runner's trust, at the runner's time.
+pub struct Believed(Box<dyn Fn(&Certificate) -> bool + Send>);
+
+impl Believed {
+    /// Asks this.
+    #[must_use]
+    pub fn new(ask: impl Fn(&Certificate) -> bool + Send + 'static) -> Self {
+        Self(Box::new(ask))
+    }
+
+    pub(crate) fn is(&self, certificate: &Certificate) -> bool {
+        (self.0)(certificate)
+    }
+}
+
+impl std::fmt::Debug for Believed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Believed")
     }
 }
 
@@ -157,10 +178,11 @@ pub enum Input {
     },
     /// Another register comes into force.
     RegisterChanged(Box<Register>),
-    /// Other lists of revoked certificates came into force; these peers are no longer believed.
+    /// Other lists of revoked certificates came into force, or certificates ended: every known certificate is asked after again, on the line or
+    /// off it.
     TrustChanged {
-        /// Who.
-        no_longer: Vec<Name>,
+        /// Whether a certificate is still believed.
+        believed: Believed,
     },
     /// The clock was set, or its quality is another.
     Clock {
@@ -272,7 +294,8 @@ pub struct Engine {
     pub(crate) forget: BTreeSet<(Timestamp, MessageId)>,
     pub(crate) packages: BTreeMap<Name, Bytes>,
     pub(crate) returns: BTreeMap<Name, BTreeMap<ReceiptKey, Bytes>>,
-    pub(crate) certified: BTreeMap<Name, Clearance>,
+    /// The certificate each node was last seen with.
+    pub(crate) certified: BTreeMap<Name, Certificate>,
     pub(crate) sessions: BTreeMap<Session, Peer>,
     pub(crate) on_line: BTreeMap<Name, Session>,
     pub(crate) attachments: BTreeMap<Digest, u64>,
@@ -385,8 +408,8 @@ impl Engine {
                     .insert(r.of, r.receipt);
             }
             Table::Certified => {
-                let holds = clearance::from_der(value).map_err(|_| form("clearance"))?;
-                self.certified.insert(name()?, holds);
+                let seen = Certificate::parse_der(value).map_err(|_| form("certificate"))?;
+                self.certified.insert(name()?, seen);
             }
         }
         Ok(())
@@ -423,7 +446,7 @@ impl Engine {
                 query,
             } => self.audit_get(now, session, request, query),
             Input::RegisterChanged(register) => self.register_changed(now, *register),
-            Input::TrustChanged { no_longer } => self.trust_changed(now, &no_longer),
+            Input::TrustChanged { believed } => self.trust_changed(now, &believed),
             Input::Clock { quality, step_ms } => self.clock(now, quality, step_ms),
             Input::Tick => self.tick(now),
             Input::Stopping => self.stop(now),
@@ -501,6 +524,11 @@ impl Engine {
         self.waiting.retain(|(_, e)| stays(e));
         self.out.retain(stays);
         self.mailbox.queues_mut().for_each(Queue::rewind);
+    }
+
+    /// The clearance in the certificate a node was last seen with.
+    pub(crate) fn says(&self, name: &Name) -> Option<Clearance> {
+        self.certified.get(name)?.clearance().cloned()
     }
 
     pub(crate) fn send(&mut self, session: Session, frame: Frame) {

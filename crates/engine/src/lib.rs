@@ -22,6 +22,6 @@ mod rows;
 mod sessions;
 
 pub use commit::{Commit, Seq, Table, Write};
-pub use engine::{Effect, Engine, Input, Recovered, Settings, Why};
+pub use engine::{Believed, Effect, Engine, Input, Recovered, Settings, Why};
 pub use rows::CorruptRow;
 pub use sessions::Session;

@@ -79,7 +79,7 @@ impl Engine {
     /// All rules of the sender and of every recipient. One no is a no to the whole message: a message that reached some of its
     /// addressees only would say to each that the others have it.
     fn judge(&self, header: &Header, now: Timestamp) -> Result<(), Refusal> {
-        let says = |n: &Name| self.certified.get(n).cloned();
+        let says = |n: &Name| self.says(n);
         admit(&self.register, &says, header, now)?;
         for to in &header.recipients {
             decide(&self.register, &says, header, to, now)?;

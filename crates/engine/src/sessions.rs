@@ -1,12 +1,12 @@
 //! Who is on the line, and what changes that: registers, revocation, the stop.
 
 use ordonnans_audit::{Detail, Verb};
-use ordonnans_identity::{Certificate, clearance};
+use ordonnans_identity::Certificate;
 use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::Timestamp;
 use ordonnans_policy::Register;
 
-use crate::engine::{Effect, Engine, Why};
+use crate::engine::{Believed, Effect, Engine, Why};
 use crate::{Table, Write};
 
 /// One connection of one peer. Numbers are never used twice in a run.
@@ -76,24 +76,17 @@ impl Engine {
         self.pump(now, &name);
     }
 
-    /// Remembers what the certificate says of the node, for decisions while it is off the line.
+    /// Remembers the certificate of the node, for decisions while it is off the line.
     fn certify(&mut self, name: &Name, peer: &Certificate) {
-        if self.certified.get(name) == peer.clearance() {
+        if self.certified.get(name) == Some(peer) {
             return;
         }
-        let key = name.as_str().to_owned().into();
-        let table = Table::Certified;
-        match peer.clearance() {
-            Some(holds) => {
-                self.certified.insert(name.clone(), holds.clone());
-                let value = clearance::to_der(holds).into();
-                self.ledger.write(Write::Put { table, key, value });
-            }
-            None => {
-                self.certified.remove(name);
-                self.ledger.write(Write::Delete { table, key });
-            }
-        }
+        self.certified.insert(name.clone(), peer.clone());
+        self.ledger.write(Write::Put {
+            table: Table::Certified,
+            key: name.as_str().to_owned().into(),
+            value: peer.der().to_vec().into(),
+        });
         if let Some(queue) = self.mailbox.queue_mut(name) {
             queue.rewind();
         }
@@ -162,27 +155,47 @@ impl Engine {
         }
     }
 
-    pub(crate) fn trust_changed(&mut self, now: Timestamp, no_longer: &[Name]) {
+    pub(crate) fn trust_changed(&mut self, now: Timestamp, believed: &Believed) {
+        let gone: Vec<Name> = self
+            .certified
+            .iter()
+            .filter(|(_, c)| !believed.is(c))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let cut: Vec<Session> = self
+            .sessions
+            .iter()
+            .filter(|(_, p)| !believed.is(&p.certificate))
+            .map(|(session, _)| *session)
+            .collect();
         let detail = Detail {
             who: Some(self.settings.broker.clone()),
-            note: Some(format!("{} live peers no longer believed", no_longer.len())),
+            note: Some(format!(
+                "{} nodes and {} connections no longer believed",
+                gone.len(),
+                cut.len()
+            )),
             ..Detail::default()
         };
         self.ledger.record(now, Verb::CrlChanged, OPEN, detail);
-        for name in no_longer {
-            if self.certified.remove(name).is_some() {
-                self.ledger.write(Write::Delete {
-                    table: Table::Certified,
-                    key: name.as_str().to_owned().into(),
-                });
-            }
-            if let Some(session) = self.on_line.get(name).copied() {
-                self.end(now, session, "certificate no longer believed");
-                self.out.push(Effect::Close {
-                    session,
-                    why: Why::NotBelieved,
-                });
-            }
+        for name in gone {
+            self.certified.remove(&name);
+            self.ledger.write(Write::Delete {
+                table: Table::Certified,
+                key: name.as_str().to_owned().into(),
+            });
+        }
+        for session in cut {
+            self.end(now, session, "certificate no longer believed");
+            self.out.push(Effect::Close {
+                session,
+                why: Why::NotBelieved,
+            });
+        }
+        self.take_back();
+        let names: Vec<Name> = self.on_line.keys().cloned().collect();
+        for name in names {
+            self.pump(now, &name);
         }
     }
 

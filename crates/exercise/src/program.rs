@@ -151,7 +151,7 @@ fn exercise(a: &Arguments) -> Result<bool, Failure> {
                 lost: verdict.lost.len(),
                 surprises: verdict.surprises.len(),
             };
-            let text = readable(&summary, &verdict, &scenario.title);
+            let text = readable(&summary, &verdict, &play.sent, &scenario.title);
             if a.json {
                 eprint!("{text}");
                 let line = serde_json::to_string(&summary).map_err(|e| broken(e.to_string()))?;

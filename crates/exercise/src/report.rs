@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::judge::Verdict;
+use crate::judge::{Sent, Verdict};
 
 /// The figures of a finished exercise. The last line of `exercise --json` is this object; fields are only ever added.
 #[derive(Clone, Debug, Serialize)]
@@ -46,9 +46,26 @@ impl Summary {
     }
 }
 
-/// The summary with the routing matrix: rows send, columns receive, a number is copies delivered.
+/// What was not carried, one line each, and by which rule: as the audit log has it, or as the sender's daemon said.
+fn refusals(sent: &[Sent]) -> String {
+    let mut out = String::new();
+    for x in sent.iter().filter(|x| !x.accepted) {
+        let m = &x.message;
+        let to: Vec<&str> = m.to.iter().chain(&m.info).map(String::as_str).collect();
+        let why = match (&x.rule, &x.id) {
+            (Some(rule), _) => rule.as_str(),
+            (None, None) => "no such addressee in the directory",
+            (None, Some(_)) => "no rule on record",
+        };
+        let (from, to) = (&m.from, to.join(", "));
+        let _ = writeln!(out, "  {:14} {from} -> {to}: {why}", m.level);
+    }
+    out
+}
+
+/// The summary with the routing matrix (rows send, columns receive, a number is copies delivered) and what was refused, by which rule.
 #[must_use]
-pub fn readable(summary: &Summary, verdict: &Verdict, title: &str) -> String {
+pub fn readable(summary: &Summary, verdict: &Verdict, sent: &[Sent], title: &str) -> String {
     let mut out = String::new();
     let columns: BTreeSet<&str> = verdict.matrix.keys().map(|(_, to)| to.as_str()).collect();
     let rows: BTreeSet<&str> = verdict
@@ -84,7 +101,9 @@ pub fn readable(summary: &Summary, verdict: &Verdict, title: &str) -> String {
             (b'a' + (i % 26) as u8) as char
         );
     }
-    out.push_str("\n\n");
+    out.push_str("\n\nrefused, and why (docs/policy.md)\n");
+    out.push_str(&refusals(sent));
+    out.push('\n');
     for (what, list) in [
         ("leak", &verdict.leaks),
         ("lost", &verdict.lost),
