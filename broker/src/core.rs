@@ -45,16 +45,19 @@ pub(crate) enum Out {
     Close(CloseCode, &'static str),
 }
 
+/// The queue of what a session is to send. In boxes, for it sets 32 places aside and most stay empty.
+pub(crate) type Outgoing = mpsc::Sender<Box<Out>>;
+
 /// The live sessions' ends that the engine's task writes to.
 #[derive(Default)]
-pub(crate) struct Sessions(Mutex<BTreeMap<Session, (mpsc::Sender<Out>, Connection)>>);
+pub(crate) struct Sessions(Mutex<BTreeMap<Session, (Outgoing, Connection)>>);
 
 impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Session, (mpsc::Sender<Out>, Connection)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Session, (Outgoing, Connection)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn insert(&self, session: Session, out: mpsc::Sender<Out>, connection: Connection) {
+    pub(crate) fn insert(&self, session: Session, out: Outgoing, connection: Connection) {
         self.lock().insert(session, (out, connection));
     }
 
@@ -72,7 +75,7 @@ impl Sessions {
         let Some((queue, connection)) = sessions.get(&session) else {
             return;
         };
-        if queue.try_send(out).is_err() {
+        if queue.try_send(Box::new(out)).is_err() {
             // What was not sent stays in the mailbox and goes out when the peer is back.
             connection.close(CloseCode::Full, "the peer reads too slowly");
         }

@@ -236,9 +236,13 @@ async fn busy(connection: &Connection, id: Option<MessageId>) {
 }
 
 /// Writes until the queue or the connection ends.
-async fn write(shared: &Arc<Shared>, connection: &Connection, mut outgoing: mpsc::Receiver<Out>) {
+async fn write(
+    shared: &Arc<Shared>,
+    connection: &Connection,
+    mut outgoing: mpsc::Receiver<Box<Out>>,
+) {
     while let Some(out) = outgoing.recv().await {
-        let (lane, frame) = match out {
+        let (lane, frame) = match *out {
             Out::Welcome => (
                 Lane::Control,
                 Frame::Welcome {

@@ -68,8 +68,11 @@ impl Lane {
     }
 }
 
-/// A frame in a queue, with the room it takes there.
-pub(crate) struct Queued {
+/// A frame in a queue, with the room it takes there. In a box, for a queue sets 32 places aside and most stay empty.
+pub(crate) type Queued = Box<Waiting>;
+
+/// What the box holds.
+pub(crate) struct Waiting {
     pub(crate) frame: Bytes,
     _room: OwnedSemaphorePermit,
 }
@@ -99,7 +102,7 @@ impl Queue {
             .acquire_many_owned(size(&frame))
             .await
             .map_err(|_| NotTaken::Ended)?;
-        let queued = Queued { frame, _room: room };
+        let queued = Box::new(Waiting { frame, _room: room });
         self.frames.send(queued).await.map_err(|_| NotTaken::Ended)
     }
 
@@ -111,7 +114,7 @@ impl Queue {
         let room = Arc::clone(&self.room)
             .try_acquire_many_owned(size(&frame))
             .map_err(|_| NotTaken::Full)?;
-        let queued = Queued { frame, _room: room };
+        let queued = Box::new(Waiting { frame, _room: room });
         self.frames.try_send(queued).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => NotTaken::Full,
             mpsc::error::TrySendError::Closed(_) => NotTaken::Ended,
@@ -192,7 +195,8 @@ async fn write(line: Arc<Line>, mut send: SendStream, mut outgoing: mpsc::Receiv
 fn together(batch: &[Queued]) -> Vec<Bytes> {
     let mut chunks = vec![];
     let mut small = BytesMut::new();
-    for Queued { frame, .. } in batch {
+    for queued in batch {
+        let frame = &queued.frame;
         small.extend_from_slice(&size(frame).to_be_bytes());
         if frame.len() <= COPIED {
             small.extend_from_slice(frame);
