@@ -1,10 +1,12 @@
 //! The program `ordonnans-ca`.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use data_encoding::HEXLOWER;
 use ordonnans_identity::Certificate;
 use ordonnans_label::{Clearance, Kind, Level};
 use rustls_pki_types::CertificateDer;
@@ -12,7 +14,7 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::workshop::{Standing, Workshop, WorkshopError};
+use crate::workshop::{Workshop, WorkshopError};
 
 #[derive(Parser)]
 #[command(
@@ -102,6 +104,16 @@ impl From<WorkshopError> for Failure {
     fn from(e: WorkshopError) -> Self {
         let (hint, code) = match &e {
             WorkshopError::Exists(_) => ("name another folder with --dir", REFUSED),
+            WorkshopError::InTheWay(_) => (
+                "an init that was cut short leaves such a folder; look, then remove it, or name another with --dir",
+                REFUSED,
+            ),
+            WorkshopError::Ambiguous(_) => (
+                "give the full name or the serial number; `ordonnans-ca show` lists them",
+                REFUSED,
+            ),
+            WorkshopError::Outlives(_) => ("ask for fewer --days, or make a new workshop", REFUSED),
+            WorkshopError::Authority(_) => ("restore both files from the same copy", REFUSED),
             WorkshopError::Live(_) => ("revoke it first, or use it", REFUSED),
             WorkshopError::Missing(_) => (
                 "make one with `ordonnans-ca --dir DIR init --structure NAME`",
@@ -116,7 +128,9 @@ impl From<WorkshopError> for Failure {
                 "the state says what was issued and revoked: without it nothing can be revoked",
                 INTERNAL,
             ),
-            WorkshopError::Io { .. } | WorkshopError::Mint(_) => ("check the folder", INTERNAL),
+            WorkshopError::Io { .. } | WorkshopError::Random | WorkshopError::Mint(_) => {
+                ("check the folder", INTERNAL)
+            }
         };
         Self {
             what: e.to_string(),
@@ -145,22 +159,45 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return code.into();
         }
     };
-    match command(arguments) {
+    // Collected, so that a reader who left cannot stop what is being done.
+    let mut out = vec![];
+    let done = command(arguments, &mut out).and_then(|()| {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(&out).and_then(|()| stdout.flush()) {
+            // A reader who has seen enough, as `head` does.
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure {
+                what: format!("it was done, but the result could not be written: {e}"),
+                hint: "`ordonnans-ca show` lists what was issued",
+                code: INTERNAL,
+            }),
+            _ => Ok(()),
+        }
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(f) => {
-            eprintln!("{}\nHint: {}", f.what, f.hint);
+            remark(&format!("{}\nHint: {}", f.what, f.hint));
             f.code.into()
         }
     }
 }
 
-fn command(arguments: Arguments) -> Result<(), Failure> {
+/// Says something on stderr; where nobody listens there is nobody to tell.
+fn remark(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
+}
+
+fn line(out: &mut Vec<u8>, text: impl std::fmt::Display) {
+    out.extend_from_slice(format!("{text}\n").as_bytes());
+}
+
+fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
     let (dir, now) = (arguments.dir, OffsetDateTime::now_utc());
     match arguments.command {
         Command::Init { structure } => {
             let w = Workshop::init(&dir, &structure, now)?;
-            println!("{}", w.trust_dir().display());
-            eprintln!("The folder above is what everyone gets. Keep `root` offline.");
+            line(out, w.trust_dir().display());
+            remark("The folder above is what everyone gets. Keep `root` offline.");
         }
         Command::Issue {
             kind,
@@ -179,23 +216,29 @@ fn command(arguments: Arguments) -> Result<(), Failure> {
             let holds = holds(clearance.as_deref(), &circle, &compartment)?;
             let mut w = Workshop::open(&dir)?;
             let path = w.issue(kind, &name, &holds, days, now)?;
-            println!("{}", path.display());
+            line(out, path.display());
         }
         Command::Revoke { who } => {
             let mut w = Workshop::open(&dir)?;
             let n = w.revoke(&who, now)?;
-            println!("{n} revoked");
-            eprintln!(
+            line(out, format_args!("{n} revoked"));
+            remark(&format!(
                 "Bring {} to the broker and the nodes, and have the broker read it again.",
                 w.trust_dir().display()
-            );
+            ));
         }
         Command::Crl => {
             let mut w = Workshop::open(&dir)?;
             w.lists(now)?;
-            println!("{}", w.trust_dir().display());
+            line(out, w.trust_dir().display());
         }
-        Command::Show { file: None, json } => list(&Workshop::open(&dir)?, json),
+        Command::Show { file: None, json } => {
+            let w = Workshop::open(&dir)?;
+            list(&w, json, now, out);
+            if !w.published() {
+                remark("The list in `trust` is not the last one; `ordonnans-ca crl` publishes it.");
+            }
+        }
         Command::Show {
             file: Some(path),
             json,
@@ -205,16 +248,19 @@ fn command(arguments: Arguments) -> Result<(), Failure> {
                 .map_err(|_| usage(format!("{} is no certificate in PEM", path.display()), hint))?;
             let c = Certificate::parse_der(&der)
                 .map_err(|e| usage(format!("{}: {e}", path.display()), hint))?;
-            print(&about(&c), json);
+            print(&about(&c), json, out);
         }
         Command::Completions { shell } => {
             let mut program = Arguments::command();
-            clap_complete::generate(shell, &mut program, "ordonnans-ca", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut program, "ordonnans-ca", out);
         }
         Command::Man => {
             let page = clap_mangen::Man::new(Arguments::command());
-            page.render(&mut std::io::stdout())
-                .map_err(|e| usage(e, "stdout was closed"))?;
+            page.render(out).map_err(|e| Failure {
+                what: format!("the manual page could not be made: {e}"),
+                hint: "`ordonnans-ca help` says the same",
+                code: INTERNAL,
+            })?;
         }
     }
     Ok(())
@@ -228,13 +274,17 @@ fn holds(
     let level: Level = level
         .map_or(Ok(Level::Ongerubriceerd), str::parse)
         .map_err(|e| usage(format!("--clearance: {e}"), "for example --clearance Stg.G"))?;
-    let value = |e: &dyn std::fmt::Display| usage(e, "a value has 1 to 64 characters");
     let mut holds = Clearance::new(level);
     for c in circles {
-        holds = holds.with_circle(c).map_err(|e| value(&e))?;
+        holds = holds
+            .with_circle(c)
+            .map_err(|e| usage(format!("--circle: {e}"), "for example --circle ICCB"))?;
     }
     for c in compartments {
-        holds = holds.with_compartment(c).map_err(|e| value(&e))?;
+        let hint = "for example --compartment CRYPTO";
+        holds = holds
+            .with_compartment(c)
+            .map_err(|e| usage(format!("--compartment: {e}"), hint))?;
     }
     Ok(holds)
 }
@@ -244,6 +294,7 @@ fn about(c: &Certificate) -> Value {
     json!({
         "name": c.name(),
         "kind": c.name().kind().as_str(),
+        "serial": HEXLOWER.encode(c.serial()),
         "clearance": c.clearance().map(|h| h.level()),
         "circles": c.clearance().map(|h| texts(&mut h.circles().iter().map(|v| v.as_str().to_owned()))),
         "compartments": c.clearance().map(|h| texts(&mut h.compartments().iter().map(|v| v.as_str().to_owned()))),
@@ -255,36 +306,41 @@ fn about(c: &Certificate) -> Value {
     })
 }
 
-fn print(v: &Value, json: bool) {
+fn print(v: &Value, json: bool, out: &mut Vec<u8>) {
     if json {
-        println!("{v}");
+        line(out, v);
     } else if let Some(fields) = v.as_object() {
         for (key, value) in fields {
             let text = value
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);
-            println!("{key:<13} {text}");
+            line(out, format_args!("{key:<13} {text}"));
         }
     }
 }
 
-fn list(w: &Workshop, json: bool) {
-    for (serial, e) in w.issued() {
-        let until = OffsetDateTime::from_unix_timestamp(e.until)
-            .map(|t| t.date().to_string())
-            .unwrap_or_default();
-        let standing = match e.standing {
-            Standing::Live => "live",
-            Standing::Revoked => "revoked",
-        };
+fn list(w: &Workshop, json: bool, now: OffsetDateTime, out: &mut Vec<u8>) {
+    let date = |at| OffsetDateTime::from_unix_timestamp(at).map(|t| t.date().to_string());
+    let mut all: Vec<_> = w.issued().collect();
+    all.sort_by_key(|(_, e)| (&e.name, e.until));
+    for (serial, e) in all {
+        let until = date(e.until).unwrap_or_default();
+        let standing = e.standing(now).as_str();
         if json {
-            let row =
-                json!({ "serial": serial, "name": e.name, "until": until, "standing": standing });
-            println!("{row}");
+            let row = json!({
+                "serial": serial,
+                "name": e.name,
+                "kind": e.name.kind().as_str(),
+                "until": until,
+                "standing": standing,
+                "revoked": e.revoked.and_then(|at| date(at).ok()),
+            });
+            line(out, row);
         } else {
-            println!(
-                "{serial}  {:<40} {standing:<8} until {until}",
-                e.name.as_str()
+            let name = e.name.as_str();
+            line(
+                out,
+                format_args!("{serial}  {name:<40} {standing:<8} until {until}"),
             );
         }
     }

@@ -6,10 +6,12 @@
 
 mod cli;
 mod mint;
+mod state;
 mod workshop;
 
 pub mod memory;
 
 pub use cli::run;
 pub use mint::{Flaw, Issued, MintError, Validity};
-pub use workshop::{Entry, Standing, Workshop, WorkshopError};
+pub use state::{Entry, Standing};
+pub use workshop::{Workshop, WorkshopError};

@@ -3,6 +3,7 @@
 use ordonnans_identity::{InvalidTrust, Trust};
 use ordonnans_label::{Clearance, Name};
 use rustls_pki_types::CertificateRevocationListDer;
+use time::OffsetDateTime;
 
 use crate::mint::{Authority as Minting, Flaw, Issued, MintError, Validity};
 
@@ -14,7 +15,7 @@ pub struct Authority {
     validity: Validity,
     serial: u64,
     number: u64,
-    revoked: Vec<Vec<u8>>,
+    revoked: Vec<(Vec<u8>, OffsetDateTime)>,
 }
 
 impl Authority {
@@ -67,7 +68,8 @@ impl Authority {
 
     /// Revokes a certificate: the next list names it.
     pub fn revoke(&mut self, issued: &Issued) {
-        self.revoked.push(issued.serial.clone());
+        self.revoked
+            .push((issued.serial.clone(), self.validity.from));
         self.number += 1;
     }
 

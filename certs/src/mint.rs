@@ -5,11 +5,14 @@ use ordonnans_label::{Clearance, Kind, Name};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
     DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, RevocationReason,
-    RevokedCertParams, SanType, SerialNumber,
+    KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SanType,
+    SerialNumber,
 };
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
 
 /// Why something could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +48,8 @@ impl Issued {
     }
 
     /// The key, PKCS#8 PEM: a secret likewise.
-    pub(crate) fn key_pem(&self) -> String {
-        self.key.serialize_pem()
+    pub(crate) fn key_pem(&self) -> Zeroizing<String> {
+        self.key.serialize_pem().into()
     }
 }
 
@@ -73,6 +76,8 @@ pub enum Flaw {
 
 pub(crate) struct Authority {
     pub(crate) certificate: CertificateDer<'static>,
+    /// The last second it is valid.
+    pub(crate) until: OffsetDateTime,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -102,25 +107,32 @@ impl Authority {
         let certificate = p.self_signed(&key)?.der().clone();
         Ok(Self {
             certificate,
+            until: validity.until,
             issuer: Issuer::new(p, key),
         })
     }
 
-    /// An authority as it was kept: its certificate and its key, both PEM.
+    /// An authority as it was kept: its certificate and its key, both PEM. A key of another certificate is refused: nobody would believe
+    /// what it signs.
     pub(crate) fn load(certificate: &str, key: &str) -> Result<Self, MintError> {
-        use rustls_pki_types::pem::PemObject;
+        let unread = |_| rcgen::Error::CouldNotParseCertificate;
         let der = CertificateDer::from_pem_slice(certificate.as_bytes())
             .map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
         let key = KeyPair::from_pem(key)?;
+        let (_, x) = X509Certificate::from_der(&der).map_err(unread)?;
+        if key.public_key_raw() != x.public_key().subject_public_key.data.as_ref() {
+            return Err(rcgen::Error::CouldNotParseKeyPair.into());
+        }
         Ok(Self {
+            until: x.validity().not_after.to_datetime(),
             issuer: Issuer::from_ca_cert_der(&der, key)?,
             certificate: der,
         })
     }
 
     /// The key, PKCS#8 PEM: a secret.
-    pub(crate) fn key_pem(&self) -> String {
-        self.issuer.key().serialize_pem()
+    pub(crate) fn key_pem(&self) -> Zeroizing<String> {
+        self.issuer.key().serialize_pem().into()
     }
 
     /// The issuing authority: signs leaves only, and only below the structure.
@@ -137,6 +149,7 @@ impl Authority {
         let certificate = p.signed_by(&key, &self.issuer)?.der().clone();
         Ok(Self {
             certificate,
+            until: validity.until,
             issuer: Issuer::new(p, key),
         })
     }
@@ -189,19 +202,19 @@ impl Authority {
         })
     }
 
-    /// The list of what this authority has revoked.
+    /// The list of what this authority has revoked: serial numbers, and when. It gives no reasons: nobody is asked for one.
     pub(crate) fn list(
         &self,
-        revoked: &[Vec<u8>],
+        revoked: &[(Vec<u8>, OffsetDateTime)],
         number: u64,
         validity: Validity,
     ) -> Result<CertificateRevocationListDer<'static>, MintError> {
         let revoked_certs = revoked
             .iter()
-            .map(|serial| RevokedCertParams {
+            .map(|(serial, at)| RevokedCertParams {
                 serial_number: SerialNumber::from_slice(serial),
-                revocation_time: validity.from,
-                reason_code: Some(RevocationReason::KeyCompromise),
+                revocation_time: *at,
+                reason_code: None,
                 invalidity_date: None,
             })
             .collect();

@@ -7,21 +7,23 @@
 //! | `trust/` | what everyone gets: both certificates and both lists of revoked certificates |
 //! | `issued/NAME/` | a subject's `cert.pem` (with the issuing certificate behind it) and `key.pem` |
 //!
-//! Keys have mode 0600. Nothing is overwritten but lists and state, and those whole or not at all.
+//! Keys have mode 0600. Nothing is overwritten but lists and state, and those whole or not at all. Several processes may use one workshop.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE64, HEXLOWER};
 use ordonnans_identity::{KeyFileError, read_secret_file, write_secret_file};
 use ordonnans_label::{Clearance, InvalidName, Kind, Name};
-use ring::rand::{SecureRandom, SystemRandom};
-use serde::{Deserialize, Serialize};
+use rustls_pki_types::CertificateRevocationListDer;
+use rustls_pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::mint::{Authority, MintError, Validity};
+use crate::state::{Entry, Standing, State, io_at, lock, replace, sync_folder_of};
 
 /// Lives, in days: the root is replaced by plan, a leaf every quarter, lists every month so that a lost list ends by itself.
 const ROOT_DAYS: i64 = 3650;
@@ -32,12 +34,15 @@ const ROOT_LIST_DAYS: i64 = 365;
 /// Clocks that are behind accept what was just made.
 const BACKDATED: Duration = Duration::minutes(5);
 
-/// Why the workshop did not do it. Nothing was changed.
+/// Why the workshop did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkshopError {
     /// A workshop is here already.
     #[error("{0} is a workshop already; nothing was overwritten")]
     Exists(PathBuf),
+    /// A folder of a workshop is here, without the rest.
+    #[error("{0} is in the way; nothing was overwritten")]
+    InTheWay(PathBuf),
     /// No workshop is here.
     #[error("{0} is no workshop")]
     Missing(PathBuf),
@@ -53,9 +58,15 @@ pub enum WorkshopError {
     /// Nothing of this name or serial number is live.
     #[error("no live certificate of '{0}'")]
     Unknown(String),
+    /// More than one subject has this local name.
+    #[error("more than one subject is called '{0}'; nothing was revoked")]
+    Ambiguous(String),
     /// The life asked for.
     #[error("a certificate lives from 1 to {ISSUING_DAYS} days")]
     Days,
+    /// It would be valid when its issuer no longer is.
+    #[error("a certificate cannot outlive the issuing authority, which ends {0}")]
+    Outlives(time::Date),
     /// A file.
     #[error("{path} cannot be used: {source}")]
     Io {
@@ -70,41 +81,15 @@ pub enum WorkshopError {
     /// The state file.
     #[error("{0} was damaged or edited; restore it")]
     State(PathBuf),
+    /// An authority's certificate and key.
+    #[error("the certificate and the key in {0} cannot be read, or do not belong together")]
+    Authority(PathBuf),
+    /// The system gave no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
     /// Minting.
     #[error(transparent)]
     Mint(#[from] MintError),
-}
-
-/// What became of a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Standing {
-    /// It may be used.
-    Live,
-    /// It stands on the list.
-    Revoked,
-}
-
-/// A certificate that was issued.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Whom it names.
-    pub name: Name,
-    /// Until when, in seconds since 1970.
-    pub until: i64,
-    /// What became of it.
-    pub standing: Standing,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct State {
-    structure: String,
-    /// Number of the last list.
-    list: u64,
-    /// By serial number, hex.
-    #[serde(default)]
-    issued: BTreeMap<String, Entry>,
 }
 
 /// A certificate authority in a folder.
@@ -119,13 +104,6 @@ pub struct Workshop {
 impl std::fmt::Debug for Workshop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Workshop({})", self.dir.display())
-    }
-}
-
-fn io_at(path: &Path) -> impl Fn(io::Error) -> WorkshopError + '_ {
-    move |source| WorkshopError::Io {
-        path: path.into(),
-        source,
     }
 }
 
@@ -147,35 +125,36 @@ fn pem(kind: &str, der: &[u8]) -> String {
     text + &format!("-----END {kind}-----\n")
 }
 
-/// Writes a file whole or not at all.
-fn replace(path: &Path, text: &str) -> Result<(), WorkshopError> {
-    let new = path.with_extension("new");
-    let write = || {
-        let mut file = File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(io_at(path))
-}
-
 impl Workshop {
     /// Makes a root and an issuing authority for a structure, with both lists.
     ///
     /// # Errors
-    /// [`WorkshopError::Exists`]; [`WorkshopError::Structure`]; the disk.
+    /// [`WorkshopError::Exists`]; [`WorkshopError::InTheWay`]; [`WorkshopError::Structure`]; the disk.
     pub fn init(dir: &Path, structure: &str, now: OffsetDateTime) -> Result<Self, WorkshopError> {
         // Any local name shows whether the structure can end one.
         if Name::new("x", Kind::Node, structure).is_err() {
             return Err(WorkshopError::Structure(structure.into()));
         }
-        if dir.join("root").exists() || dir.join("issuing").exists() {
+        if dir.join("issuing").join("state.toml").exists() {
             return Err(WorkshopError::Exists(dir.into()));
         }
-        for folder in ["root", "issuing", "trust", "issued"] {
+        fs::create_dir_all(dir).map_err(io_at(dir))?;
+        let folders = [
+            ("root", 0o700),
+            ("issuing", 0o700),
+            ("trust", 0o777),
+            ("issued", 0o777),
+        ];
+        for (folder, _) in folders {
+            if dir.join(folder).symlink_metadata().is_ok() {
+                return Err(WorkshopError::InTheWay(dir.join(folder)));
+            }
+        }
+        for (folder, mode) in folders {
+            // Not all the way: a folder that another makes meanwhile is in the way, too.
             let path = dir.join(folder);
-            fs::create_dir_all(&path).map_err(io_at(&path))?;
+            let made = fs::DirBuilder::new().mode(mode).create(&path);
+            made.map_err(io_at(&path))?;
         }
         let root = Authority::root(structure, validity(now, ROOT_DAYS))?;
         let issuing = root.issuing(structure, validity(now, ISSUING_DAYS))?;
@@ -191,38 +170,33 @@ impl Workshop {
         }
         let mut workshop = Self {
             dir: dir.into(),
-            state: State {
-                structure: structure.into(),
-                list: 0,
-                issued: BTreeMap::new(),
-            },
+            state: State::new(structure),
             root: Some(root),
             issuing,
         };
-        workshop.lists(now)?;
+        workshop.publish(State::new(structure), now)?;
         Ok(workshop)
     }
 
     /// Opens a workshop.
     ///
     /// # Errors
-    /// [`WorkshopError::Missing`]; a key whose file is open to others; [`WorkshopError::State`].
+    /// [`WorkshopError::Missing`]; a key whose file is open to others; [`WorkshopError::Authority`]; [`WorkshopError::State`].
     pub fn open(dir: &Path) -> Result<Self, WorkshopError> {
         let state_file = dir.join("issuing").join("state.toml");
         if !state_file.exists() {
             return Err(WorkshopError::Missing(dir.into()));
         }
-        let text = fs::read_to_string(&state_file).map_err(io_at(&state_file))?;
-        let state = toml::from_str(&text).map_err(|_| WorkshopError::State(state_file))?;
+        let state = State::load(&state_file)?;
         let load = |name: &str| {
             let folder = dir.join(name);
             let path = folder.join(format!("{name}.pem"));
             let certificate = fs::read_to_string(&path).map_err(io_at(&path))?;
             let key_file = folder.join(format!("{name}.key.pem"));
             let key = read_secret_file(&key_file)?;
-            let key =
-                std::str::from_utf8(&key).map_err(|_| WorkshopError::State(key_file.clone()))?;
-            Ok::<_, WorkshopError>(Authority::load(&certificate, key)?)
+            let key = std::str::from_utf8(&key).ok();
+            key.and_then(|k| Authority::load(&certificate, k).ok())
+                .ok_or(WorkshopError::Authority(folder))
         };
         let here = dir.join("root").join("root.key.pem").exists();
         Ok(Self {
@@ -256,11 +230,26 @@ impl Workshop {
         self.state.issued.iter().map(|(s, e)| (s.as_str(), e))
     }
 
+    /// Whether the issuing list in `trust` is the last one made; not so where its making was cut short, and [`Self::lists`] mends it.
+    #[must_use]
+    pub fn published(&self) -> bool {
+        let path = self.trust_dir().join("issuing.crl.pem");
+        let Ok(der) = CertificateRevocationListDer::from_pem_file(path) else {
+            return false;
+        };
+        let Ok((_, list)) = CertificateRevocationList::from_der(&der) else {
+            return false;
+        };
+        list.crl_number()
+            .is_some_and(|n| *n == self.state.list.into())
+    }
+
     /// Issues a certificate and its key, and gives the folder they are in. A subject whose certificate is over or revoked gets a new one; the old
     /// files are kept beside it.
     ///
     /// # Errors
-    /// [`WorkshopError::Live`]; [`WorkshopError::Name`]; [`WorkshopError::Days`]; the disk.
+    /// [`WorkshopError::Live`]; [`WorkshopError::Name`]; [`WorkshopError::Days`]; [`WorkshopError::Outlives`]: nothing was made. The disk: what
+    /// was made was not handed out; a subject that then has a live certificate has it revoked and asks again.
     pub fn issue(
         &mut self,
         kind: Kind,
@@ -273,104 +262,102 @@ impl Workshop {
         if !(1..=ISSUING_DAYS).contains(&days) {
             return Err(WorkshopError::Days);
         }
-        let live = |e: &Entry| e.name == name && self.live(e, now);
+        let valid = validity(now, days);
+        if valid.until > self.issuing.until {
+            return Err(WorkshopError::Outlives(self.issuing.until.date()));
+        }
+        let _lock = self.lock()?;
+        let live = |e: &Entry| e.name == name && e.standing(now) == Standing::Live;
         if self.state.issued.values().any(live) {
             return Err(WorkshopError::Live(name));
         }
-        let serial = self.new_serial();
-        let issued = self
-            .issuing
-            .leaf(&name, holds, validity(now, days), serial, None)?;
+        let serial = self.state.new_serial()?;
+        let issued = self.issuing.leaf(&name, holds, valid, serial, None)?;
+        let serial = HEXLOWER.encode(&issued.serial);
         let dir = self.issued_dir(&name);
-        if dir.exists() {
-            let old = dir.with_file_name(format!("{name}.until-{}", now.unix_timestamp()));
-            fs::rename(&dir, &old).map_err(io_at(&old))?;
+        // What a run that was cut short left here was never handed out.
+        let staged = dir.with_file_name(format!(".{name}.new"));
+        if staged.exists() {
+            fs::remove_dir_all(&staged).map_err(io_at(&staged))?;
         }
-        fs::create_dir_all(&dir).map_err(io_at(&dir))?;
-        write_secret_file(&dir.join("key.pem"), issued.key_pem().as_bytes())?;
+        fs::create_dir_all(&staged).map_err(io_at(&staged))?;
+        write_secret_file(&staged.join("key.pem"), issued.key_pem().as_bytes())?;
         let chain = pem("CERTIFICATE", &issued.certificate)
             + &pem("CERTIFICATE", &self.issuing.certificate);
-        replace(&dir.join("cert.pem"), &chain)?;
-        let entry = Entry {
-            name,
-            until: (now + Duration::days(days)).unix_timestamp(),
-            standing: Standing::Live,
-        };
-        self.state
-            .issued
-            .insert(HEXLOWER.encode(&issued.serial), entry);
-        self.save()?;
+        replace(&staged.join("cert.pem"), &chain)?;
+        // The state before the certificate is handed out: one that is not in it could never be revoked.
+        let mut state = self.state.clone();
+        let until = valid.until.unix_timestamp();
+        let revoked = None;
+        state.issued.insert(
+            serial.clone(),
+            Entry {
+                name,
+                until,
+                revoked,
+            },
+        );
+        self.save(state)?;
+        if dir.exists() {
+            let mut old = dir.clone().into_os_string();
+            old.push(format!(".before-{serial}"));
+            fs::rename(&dir, &old).map_err(io_at(&dir))?;
+        }
+        fs::rename(&staged, &dir)
+            .and_then(|()| sync_folder_of(&dir))
+            .map_err(io_at(&dir))?;
         Ok(dir)
     }
 
-    fn live(&self, e: &Entry, now: OffsetDateTime) -> bool {
-        e.standing == Standing::Live && e.until > now.unix_timestamp()
-    }
-
-    /// A number no certificate here has: random, so that it tells nothing, and positive as RFC 5280 asks.
-    fn new_serial(&self) -> u64 {
-        loop {
-            let mut random = [0; 8];
-            let drawn = SystemRandom::new().fill(&mut random);
-            assert!(drawn.is_ok(), "the system gives no random numbers");
-            let serial = u64::from_be_bytes(random) >> 1 | 1 << 62;
-            if !self
-                .state
-                .issued
-                .contains_key(&HEXLOWER.encode(&serial.to_be_bytes()))
-            {
-                return serial;
-            }
-        }
-    }
-
-    /// Revokes the live certificates of a subject (by its name, or its local name where only one subject has it) or of a serial number, and
-    /// publishes a new list. Gives how many.
+    /// Revokes the live certificates of a subject (by its name, or its local name where only one subject has it) or of a serial number in
+    /// hexadecimal, and publishes a new list. Gives how many. A revocation whose list was not published, because that was cut short, is published now.
     ///
     /// # Errors
-    /// [`WorkshopError::Unknown`]; the disk.
+    /// [`WorkshopError::Unknown`] and [`WorkshopError::Ambiguous`]: nothing was revoked. The disk: revoke again.
     pub fn revoke(&mut self, who: &str, now: OffsetDateTime) -> Result<usize, WorkshopError> {
-        let at = now.unix_timestamp();
-        let mut revoked = 0;
-        for (serial, e) in &mut self.state.issued {
-            let meant = serial == who || e.name.as_str() == who || e.name.local() == who;
-            if meant && e.standing == Standing::Live && e.until > at {
-                e.standing = Standing::Revoked;
-                revoked += 1;
+        let _lock = self.lock()?;
+        let mut state = self.state.clone();
+        let (mut revoked, mut before) = (0, 0);
+        for serial in state.meant(who)? {
+            if let Some(e) = state.issued.get_mut(&serial) {
+                match e.standing(now) {
+                    Standing::Live => {
+                        e.revoked = Some(now.unix_timestamp());
+                        revoked += 1;
+                    }
+                    Standing::Revoked => before += 1,
+                    Standing::Expired => {}
+                }
             }
         }
-        if revoked == 0 {
+        if revoked == 0 && (before == 0 || self.published()) {
             return Err(WorkshopError::Unknown(who.chars().take(120).collect()));
         }
-        self.lists(now)?;
-        Ok(revoked)
+        self.publish(state, now)?;
+        Ok(if revoked == 0 { before } else { revoked })
     }
 
     /// Publishes the lists anew, with a higher number; the root's own only where the root is here.
     ///
     /// # Errors
-    /// The disk.
+    /// The disk: publish again.
     pub fn lists(&mut self, now: OffsetDateTime) -> Result<(), WorkshopError> {
-        self.state.list += 1;
-        // A revoked certificate stays on the list until it would be over.
-        let revoked: Vec<Vec<u8>> = self
-            .state
-            .issued
-            .iter()
-            .filter(|(_, e)| e.standing == Standing::Revoked && e.until > now.unix_timestamp())
-            .filter_map(|(serial, _)| HEXLOWER.decode(serial.as_bytes()).ok())
-            .collect();
-        let number = self.state.list;
-        let mut lists = vec![(
-            "issuing",
-            self.issuing
-                .list(&revoked, number, validity(now, LIST_DAYS))?,
-        )];
+        let _lock = self.lock()?;
+        self.publish(self.state.clone(), now)
+    }
+
+    fn publish(&mut self, mut state: State, now: OffsetDateTime) -> Result<(), WorkshopError> {
+        state.list += 1;
+        let number = state.list;
+        let revoked = state.revoked(now, LIST_DAYS * 86_400);
+        let when = validity(now, LIST_DAYS);
+        let mut lists = vec![("issuing", self.issuing.list(&revoked, number, when)?)];
         if let Some(root) = &self.root {
             let when = validity(now, ROOT_LIST_DAYS);
             lists.push(("root", root.list(&[], number, when)?));
         }
-        self.save()?;
+        // The state first: a revocation that was made is on every later list.
+        self.save(state)?;
         for (name, list) in lists {
             let path = self.trust_dir().join(format!("{name}.crl.pem"));
             replace(&path, &pem("X509 CRL", &list))?;
@@ -378,9 +365,16 @@ impl Workshop {
         Ok(())
     }
 
-    fn save(&self) -> Result<(), WorkshopError> {
-        let path = self.dir.join("issuing").join("state.toml");
-        let text = toml::to_string(&self.state).map_err(|_| WorkshopError::State(path.clone()))?;
-        replace(&path, &text)
+    /// Takes the workshop for one change, and what other processes have written meanwhile.
+    fn lock(&mut self) -> Result<File, WorkshopError> {
+        let held = lock(&self.dir.join("issuing").join("lock"))?;
+        self.state = State::load(&self.dir.join("issuing").join("state.toml"))?;
+        Ok(held)
+    }
+
+    fn save(&mut self, state: State) -> Result<(), WorkshopError> {
+        state.save(&self.dir.join("issuing").join("state.toml"))?;
+        self.state = state;
+        Ok(())
     }
 }

@@ -1,17 +1,15 @@
-//! The workshop on the disk, its program, and what openssl makes of its certificates.
+//! The workshop on the disk.
 
-use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use ordonnans_certs::{Workshop, WorkshopError};
+use ordonnans_certs::{Standing, Workshop, WorkshopError};
 use ordonnans_identity::{FileSigner, Signer, Trust, Usage};
-use ordonnans_label::{Clearance, Kind, Level, Name};
+use ordonnans_label::{Clearance, Kind, Level};
 use ordonnans_message::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
@@ -39,6 +37,20 @@ fn believed(w: &Workshop, dir: &Path) -> bool {
     trust.verify(&der, Usage::Client, stamp()).is_ok()
 }
 
+/// Folders of subjects.
+fn issued(dir: &Path) -> usize {
+    std::fs::read_dir(dir).expect("a folder").count()
+}
+
+fn standings(w: &Workshop) -> Vec<(String, Standing)> {
+    let mut all: Vec<_> = w
+        .issued()
+        .map(|(_, e)| (e.name.as_str().to_owned(), e.standing(now())))
+        .collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
 #[test]
 fn what_it_makes_is_believed_until_it_is_revoked() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -59,6 +71,7 @@ fn what_it_makes_is_believed_until_it_is_revoked() {
     let mut w = Workshop::open(dir.path()).expect("opens");
     let again = issue(&mut w, "a");
     assert_eq!(again, a);
+    assert_eq!(issued(&dir.path().join("issued")), 3, "the old one is kept");
     assert!(
         believed(&w, &again),
         "a new certificate after the revoked one"
@@ -111,112 +124,173 @@ fn keys_are_private_and_nothing_is_overwritten() {
     ));
 }
 
-fn run(dir: &Path, args: &[&str]) -> std::process::ExitCode {
-    let dir = dir.as_os_str().to_owned();
-    let head = [OsString::from("ordonnans-ca"), "--dir".into(), dir];
-    ordonnans_certs::run(head.into_iter().chain(args.iter().map(Into::into)))
-}
-
-fn code(of: std::process::ExitCode) -> String {
-    format!("{of:?}")
+#[test]
+fn a_local_name_that_two_subjects_have_revokes_neither() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut w = workshop(dir.path());
+    let node = issue(&mut w, "ncc");
+    let holds = Clearance::new(Level::DepV);
+    w.issue(Kind::Person, "ncc", &holds, 90, now())
+        .expect("issues");
+    assert!(matches!(
+        w.revoke("ncc", now()),
+        Err(WorkshopError::Ambiguous(_))
+    ));
+    assert!(believed(&w, &node));
+    // A serial number, as openssl prints it.
+    let person = |(_, e): &(&str, &ordonnans_certs::Entry)| e.name.kind() == Kind::Person;
+    let serial = w.issued().find(person).expect("issued").0.to_uppercase();
+    assert_eq!(w.revoke(&serial, now()).expect("revokes"), 1);
+    assert!(
+        matches!(w.revoke("ncc", now()), Err(WorkshopError::Ambiguous(_))),
+        "still two, so that a repeated command does not reach the other"
+    );
+    let expected = [
+        ("ncc.node.crisis.example".to_owned(), Standing::Live),
+        ("ncc.person.crisis.example".to_owned(), Standing::Revoked),
+    ];
+    assert_eq!(standings(&w), expected);
 }
 
 #[test]
-fn the_program_says_what_is_wrong_by_its_exit_code() {
+fn what_many_issue_at_once_is_all_known() {
     let dir = tempfile::tempdir().expect("a folder");
-    let at = |args: &[&str]| code(run(dir.path(), args));
-    let exit = |n: u8| code(n.into());
-    assert_eq!(
-        at(&["issue", "node", "a", "--clearance", "Stg.G"]),
-        exit(2),
-        "no workshop"
-    );
-    assert_eq!(at(&["init", "--structure", "Not A Name"]), exit(2));
-    assert_eq!(at(&["init", "--structure", "crisis.example"]), exit(0));
-    assert_eq!(at(&["init", "--structure", "crisis.example"]), exit(1));
-    assert_eq!(
-        at(&["issue", "node", "a"]),
-        exit(2),
-        "a node needs a clearance"
-    );
-    assert_eq!(at(&["issue", "node", "a", "--clearance", "Top"]), exit(2));
-    let good = [
-        "issue",
-        "node",
-        "a",
-        "--clearance",
-        "Stg.Geheim",
-        "--circle",
-        "ICCB",
-    ];
-    assert_eq!(at(&good), exit(0));
-    assert_eq!(at(&good), exit(1));
-    assert_eq!(at(&["issue", "broker", "b1"]), exit(0));
-    assert_eq!(at(&["show", "--json"]), exit(0));
-    let file = dir.path().join("issued/a.node.crisis.example/cert.pem");
-    assert_eq!(at(&["show", file.to_str().expect("a path")]), exit(0));
-    assert_eq!(at(&["show", "/dev/null"]), exit(2));
-    assert_eq!(at(&["revoke", "a"]), exit(0));
-    assert_eq!(at(&["revoke", "a"]), exit(1));
-    assert_eq!(at(&["crl"]), exit(0));
-    assert_eq!(at(&["nonsense"]), exit(2));
-}
-
-/// Whether `openssl verify` accepts a leaf, with every list checked.
-fn openssl(trust: &Path, leaf: &Path) -> Option<bool> {
-    let file = |name: &str| trust.join(name);
-    let lists = leaf.with_file_name("lists.pem");
-    let both =
-        ["root.crl.pem", "issuing.crl.pem"].map(|n| std::fs::read(file(n)).unwrap_or_default());
-    std::fs::write(&lists, both.concat()).expect("writes");
-    let mut command = Command::new("openssl");
-    command.args([
-        "verify",
-        "-x509_strict",
-        "-crl_check_all",
-        "-purpose",
-        "sslclient",
-    ]);
-    command.arg("-CAfile").arg(file("root.pem"));
-    command.arg("-untrusted").arg(file("issuing.pem"));
-    command.arg("-CRLfile").arg(&lists).arg(leaf);
-    match command.output() {
-        Ok(out) => Some(out.status.success()),
-        Err(_) => {
-            eprintln!("skipped: openssl is not here");
-            None
+    drop(workshop(dir.path()));
+    std::thread::scope(|s| {
+        for i in 0..8 {
+            let dir = dir.path();
+            // Opened before the others have issued: what it read is old by the time it writes.
+            let mut w = Workshop::open(dir).expect("opens");
+            s.spawn(move || issue(&mut w, &format!("n{i}")));
         }
+    });
+    let mut w = Workshop::open(dir.path()).expect("opens");
+    assert_eq!(w.issued().count(), 8);
+    for i in 0..8 {
+        assert_eq!(w.revoke(&format!("n{i}"), now()).expect("known"), 1);
     }
 }
 
 #[test]
-fn openssl_accepts_what_it_should_and_rejects_what_it_should() {
+fn a_run_that_was_cut_short_is_mended() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut w = workshop(dir.path());
+    // A folder that was begun and not handed out.
+    let staged = dir.path().join("issued/.a.node.crisis.example.new");
+    std::fs::create_dir(&staged).expect("makes");
+    std::fs::write(staged.join("key.pem"), "half").expect("writes");
+    let a = issue(&mut w, "a");
+    assert!(believed(&w, &a) && !staged.exists());
+    // A revocation in the state whose list was not written.
+    let list = w.trust_dir().join("issuing.crl.pem");
+    let before = std::fs::read(&list).expect("a list");
+    assert_eq!(w.revoke("a", now()).expect("revokes"), 1);
+    std::fs::write(&list, &before).expect("writes");
+    assert!(!w.published() && believed(&w, &a));
+    let mut w = Workshop::open(dir.path()).expect("opens");
+    assert_eq!(w.revoke("a", now()).expect("again"), 1);
+    assert!(w.published() && !believed(&w, &a));
+    assert!(matches!(
+        w.revoke("a", now()),
+        Err(WorkshopError::Unknown(_))
+    ));
+}
+
+#[test]
+fn nothing_that_lies_there_is_overwritten_by_init() {
+    for folder in ["root", "issuing", "trust", "issued"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mine = dir.path().join(folder).join("root.pem");
+        std::fs::create_dir(dir.path().join(folder)).expect("makes");
+        std::fs::write(&mine, "mine").expect("writes");
+        assert!(matches!(
+            Workshop::init(dir.path(), "crisis.example", now()),
+            Err(WorkshopError::InTheWay(_))
+        ));
+        assert_eq!(std::fs::read_to_string(&mine).expect("there"), "mine");
+        assert_eq!(issued(dir.path()), 1, "nothing was made beside it");
+    }
+}
+
+#[test]
+fn a_state_that_would_lose_a_revocation_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut w = workshop(dir.path());
+    issue(&mut w, "a");
+    w.revoke("a", now()).expect("revokes");
+    let file = dir.path().join("issuing/state.toml");
+    let good = std::fs::read_to_string(&file).expect("a state");
+    let serial = w.issued().next().expect("issued").0.to_owned();
+    for (from, to) in [
+        (serial.as_str(), "zz"),
+        (serial.as_str(), "00ff"),
+        ("revoked =", "withdrawn ="),
+        ("crisis.example\"", "other.example\""),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good, "{from}");
+        std::fs::write(&file, &bad).expect("writes");
+        let opened = Workshop::open(dir.path());
+        assert!(matches!(opened, Err(WorkshopError::State(_))), "{from}");
+        assert!(matches!(w.lists(now()), Err(WorkshopError::State(_))));
+    }
+}
+
+#[test]
+fn an_authority_with_the_key_of_another_is_refused() {
     let (dir, other) = (
         tempfile::tempdir().expect("a folder"),
         tempfile::tempdir().expect("a folder"),
     );
-    let mut w = workshop(dir.path());
-    let (a, b) = (issue(&mut w, "a"), issue(&mut w, "b"));
-    let mut strangers = workshop(other.path());
-    let stranger = issue(&mut strangers, "a");
-    w.revoke("b", now()).expect("revokes");
-    let trust = w.trust_dir();
-    let Some(good) = openssl(&trust, &a.join("cert.pem")) else {
-        return;
-    };
-    assert!(good, "a good leaf");
-    assert_eq!(openssl(&trust, &b.join("cert.pem")), Some(false), "revoked");
+    drop((workshop(dir.path()), workshop(other.path())));
+    let key = "issuing/issuing.key.pem";
+    std::fs::copy(other.path().join(key), dir.path().join(key)).expect("copies");
+    assert!(matches!(
+        Workshop::open(dir.path()),
+        Err(WorkshopError::Authority(_))
+    ));
+}
+
+#[test]
+fn nothing_outlives_its_issuer_and_a_subject_gets_anew_what_is_over() {
+    let dir = tempfile::tempdir().expect("a folder");
+    drop(workshop(dir.path()));
+    let mut w = Workshop::open(dir.path()).expect("opens");
+    let holds = Clearance::new(Level::DepV);
+    let late = now() + Duration::days(1800);
+    assert!(matches!(
+        w.issue(Kind::Node, "a", &holds, 90, late),
+        Err(WorkshopError::Outlives(_))
+    ));
+    let a = w.issue(Kind::Node, "a", &holds, 20, late).expect("issues");
     assert_eq!(
-        openssl(&trust, &stranger.join("cert.pem")),
-        Some(false),
-        "another workshop's"
+        w.issue(Kind::Node, "a", &holds, 2, late + Duration::days(21))
+            .expect("the first is over"),
+        a
     );
-    std::fs::remove_file(trust.join("root.crl.pem")).expect("removes");
-    assert_eq!(
-        openssl(&trust, &a.join("cert.pem")),
-        Some(false),
-        "a list is missing"
-    );
-    let name: Name = "a.node.crisis.example".parse().expect("a name");
-    assert_eq!(w.issued_dir(&name), a);
+    assert_eq!(w.issued().count(), 2);
+}
+
+#[test]
+fn a_revoked_certificate_stays_on_the_list_beyond_its_end() {
+    use rustls_pki_types::CertificateRevocationListDer as List;
+    use x509_parser::prelude::{CertificateRevocationList, FromDer};
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut w, start) = (workshop(dir.path()), now());
+    let revoked_at = start + Duration::days(1);
+    issue(&mut w, "a");
+    w.revoke("a", revoked_at).expect("revokes");
+    // Its end is at day 90; RFC 5280 section 3.3 asks for one more list after that.
+    for (day, listed) in [(2, true), (89, true), (110, true), (121, false)] {
+        w.lists(start + Duration::days(day)).expect("publishes");
+        let der = List::from_pem_file(w.trust_dir().join("issuing.crl.pem")).expect("PEM");
+        let (_, list) = CertificateRevocationList::from_der(&der).expect("a list");
+        let entry = list.iter_revoked_certificates().next();
+        assert_eq!(entry.is_some(), listed, "day {day}");
+        if let Some(e) = entry {
+            let at = e.revocation_date.timestamp();
+            assert_eq!(at, revoked_at.unix_timestamp(), "when it was revoked");
+            assert!(e.reason_code().is_none(), "nobody gave a reason");
+        }
+    }
 }

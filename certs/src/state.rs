@@ -1,0 +1,205 @@
+//! What the workshop has issued and revoked, and how it stays whole on the disk.
+//!
+//! Holds always: a serial number that left the workshop stands in the state, for the state is written before a certificate is handed out.
+//! One process at a time changes it, under a lock, from what is on the disk then.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use ordonnans_label::Name;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::workshop::WorkshopError;
+
+/// Bytes of a serial number.
+const SERIAL: usize = 8;
+
+/// What became of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may be used.
+    Live,
+    /// It is over.
+    Expired,
+    /// It stands on the list.
+    Revoked,
+}
+
+impl Standing {
+    /// In one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// A certificate that was issued.
+// Unknown keys are refused: a revocation that was read over would be undone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Whom it names.
+    pub name: Name,
+    /// Until when, in seconds since 1970.
+    pub until: i64,
+    /// When it was revoked, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<i64>,
+}
+
+impl Entry {
+    /// What became of it by now.
+    #[must_use]
+    pub fn standing(&self, now: OffsetDateTime) -> Standing {
+        if self.revoked.is_some() {
+            Standing::Revoked
+        } else if self.until <= now.unix_timestamp() {
+            Standing::Expired
+        } else {
+            Standing::Live
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    pub(crate) structure: String,
+    /// Number of the last list.
+    pub(crate) list: u64,
+    /// By serial number, hex.
+    #[serde(default)]
+    pub(crate) issued: BTreeMap<String, Entry>,
+}
+
+impl State {
+    pub(crate) fn new(structure: &str) -> Self {
+        Self {
+            structure: structure.into(),
+            list: 0,
+            issued: BTreeMap::new(),
+        }
+    }
+
+    /// Reads the state, and refuses one from which a list would lack a certificate.
+    pub(crate) fn load(path: &Path) -> Result<Self, WorkshopError> {
+        let damaged = || WorkshopError::State(path.into());
+        let text = fs::read_to_string(path).map_err(io_at(path))?;
+        let state: Self = toml::from_str(&text).map_err(|_| damaged())?;
+        let mut entries = state.issued.iter();
+        if entries.all(|(s, e)| {
+            decode(s).is_some()
+                && e.name.structure() == state.structure
+                && OffsetDateTime::from_unix_timestamp(e.until).is_ok()
+        }) {
+            Ok(state)
+        } else {
+            Err(damaged())
+        }
+    }
+
+    pub(crate) fn save(&self, path: &Path) -> Result<(), WorkshopError> {
+        let text = toml::to_string(self).map_err(|_| WorkshopError::State(path.into()))?;
+        replace(path, &text)
+    }
+
+    /// A number no certificate here has: random, so that it tells nothing, and positive (RFC 5280 section 4.1.2.2).
+    pub(crate) fn new_serial(&self) -> Result<u64, WorkshopError> {
+        loop {
+            let mut random = [0; SERIAL];
+            SystemRandom::new()
+                .fill(&mut random)
+                .map_err(|_| WorkshopError::Random)?;
+            let serial = u64::from_be_bytes(random) >> 1 | 1 << 62;
+            let hex = HEXLOWER.encode(&serial.to_be_bytes());
+            if !self.issued.contains_key(&hex) {
+                return Ok(serial);
+            }
+        }
+    }
+
+    /// What a list must name: every revoked certificate and when it was revoked, from the revocation until `keep` seconds after its
+    /// own end, so that it stands on a list made after that end (RFC 5280 section 3.3).
+    pub(crate) fn revoked(&self, now: OffsetDateTime, keep: i64) -> Vec<(Vec<u8>, OffsetDateTime)> {
+        let named = |(serial, e): (&String, &Entry)| {
+            let at = OffsetDateTime::from_unix_timestamp(e.revoked?).unwrap_or(now);
+            let over = e.until.saturating_add(keep) <= now.unix_timestamp();
+            decode(serial).filter(|_| !over).map(|s| (s, at))
+        };
+        self.issued.iter().filter_map(named).collect()
+    }
+
+    /// The serial numbers of whom `who` means: a serial number, else a full name, else a local name that only one subject has.
+    pub(crate) fn meant(&self, who: &str) -> Result<Vec<String>, WorkshopError> {
+        let said = || who.chars().take(120).collect();
+        // As openssl prints it, too.
+        let hex = who.replace(':', "").to_ascii_lowercase();
+        if self.issued.contains_key(&hex) {
+            return Ok(vec![hex]);
+        }
+        let all = |is: &dyn Fn(&Name) -> bool| -> Vec<(&String, &Name)> {
+            let named = self.issued.iter().map(|(s, e)| (s, &e.name));
+            named.filter(|(_, name)| is(name)).collect()
+        };
+        let mut found = all(&|n| n.as_str() == who);
+        if found.is_empty() {
+            found = all(&|n| n.local() == who);
+        }
+        let Some((_, first)) = found.first() else {
+            return Err(WorkshopError::Unknown(said()));
+        };
+        if found.iter().any(|(_, name)| name != first) {
+            return Err(WorkshopError::Ambiguous(said()));
+        }
+        Ok(found
+            .into_iter()
+            .map(|(serial, _)| serial.clone())
+            .collect())
+    }
+}
+
+fn decode(serial: &str) -> Option<Vec<u8>> {
+    let bytes = HEXLOWER.decode(serial.as_bytes()).ok()?;
+    (bytes.len() == SERIAL).then_some(bytes)
+}
+
+/// Waits until no other process changes the workshop; it is let go when dropped.
+pub(crate) fn lock(path: &Path) -> Result<File, WorkshopError> {
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).open(path);
+    file.and_then(|f| f.lock().map(|()| f)).map_err(io_at(path))
+}
+
+pub(crate) fn io_at(path: &Path) -> impl Fn(io::Error) -> WorkshopError + '_ {
+    move |source| WorkshopError::Io {
+        path: path.into(),
+        source,
+    }
+}
+
+/// Writes a file whole or not at all.
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), WorkshopError> {
+    let new = path.with_extension("new");
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        sync_folder_of(path)
+    };
+    write().map_err(io_at(path))
+}
+
+/// Makes the names in the folder of a file durable.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
