@@ -436,9 +436,13 @@ impl Broker {
     }
 }
 
-/// What this trust says of certificates now.
+/// What this trust says of certificates now. One that has merely ended says what it said: its node comes back with another, and what it
+/// sent before waits for nobody. One that is revoked, or of another authority, says nothing.
 fn believed(trust: Arc<Trust>) -> Believed {
-    Believed::new(move |c| trust.verify(c.der(), Usage::Client, now()).is_ok())
+    Believed::new(move |c| {
+        let at = now().min(c.not_after());
+        trust.verify(c.der(), Usage::Client, at).is_ok()
+    })
 }
 
 /// Removes whole attachments whose message never came.

@@ -4,13 +4,14 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use ordonnans_identity::Trust;
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::{
     AttachmentKey, AttachmentRef, Content, Envelope, Header, MessageId, Receipt, ReceiptKind,
-    SignedReceipt,
+    SignedReceipt, Timestamp,
 };
 use ordonnans_seal::{
-    NotAuthentic, open, open_attachment, sign_receipt, verify_envelope, verify_receipt,
+    NotAuthentic, Verified, open, open_attachment, sign_receipt, verify_envelope, verify_receipt,
 };
 
 use crate::belief::Belief;
@@ -35,6 +36,23 @@ pub(crate) struct Opened {
     pub(crate) content: Content,
     /// Whether the originator's certificate is believed now too.
     pub(crate) still_believed: bool,
+}
+
+/// Verifies an envelope at a time. Where the originator's certificate has ended since it was made, which no one is to blame for while it waits,
+/// it is asked about the time it was made; a revocation counts at any time.
+fn authentic(
+    envelope: &Envelope,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<Verified<Envelope>, NotAuthentic> {
+    let created = envelope.header().created;
+    match verify_envelope(envelope.clone(), trust, at) {
+        Err(NotAuthentic::Certificate(why)) if created < at => {
+            let then = verify_envelope(envelope.clone(), trust, created);
+            then.map_err(|_| NotAuthentic::Certificate(why))
+        }
+        other => other,
+    }
 }
 
 impl Desk {
@@ -62,7 +80,7 @@ impl Desk {
             return self.answer(&envelope, ReceiptKind::Delivered);
         }
         let (trust, now) = (self.trust(), self.now());
-        let verified = match verify_envelope(envelope.clone(), &trust, now) {
+        let verified = match authentic(&envelope, &trust, now) {
             Ok(verified) => verified,
             // A list or a clock of ours may be behind: it may be believed yet.
             Err(NotAuthentic::Certificate(why)) => return ignored(why.to_string()),
@@ -150,7 +168,7 @@ impl Desk {
         let arrived = arrived.ok_or_else(|| internal("a message has no row of its arrival"))?;
         let still_believed = verify_envelope(envelope.clone(), &self.trust(), self.now()).is_ok();
         let then = self.spool.belief(&arrived.belief)?.trust()?;
-        let verified = verify_envelope(envelope, &then, arrived.received).map_err(|e| {
+        let verified = authentic(&envelope, &then, arrived.received).map_err(|e| {
             Failure::new(
                 Exit::Proof,
                 format!("the message is not as it came in: {e}"),

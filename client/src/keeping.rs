@@ -63,6 +63,30 @@ fn a_revocation_does_not_take_back_what_was_received_before() {
 }
 
 #[test]
+fn a_certificate_that_ends_while_a_message_waits_does_not_lose_it() {
+    for revoked in [false, true] {
+        let mut house = House::new();
+        let (a, b) = (
+            house.issue_short("ncc", Kind::Node),
+            house.issue("locc", Kind::Node),
+        );
+        let (da, db) = (house.open(&a, "ncc"), house.open(&b, "locc"));
+        know(&da, &[&db]);
+        let (id, envelope) = sealed(&da, "locc", b"waited");
+        drop(db);
+        house.later(2 * 60 * 60 * 1000);
+        if revoked {
+            house.revoke(&a);
+        }
+        let db = house.open(&b, "locc");
+        let (now, deliver) = (Instant::now(), Frame::Deliver { envelope });
+        begun(&db, now).take(deliver, now).expect("taken");
+        let read = db.read(id, None);
+        assert_eq!(read.is_ok(), !revoked, "a revocation counts at any time");
+    }
+}
+
+#[test]
 fn a_message_for_a_person_opens_with_that_persons_receipt_only() {
     let mut house = House::new();
     let (a, b) = house.pair();

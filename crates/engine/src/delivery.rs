@@ -3,7 +3,7 @@
 use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::Name;
 use ordonnans_message::{Digest, MessageId, Precedence, ReplyCode, Timestamp};
-use ordonnans_policy::{Permit, Refusal, decide};
+use ordonnans_policy::{Permit, Refusal, RuleId, admit, decide};
 
 use crate::Session;
 use crate::engine::{Effect, Engine};
@@ -19,9 +19,20 @@ const REPEAT_MS: u64 = 30_000;
 const PER_TICK: usize = 512;
 
 impl Engine {
-    /// A permit for this node: one of the message's recipients there may have it now.
+    /// A permit for this node: its sender may still send it, and one of the message's recipients there may have it now. Times and labels
+    /// were settled when it was accepted.
     fn permit(&self, held: &Held, node: &Name, now: Timestamp) -> Result<Permit, Refusal> {
         let says = |n: &Name| self.says(n);
+        let sender = [
+            RuleId::SENDER_KNOWN,
+            RuleId::SENDER_STANDING,
+            RuleId::SENDER_CLEARED,
+        ];
+        if let Err(refusal) = admit(&self.register, &says, &held.header, now)
+            && sender.contains(&refusal.rule())
+        {
+            return Err(refusal);
+        }
         let mut verdict = None;
         for to in held.header.recipients.iter().filter(|r| r.node == *node) {
             match decide(&self.register, &says, &held.header, to, now) {
