@@ -67,7 +67,7 @@ impl Engine {
         }
         self.ledger.record(now, Verb::SessionOpened, OPEN, detail);
         if name.kind() == Kind::Node {
-            self.certify(&name, &peer);
+            self.certify(now, &name, &peer);
         }
         self.sessions.insert(session, Peer { certificate: peer });
         self.on_line.insert(name.clone(), session);
@@ -77,7 +77,7 @@ impl Engine {
     }
 
     /// Remembers the certificate of the node, for decisions while it is off the line.
-    fn certify(&mut self, name: &Name, peer: &Certificate) {
+    fn certify(&mut self, now: Timestamp, name: &Name, peer: &Certificate) {
         if self.certified.get(name) == Some(peer) {
             return;
         }
@@ -87,8 +87,16 @@ impl Engine {
             key: name.as_str().to_owned().into(),
             value: peer.der().to_vec().into(),
         });
-        if let Some(queue) = self.mailbox.queue_mut(name) {
-            queue.rewind();
+        // What is addressed to this node, and what it sent, may go now.
+        self.judge_anew(now);
+    }
+
+    /// What decisions rest on has changed: every copy that waits is judged again.
+    fn judge_anew(&mut self, now: Timestamp) {
+        self.take_back();
+        let names: Vec<Name> = self.on_line.keys().cloned().collect();
+        for name in names {
+            self.pump(now, &name);
         }
     }
 
@@ -148,11 +156,7 @@ impl Engine {
                 why: Why::NotBelieved,
             });
         }
-        self.take_back();
-        let names: Vec<Name> = self.on_line.keys().cloned().collect();
-        for name in names {
-            self.pump(now, &name);
-        }
+        self.judge_anew(now);
     }
 
     pub(crate) fn trust_changed(&mut self, now: Timestamp, believed: &Believed) {
@@ -192,11 +196,7 @@ impl Engine {
                 why: Why::NotBelieved,
             });
         }
-        self.take_back();
-        let names: Vec<Name> = self.on_line.keys().cloned().collect();
-        for name in names {
-            self.pump(now, &name);
-        }
+        self.judge_anew(now);
     }
 
     pub(crate) fn stop(&mut self, now: Timestamp) {
