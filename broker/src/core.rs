@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use ordonnans_audit::ClockQuality;
 use ordonnans_engine::{Commit, Effect, Engine, Input, Seq, Session, Why};
@@ -23,8 +23,7 @@ const STEP_MS: u64 = 2_000;
 
 /// The time by the system's clock.
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp::from_millis(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+    SystemTime::now().into()
 }
 
 /// What a session is to send.

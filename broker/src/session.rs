@@ -9,10 +9,9 @@ use ordonnans_audit::Public;
 use ordonnans_engine::{Input, Session};
 use ordonnans_identity::Trust;
 use ordonnans_label::{Level, Name};
-use ordonnans_message::cbor::{DecodeError, Writer};
 use ordonnans_message::{
-    AuditQuery, Digest, Envelope, Frame, MessageId, PROTOCOL_VERSION, ReplyCode, SignedKeyPackage,
-    SignedReceipt, limits,
+    AuditQuery, BulkHead, DecodeError, Digest, Envelope, Frame, MessageId, PROTOCOL_VERSION,
+    ReplyCode, SignedKeyPackage, SignedReceipt, limits,
 };
 use ordonnans_seal::{verify_envelope, verify_key_package, verify_receipt};
 use ordonnans_store::{AttachmentStore, Reader};
@@ -306,13 +305,6 @@ fn page(reader: &Reader, request: u32, query: &AuditQuery, level: Level) -> Resu
     })
 }
 
-/// The head of a stream of attachment bytes: which, and from where.
-pub(crate) fn bulk_head(digest: &Digest, offset: u64) -> Bytes {
-    let mut w = Writer::default();
-    w.array(2).bytes(digest.as_bytes()).uint(offset);
-    w.into_bytes().into()
-}
-
 /// Sends an attachment from an offset on. A stream that breaks off is asked for again by the node.
 async fn send_attachment(
     store: AttachmentStore,
@@ -323,7 +315,7 @@ async fn send_attachment(
     let send = async {
         let mut file = tokio::fs::File::from_std(store.read(&digest)?);
         file.seek(SeekFrom::Start(offset)).await?;
-        let head = bulk_head(&digest, offset);
+        let head = BulkHead { digest, offset }.encode();
         let mut bulk = connection
             .send_bulk(head)
             .await

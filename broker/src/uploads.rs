@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ordonnans_engine::{Input, Session};
-use ordonnans_message::cbor::{DecodeError, Reader, exactly};
-use ordonnans_message::{Digest, Frame, ReplyCode, limits};
+use ordonnans_message::{BulkHead, Digest, Frame, ReplyCode, limits};
 use ordonnans_store::{AttachmentError, Upload};
 use ordonnans_transport::{BulkRecv, CloseCode, Connection, Lane};
 use tokio::io::AsyncReadExt;
@@ -73,7 +72,7 @@ impl Uploads {
 pub(crate) async fn uploads(shared: Arc<Shared>, connection: Connection, session: Session) {
     let mut running = tokio::task::JoinSet::new();
     while let Ok((head, stream)) = connection.accept_bulk().await {
-        let Ok((digest, offset)) = read_head(&head) else {
+        let Ok(BulkHead { digest, offset }) = BulkHead::decode(&head) else {
             connection.close(CloseCode::Violation, "the head of a bulk stream");
             break;
         };
@@ -121,17 +120,6 @@ fn refused(why: &AttachmentError) -> Frame {
         recipient: None,
         retry_after_ms: again,
     }
-}
-
-fn read_head(head: &[u8]) -> Result<(Digest, u64), DecodeError> {
-    let read = |r: &mut Reader<'_>| {
-        r.tuple("bulk head", 2)?;
-        let digest = Digest::from(r.fixed::<32>("digest")?);
-        Ok((digest, r.uint("offset", limits::MAX_ATTACHMENT)?))
-    };
-    exactly(head, read, |(digest, offset), w| {
-        w.array(2).bytes(digest.as_bytes()).uint(*offset);
-    })
 }
 
 /// Writes one stream to the disk; the bytes held then, and whether that is all.

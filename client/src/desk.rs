@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use ordonnans_identity::{FileSigner, Signer, Trust};
@@ -32,8 +32,7 @@ const KEY_RENEWED_MS: u64 = 60 * 24 * 60 * 60 * 1000;
 
 /// The time by the system's clock.
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp::from_millis(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+    SystemTime::now().into()
 }
 
 /// What waits for the broker's verdict: the most urgent first, then in the order of the ids, which is that of time.

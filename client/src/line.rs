@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ordonnans_message::{Digest, Frame, PROTOCOL_VERSION};
+use ordonnans_message::{BulkHead, Digest, Frame, PROTOCOL_VERSION};
 use ordonnans_transport::{CloseCode, Closed, Connection, Lane, TrySend};
 use tokio::task::JoinSet;
 
@@ -122,8 +122,9 @@ async fn talk(daemon: &Arc<Daemon>, connection: &Connection) -> Result<(), End> 
             lane = unblocked => machine.queues.said(lane?),
             stream = connection.accept_bulk() => {
                 let (head, stream) = stream?;
-                if let Some(transfer) = transfer::head_of(&head)
-                    .and_then(|(digest, offset)| machine.downloading(digest, offset))
+                if let Some(transfer) = BulkHead::decode(&head)
+                    .ok()
+                    .and_then(|h| machine.downloading(h.digest, h.offset))
                 {
                     let desk = Arc::clone(desk);
                     streams.spawn(async move {

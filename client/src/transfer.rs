@@ -2,9 +2,7 @@
 
 use std::io::SeekFrom;
 
-use bytes::Bytes;
-use ordonnans_message::cbor::{Reader, Writer, exactly};
-use ordonnans_message::{Digest, limits};
+use ordonnans_message::BulkHead;
 use ordonnans_store::{AttachmentError, Upload};
 use ordonnans_transport::{BulkRecv, Connection};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
@@ -14,26 +12,6 @@ use crate::machine::Transfer;
 
 /// Bytes read before they are written.
 const CHUNK: usize = 256 * 1024;
-
-/// The head of a stream of attachment bytes: which, and from where.
-fn head(digest: &Digest, offset: u64) -> Bytes {
-    let mut w = Writer::default();
-    w.array(2).bytes(digest.as_bytes()).uint(offset);
-    w.into_bytes().into()
-}
-
-/// What the head of such a stream says; `None` where it is none.
-pub(crate) fn head_of(bytes: &[u8]) -> Option<(Digest, u64)> {
-    let read = |r: &mut Reader<'_>| {
-        r.tuple("bulk head", 2)?;
-        let digest = Digest::from(r.fixed::<32>("digest")?);
-        Ok((digest, r.uint("offset", limits::MAX_ATTACHMENT)?))
-    };
-    let write = |(digest, offset): &(Digest, u64), w: &mut Writer| {
-        w.array(2).bytes(digest.as_bytes()).uint(*offset);
-    };
-    exactly(bytes, read, write).ok()
-}
 
 /// Sends an attachment from an offset on. If it breaks off, the broker is asked what it has and it goes on from there.
 pub(crate) async fn upload(
@@ -45,7 +23,7 @@ pub(crate) async fn upload(
     let mut file = tokio::fs::File::from_std(desk.sealed.read(&digest)?);
     file.seek(SeekFrom::Start(offset)).await?;
     let mut bulk = connection
-        .send_bulk(head(&digest, offset))
+        .send_bulk(BulkHead { digest, offset }.encode())
         .await
         .map_err(std::io::Error::other)?;
     tokio::io::copy(&mut file, &mut bulk).await?;

@@ -67,6 +67,18 @@ struct Run<'h> {
 const FROM: usize = 0;
 const TO: usize = 1;
 
+fn draft() -> Draft {
+    Draft {
+        from: FROM,
+        to: vec![TO],
+        level: Level::DepV,
+        circle: false,
+        precedence: Precedence::Routine,
+        lifetime: 86_400_000,
+        body: vec![7; 256],
+    }
+}
+
 /// Plays rounds of killing. `program` starts the broker: a command whose arguments follow [`ROLE`].
 ///
 /// # Errors
@@ -80,16 +92,7 @@ pub fn run(program: &Path, rounds: usize, messages: usize, seed: u64) -> Result<
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     let mut house = House::new();
     let site = Site::new(dir.path(), &mut house);
-    let draft = Draft {
-        from: FROM,
-        to: vec![TO],
-        level: Level::DepV,
-        circle: false,
-        precedence: Precedence::Routine,
-        lifetime: 86_400_000,
-        body: vec![7; 256],
-    };
-    let mut entropy = SeededEntropy::new(seed);
+    let (draft, mut entropy) = (draft(), SeededEntropy::new(seed));
     let pool = (0..messages)
         .map(|_| {
             let e = house.seal(&draft, now(), &mut entropy);
@@ -139,16 +142,7 @@ pub fn told_to_stop(program: &Path) -> Result<(), String> {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     let mut house = House::new();
     let site = Site::new(dir.path(), &mut house);
-    let draft = Draft {
-        from: FROM,
-        to: vec![TO],
-        level: Level::DepV,
-        circle: false,
-        precedence: Precedence::Flash,
-        lifetime: 86_400_000,
-        body: vec![7; 256],
-    };
-    let envelope = house.seal(&draft, now(), &mut SeededEntropy::new(1));
+    let envelope = house.seal(&draft(), now(), &mut SeededEntropy::new(1));
     let mut broker = start(program, &site)?;
     runtime.block_on(async {
         let to = site.peer_soon(&house, TO).await;

@@ -6,7 +6,8 @@ use ordonnans_message::{Digest, MessageId, Precedence, ReplyCode, Timestamp};
 use ordonnans_policy::{Permit, Refusal, RuleId, admit, decide};
 
 use crate::Session;
-use crate::engine::{Effect, Engine};
+use crate::effects::Effect;
+use crate::engine::Engine;
 use crate::mailbox::Held;
 use crate::rows::{Place, Seen, State};
 

@@ -8,7 +8,8 @@ use ordonnans_message::{
 };
 use ordonnans_seal::Verified;
 
-use crate::engine::{Effect, Engine};
+use crate::effects::Effect;
+use crate::engine::Engine;
 use crate::{Session, Table, Write};
 
 impl Engine {

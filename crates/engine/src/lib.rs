@@ -13,6 +13,7 @@
 mod commit;
 mod delivery;
 mod directory;
+mod effects;
 mod engine;
 mod ledger;
 mod mailbox;
@@ -22,6 +23,7 @@ mod rows;
 mod sessions;
 
 pub use commit::{Commit, Seq, Table, Write};
-pub use engine::{Believed, Effect, Engine, Input, Recovered, Settings, Why};
+pub use effects::{Believed, Effect, Input, Why};
+pub use engine::{Engine, Recovered, Settings};
 pub use rows::CorruptRow;
 pub use sessions::Session;

@@ -6,7 +6,8 @@ use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::Timestamp;
 use ordonnans_policy::Register;
 
-use crate::engine::{Believed, Effect, Engine, Why};
+use crate::effects::{Believed, Effect, Why};
+use crate::engine::Engine;
 use crate::{Table, Write};
 
 /// One connection of one peer. Numbers are never used twice in a run.

@@ -2,27 +2,23 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ordonnans_identity::{FileSigner, Signer, Trust};
 use ordonnans_label::Kind;
 use ordonnans_message::{
     Content, ContentRef, Envelope, Frame, Header, MessageId, PROTOCOL_VERSION, Precedence,
-    Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage, Timestamp, sha256,
+    Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage, sha256,
 };
 use ordonnans_seal::{Entropy, SystemEntropy, seal, verify_key_package};
 use ordonnans_transport::{ClientOptions, CloseCode, Connection, Identity, Lane, Limits, connect};
 
+use crate::play::now;
 use crate::scenario::Message;
 use crate::structure::{Structure, Trouble};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp::from_millis(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
-}
 
 struct Control {
     connection: Connection,

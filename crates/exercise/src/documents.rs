@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use data_encoding::BASE64;
 use ordonnans_client::local::{Request, Submission};
-use ordonnans_message::{Digest, Sha256Stream, Timestamp, sha256};
+use ordonnans_message::{Digest, Sha256Stream, sha256};
 use serde_json::{Value, json};
 
 use crate::judge::may_reach;
-use crate::play::{Play, Proof, read, read_with};
+use crate::play::{Play, Proof, now, read, read_with};
 use crate::scenario::Message;
 use crate::structure::{Trouble, until};
 
@@ -228,11 +228,6 @@ fn refused_elsewhere(play: &Play<'_>, m: &Message, routed: &mut Routed) -> Resul
         Err(_) => routed.refused += 1,
     }
     Ok(())
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp::from_millis(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// Sends a file and waits for the verdict: its id, or why not.

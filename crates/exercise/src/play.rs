@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use data_encoding::{BASE64, HEXLOWER};
 use ordonnans_audit::export::{Entry, RECORDS};
@@ -70,9 +70,9 @@ fn daemons(scenario: &Scenario) -> impl Iterator<Item = &str> {
     nodes.map(|n| n.name.as_str())
 }
 
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp::from_millis(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+/// The time by the system's clock.
+pub(crate) fn now() -> Timestamp {
+    SystemTime::now().into()
 }
 
 /// A scenario under way.

@@ -97,6 +97,44 @@ pub struct AuditQuery {
     pub message: Option<MessageId>,
 }
 
+/// The head of a stream of attachment bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BulkHead {
+    /// Which attachment: SHA-256 of its sealed bytes.
+    pub digest: Digest,
+    /// The first byte that follows.
+    pub offset: u64,
+}
+
+impl BulkHead {
+    /// The one byte form.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        w.into_bytes().into()
+    }
+
+    /// Reads a head.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; the stream is of no use.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let read = |r: &mut Reader<'_>| {
+            r.tuple("bulk head", 2)?;
+            Ok(Self {
+                digest: digest(r, "attachment")?,
+                offset: r.uint("offset", limits::MAX_ATTACHMENT)?,
+            })
+        };
+        exactly(bytes, read, Self::write)
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.array(2).bytes(self.digest.as_bytes()).uint(self.offset);
+    }
+}
+
 /// A frame.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Frame {
@@ -593,6 +631,24 @@ mod tests {
                 checkpoint: None,
             },
         ]
+    }
+
+    #[test]
+    fn the_head_of_a_bulk_stream() {
+        let head = BulkHead {
+            digest: crate::sha256(&[b"a"]),
+            offset: 7,
+        };
+        assert_eq!(BulkHead::decode(&head.encode()), Ok(head));
+        let beyond = BulkHead {
+            offset: limits::MAX_ATTACHMENT + 1,
+            ..head
+        };
+        assert_eq!(
+            BulkHead::decode(&beyond.encode()),
+            Err(DecodeError::Limit("offset"))
+        );
+        assert!(BulkHead::decode(b"").is_err());
     }
 
     #[test]

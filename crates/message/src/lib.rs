@@ -23,7 +23,7 @@ pub use cbor::DecodeError;
 pub use content::{AttachmentKey, Content};
 pub use digest::{Digest, InvalidDigest, Sha256Stream, sha256};
 pub use envelope::{Envelope, Seal};
-pub use frame::{AuditQuery, DirectoryEntry, Frame, PROTOCOL_VERSION, ReplyCode};
+pub use frame::{AuditQuery, BulkHead, DirectoryEntry, Frame, PROTOCOL_VERSION, ReplyCode};
 pub use header::{
     AttachmentRef, ContentRef, Header, InvalidPrecedence, Precedence, Recipient, Role,
     SUITE_X_WING, Sealing,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use ordonnans_label::Date;
 
@@ -65,6 +66,14 @@ impl Timestamp {
         Date::from_days(days)
             .or_else(|| Date::from_days(0))
             .unwrap_or_else(|| unreachable!("1970-01-01 is a day"))
+    }
+}
+
+/// Whoever reads the clock; a time before 1970 is 1970.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        Self::from_millis(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 

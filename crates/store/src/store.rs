@@ -1,30 +1,27 @@
-//! The store's face: open and recover, commit, read.
+//! The store's face: open and recover, commit.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ordonnans_audit::merkle::{self, TreeHead};
+use ordonnans_audit::merkle;
 use ordonnans_audit::{Checkpoint, InvalidCheckpoint, VerifierKey};
 use ordonnans_engine::{Commit, Recovered, Seq, Table, Write};
-use ordonnans_message::{Digest, MessageId};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::attachments::AttachmentStore;
 use crate::journal::{Fault, Journal, JournalError, sync_dir};
 use crate::mailbox::{Mailbox, MailboxError};
+use crate::reader::Reader;
+use crate::recover::Views;
 use crate::repair::{NotRepaired, repair_sled_sync};
-use crate::trail::{Entry, Position, Trail, TrailError};
+use crate::trail::{Trail, TrailError};
+use crate::views::{Job, Shared, follow, lock};
 
-/// How often the views are made durable.
-const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// Groups that may wait for the views before a commit waits for them.
 const BEHIND: usize = 64;
 
@@ -121,32 +118,6 @@ pub struct Recovery {
     pub replayed: u64,
     /// Views built again, with the reason.
     pub rebuilt: Vec<String>,
-}
-
-/// What the views' thread and the readers share.
-#[derive(Debug)]
-struct Shared {
-    trail: Trail,
-    mailbox: Mailbox,
-    /// Envelopes that are durable and not yet in the mailbox.
-    pending: Mutex<BTreeMap<Bytes, (u64, Bytes)>>,
-    /// The tree as far as the views are.
-    head: Mutex<TreeHead>,
-    applied: AtomicU64,
-    flushed: AtomicU64,
-    failed: Mutex<Option<String>>,
-    checkpoint: Mutex<Option<String>>,
-    dir: PathBuf,
-}
-
-fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked while holding it left a whole value.
-    m.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-enum Job {
-    Apply(Vec<Commit>),
-    Settle(SyncSender<()>),
 }
 
 /// The store of one broker.
@@ -347,310 +318,10 @@ impl Drop for Store {
     }
 }
 
-/// The views' thread: applies groups in order, makes them durable now and then.
-fn follow(shared: &Shared, queue: &Receiver<Job>, mut position: Position) {
-    let mut flushed = Instant::now();
-    let mut dirty = false;
-    loop {
-        let job = queue.recv_timeout(FLUSH_EVERY);
-        let result = match job {
-            Ok(Job::Apply(group)) => {
-                dirty = true;
-                let due = flushed.elapsed() >= FLUSH_EVERY;
-                apply(shared, &mut position, &group).and_then(|()| {
-                    if due {
-                        flush(shared, position.seq, &mut flushed, &mut dirty)
-                    } else {
-                        Ok(())
-                    }
-                })
-            }
-            Ok(Job::Settle(done)) => {
-                let r = flush(shared, position.seq, &mut flushed, &mut dirty);
-                // Whoever asked may have gone.
-                let _ = done.send(());
-                r
-            }
-            Err(RecvTimeoutError::Timeout) if dirty => {
-                flush(shared, position.seq, &mut flushed, &mut dirty)
-            }
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => {
-                if let Err(why) = flush(shared, position.seq, &mut flushed, &mut dirty) {
-                    tracing::error!(%why, "the views could not be closed cleanly; they are replayed at the next start");
-                }
-                return;
-            }
-        };
-        if let Err(why) = result {
-            tracing::error!(%why, "a view failed");
-            *lock(&shared.failed) = Some(why);
-            return;
-        }
-    }
-}
-
-fn apply(shared: &Shared, position: &mut Position, group: &[Commit]) -> Result<(), String> {
-    shared
-        .trail
-        .apply(position, group)
-        .map_err(|e| e.to_string())?;
-    shared
-        .mailbox
-        .apply(group, false)
-        .map_err(|e| e.to_string())?;
-    *lock(&shared.head) = position.frontier.head();
-    shared.applied.store(position.seq.0, Ordering::Release);
-    lock(&shared.pending).retain(|_, (seq, _)| *seq > position.seq.0);
-    Ok(())
-}
-
-fn flush(shared: &Shared, seq: Seq, flushed: &mut Instant, dirty: &mut bool) -> Result<(), String> {
-    shared.trail.flush().map_err(|e| e.to_string())?;
-    shared.mailbox.apply(&[], true).map_err(|e| e.to_string())?;
-    shared.flushed.store(seq.0, Ordering::Release);
-    (*flushed, *dirty) = (Instant::now(), false);
-    Ok(())
-}
-
-/// The views during recovery: what was found of each, and what is replayed into them.
-struct Views {
-    trail: Result<(Position, Trail), TrailError>,
-    mailbox: Result<(Seq, Mailbox), MailboxError>,
-    trail_dir: PathBuf,
-    mailbox_file: PathBuf,
-    first: Option<u64>,
-    replayed: u64,
-    rebuilt: Vec<String>,
-    group: Vec<Commit>,
-}
-
-/// Commits replayed at once.
-const REPLAY: usize = 256;
-
-impl Views {
-    fn new(
-        trail: Result<(Position, Trail), TrailError>,
-        mailbox: Result<(Seq, Mailbox), MailboxError>,
-        trail_dir: &Path,
-        mailbox_file: &Path,
-    ) -> Self {
-        Self {
-            trail,
-            mailbox,
-            trail_dir: trail_dir.into(),
-            mailbox_file: mailbox_file.into(),
-            first: None,
-            replayed: 0,
-            rebuilt: vec![],
-            group: vec![],
-        }
-    }
-
-    fn replay(&mut self, commit: Commit) -> Result<(), OpenError> {
-        let first = *self.first.get_or_insert(commit.seq.0);
-        if first == commit.seq.0 {
-            self.rebuild(first)?;
-        }
-        self.group.push(commit);
-        if self.group.len() >= REPLAY {
-            self.drain(first)?;
-        }
-        Ok(())
-    }
-
-    /// A broken view is set aside and begun anew, where the journal still goes back to the first commit.
-    fn rebuild(&mut self, first: u64) -> Result<(), OpenError> {
-        let aside = |path: &Path| {
-            let to = path.with_extension("broken");
-            let gone = std::fs::remove_dir_all(&to).or_else(|_| std::fs::remove_file(&to));
-            drop(gone);
-            std::fs::rename(path, &to).map_err(|source| OpenError::Io {
-                path: path.into(),
-                source,
-            })
-        };
-        if first == 1 {
-            if let Err(why) = &self.trail {
-                self.rebuilt.push(why.to_string());
-                aside(&self.trail_dir)?;
-                self.trail = Trail::open(&self.trail_dir).and_then(|t| Ok((t.verify()?, t)));
-            }
-            if let Err(why) = &self.mailbox {
-                self.rebuilt.push(why.to_string());
-                aside(&self.mailbox_file)?;
-                self.mailbox =
-                    Mailbox::open(&self.mailbox_file).and_then(|m| Ok((m.position()?, m)));
-            }
-        }
-        Ok(())
-    }
-
-    fn drain(&mut self, first: u64) -> Result<(), OpenError> {
-        let group = std::mem::take(&mut self.group);
-        if let Ok((position, trail)) = &mut self.trail {
-            let from = group.partition_point(|c| c.seq <= position.seq);
-            if let Some(commit) = group.get(from) {
-                if commit.seq.0 != position.seq.0 + 1 {
-                    return Err(OpenError::Apart {
-                        view: "audit log",
-                        held: position.seq.0,
-                        first,
-                        last: group.last().map_or(first, |c| c.seq.0),
-                    });
-                }
-                trail
-                    .apply(position, &group[from..])
-                    .map_err(|e| OpenError::Trail(e, first))?;
-                self.replayed += (group.len() - from) as u64;
-            }
-        }
-        if let Ok((seq, mailbox)) = &mut self.mailbox {
-            let from = group.partition_point(|c| c.seq <= *seq);
-            if let Some(commit) = group.get(from) {
-                if commit.seq.0 != seq.0 + 1 {
-                    return Err(OpenError::Apart {
-                        view: "mailbox",
-                        held: seq.0,
-                        first,
-                        last: group.last().map_or(first, |c| c.seq.0),
-                    });
-                }
-                mailbox
-                    .apply(&group[from..], false)
-                    .map_err(|e| OpenError::Mailbox(e, first))?;
-                *seq = group.last().map_or(*seq, |c| c.seq);
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(
-        mut self,
-        first: u64,
-        last: u64,
-        recovery: &mut Recovery,
-    ) -> Result<(Position, Trail, Mailbox), OpenError> {
-        if self.first.is_none() && last == 0 {
-            // Killed during its very first start.
-            self.rebuild(first)?;
-        }
-        self.drain(first)?;
-        (recovery.replayed, recovery.rebuilt) = (self.replayed, std::mem::take(&mut self.rebuilt));
-        let (position, trail) = self.trail.map_err(|e| OpenError::Trail(e, first))?;
-        let (seq, mailbox) = self.mailbox.map_err(|e| OpenError::Mailbox(e, first))?;
-        for (view, held) in [("audit log", position.seq.0), ("mailbox", seq.0)] {
-            if held != last {
-                return Err(OpenError::Apart {
-                    view,
-                    held,
-                    first,
-                    last,
-                });
-            }
-        }
-        Ok((position, trail, mailbox))
-    }
-}
-
 fn read_checkpoint(path: &Path) -> std::io::Result<Option<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
-    }
-}
-
-/// Reads the store beside its writer.
-#[derive(Clone, Debug)]
-pub struct Reader {
-    shared: Arc<Shared>,
-}
-
-impl Reader {
-    /// The stored envelope of a message; `None` where its last copy is done with.
-    ///
-    /// # Errors
-    /// [`MailboxError`]: the broker must stop.
-    pub fn message(&self, id: MessageId) -> Result<Option<Bytes>, MailboxError> {
-        if let Some((_, bytes)) = lock(&self.shared.pending).get(&id.as_bytes()[..]) {
-            return Ok(Some(bytes.clone()));
-        }
-        self.shared.mailbox.get(Table::Messages, id.as_bytes())
-    }
-
-    /// The tree over the records that can be read.
-    #[must_use]
-    pub fn head(&self) -> TreeHead {
-        *lock(&self.shared.head)
-    }
-
-    /// The last commit the views have.
-    #[must_use]
-    pub fn applied(&self) -> Seq {
-        Seq(self.shared.applied.load(Ordering::Acquire))
-    }
-
-    /// Records from `from` on, at most `limit`; with `message`, only that message's.
-    ///
-    /// # Errors
-    /// [`TrailError`]: the log cannot be read.
-    pub fn entries(
-        &self,
-        from: u64,
-        limit: usize,
-        message: Option<&MessageId>,
-    ) -> Result<Vec<Entry>, TrailError> {
-        let size = self.head().size;
-        let numbers: Vec<u64> = match message {
-            Some(id) => self.shared.trail.of_message(id, from, limit)?,
-            None => (from..size).take(limit).collect(),
-        };
-        numbers
-            .into_iter()
-            .filter(|n| *n < size)
-            .map(|n| self.shared.trail.entry(n)?.ok_or(TrailError::Missing(n)))
-            .collect()
-    }
-
-    /// The proof that record `index` is in the log of `size` records.
-    #[must_use]
-    pub fn inclusion(&self, index: u64, size: u64) -> Option<Vec<Digest>> {
-        merkle::inclusion(&|at| self.shared.trail.hash(at), index, size)
-    }
-
-    /// The proof that the log of `second` records continues the log of `first`.
-    #[must_use]
-    pub fn consistency(&self, first: u64, second: u64) -> Option<Vec<Digest>> {
-        merkle::consistency(&|at| self.shared.trail.hash(at), first, second)
-    }
-
-    /// The newest checkpoint.
-    #[must_use]
-    pub fn checkpoint(&self) -> Option<String> {
-        lock(&self.shared.checkpoint).clone()
-    }
-
-    /// Keeps a checkpoint, durably, in place of the one before.
-    ///
-    /// # Errors
-    /// [`OpenError::Io`]: the old one is still there.
-    pub fn put_checkpoint(&self, text: String) -> Result<(), OpenError> {
-        let path = self.shared.dir.join("checkpoint");
-        let new = path.with_extension("new");
-        let write = || {
-            let mut file = File::create(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&new, &path)?;
-            sync_dir(&self.shared.dir)
-        };
-        let mut kept = lock(&self.shared.checkpoint);
-        write().map_err(|source| OpenError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        *kept = Some(text);
-        Ok(())
     }
 }

@@ -1,0 +1,235 @@
+//! What the engine hears and what it wants done.
+
+use ordonnans_audit::ClockQuality;
+use ordonnans_identity::Certificate;
+use ordonnans_label::{Level, Name};
+use ordonnans_message::{
+    AuditQuery, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode,
+    SignedKeyPackage, SignedReceipt,
+};
+use ordonnans_policy::Register;
+use ordonnans_seal::Verified;
+
+use crate::Commit;
+use crate::sessions::Session;
+
+/// Says of a certificate whether it is believed: the runner's trust, at the runner's time.
+pub struct Believed(Box<dyn Fn(&Certificate) -> bool + Send>);
+
+impl Believed {
+    /// Asks this.
+    #[must_use]
+    pub fn new(ask: impl Fn(&Certificate) -> bool + Send + 'static) -> Self {
+        Self(Box::new(ask))
+    }
+
+    pub(crate) fn is(&self, certificate: &Certificate) -> bool {
+        (self.0)(certificate)
+    }
+}
+
+impl std::fmt::Debug for Believed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Believed")
+    }
+}
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A peer with this certificate is on the line. The handshake has checked it.
+    Opened {
+        /// The connection, by a number never used before in this run.
+        session: Session,
+        /// The peer's certificate.
+        peer: Certificate,
+    },
+    /// A connection ended.
+    Closed {
+        /// The connection.
+        session: Session,
+        /// Why, in a few words of our own.
+        note: &'static str,
+    },
+    /// Connections were refused before anyone was known.
+    Strangers {
+        /// How many since the last time.
+        count: u64,
+    },
+    /// A node brings a message.
+    Publish {
+        /// The connection.
+        session: Session,
+        /// The message.
+        envelope: Box<Verified<Envelope>>,
+    },
+    /// A node brought something that is no message, receipt or key package to be believed.
+    Rejected {
+        /// The connection.
+        session: Session,
+        /// The message, where it could be read.
+        id: Option<MessageId>,
+        /// What is wrong.
+        code: ReplyCode,
+    },
+    /// A node brings a receipt.
+    Receipt {
+        /// The connection.
+        session: Session,
+        /// The receipt.
+        receipt: Box<Verified<SignedReceipt>>,
+    },
+    /// A node has kept a receipt we passed on to it.
+    ReceiptStored {
+        /// The connection.
+        session: Session,
+        /// The message.
+        id: MessageId,
+        /// What the receipt says.
+        kind: ReceiptKind,
+        /// Who gave it.
+        by: Name,
+    },
+    /// A node publishes the key to seal to.
+    KeyPackage {
+        /// The connection.
+        session: Session,
+        /// The package.
+        package: Box<Verified<SignedKeyPackage>>,
+    },
+    /// A peer asks for the directory.
+    DirectoryGet {
+        /// The connection.
+        session: Session,
+    },
+    /// All bytes of an attachment are durable.
+    AttachmentStored {
+        /// SHA-256 of the sealed bytes.
+        digest: Digest,
+        /// How many.
+        length: u64,
+    },
+    /// A node asks for an attachment.
+    AttachmentGet {
+        /// The connection.
+        session: Session,
+        /// SHA-256 of the sealed bytes.
+        digest: Digest,
+        /// First byte wanted.
+        offset: u64,
+    },
+    /// An officer asks for records.
+    AuditGet {
+        /// The connection.
+        session: Session,
+        /// The number the answer carries.
+        request: u32,
+        /// Which records.
+        query: AuditQuery,
+    },
+    /// Another register comes into force.
+    RegisterChanged(Box<Register>),
+    /// Other lists of revoked certificates came into force, or certificates ended: every known certificate is asked after again, on the line or
+    /// off it.
+    TrustChanged {
+        /// Whether a certificate is still believed.
+        believed: Believed,
+    },
+    /// The clock was set, or its quality is another.
+    Clock {
+        /// The quality from now on.
+        quality: ClockQuality,
+        /// By how many milliseconds it jumped, either way; 0 where it did not.
+        step_ms: u64,
+    },
+    /// Time passed. Give one about every second.
+    Tick,
+    /// The broker is to stop.
+    Stopping,
+}
+
+/// Why the engine wants a connection closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The peer is not, or no longer, in the register in good standing, or not believed.
+    NotBelieved,
+    /// The same node has opened another connection.
+    Replaced,
+    /// The broker stops.
+    Stopping,
+}
+
+/// What must happen now.
+#[derive(Debug)]
+pub enum Effect {
+    /// Make this durable, then call [`crate::Engine::durable_through`]. Commits come in order.
+    Commit(Commit),
+    /// Greet the peer.
+    Admit {
+        /// The connection.
+        session: Session,
+    },
+    /// Send a frame.
+    Send {
+        /// The connection.
+        session: Session,
+        /// The frame.
+        frame: Frame,
+    },
+    /// Send the stored envelope of this message.
+    Deliver {
+        /// The connection.
+        session: Session,
+        /// The message.
+        id: MessageId,
+        /// The class it travels in.
+        precedence: Precedence,
+    },
+    /// Send a page of the audit log.
+    Page {
+        /// The connection.
+        session: Session,
+        /// The number the answer carries.
+        request: u32,
+        /// Which records.
+        query: AuditQuery,
+        /// Up to which level this officer sees details.
+        level: Level,
+    },
+    /// Send the stored bytes of an attachment.
+    SendAttachment {
+        /// The connection.
+        session: Session,
+        /// SHA-256 of the sealed bytes.
+        digest: Digest,
+        /// First byte wanted.
+        offset: u64,
+    },
+    /// Remove an attachment that no message refers to any more.
+    RemoveAttachment {
+        /// SHA-256 of the sealed bytes.
+        digest: Digest,
+    },
+    /// Close a connection.
+    Close {
+        /// The connection.
+        session: Session,
+        /// Why.
+        why: Why,
+    },
+}
+
+impl Effect {
+    /// The connection it is for.
+    pub(crate) fn session(&self) -> Option<Session> {
+        match self {
+            Self::Admit { session }
+            | Self::Send { session, .. }
+            | Self::Deliver { session, .. }
+            | Self::Page { session, .. }
+            | Self::SendAttachment { session, .. }
+            | Self::Close { session, .. } => Some(*session),
+            Self::Commit(_) | Self::RemoveAttachment { .. } => None,
+        }
+    }
+}

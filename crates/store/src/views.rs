@@ -1,0 +1,110 @@
+//! The views' thread: follows the journal in its order and makes the views durable now and then.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ordonnans_audit::merkle::TreeHead;
+use ordonnans_engine::{Commit, Seq};
+
+use crate::mailbox::Mailbox;
+use crate::trail::{Position, Trail};
+
+/// How often the views are made durable.
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
+
+/// What the views' thread and the readers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) trail: Trail,
+    pub(crate) mailbox: Mailbox,
+    /// Envelopes that are durable and not yet in the mailbox.
+    pub(crate) pending: Mutex<BTreeMap<Bytes, (u64, Bytes)>>,
+    /// The tree as far as the views are.
+    pub(crate) head: Mutex<TreeHead>,
+    pub(crate) applied: AtomicU64,
+    pub(crate) flushed: AtomicU64,
+    pub(crate) failed: Mutex<Option<String>>,
+    pub(crate) checkpoint: Mutex<Option<String>>,
+    pub(crate) dir: PathBuf,
+}
+
+pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked while holding it left a whole value.
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) enum Job {
+    Apply(Vec<Commit>),
+    Settle(SyncSender<()>),
+}
+
+/// The views' thread: applies groups in order, makes them durable now and then.
+pub(crate) fn follow(shared: &Shared, queue: &Receiver<Job>, mut position: Position) {
+    let mut flushed = Instant::now();
+    let mut dirty = false;
+    loop {
+        let job = queue.recv_timeout(FLUSH_EVERY);
+        let result = match job {
+            Ok(Job::Apply(group)) => {
+                dirty = true;
+                let due = flushed.elapsed() >= FLUSH_EVERY;
+                apply(shared, &mut position, &group).and_then(|()| {
+                    if due {
+                        flush(shared, position.seq, &mut flushed, &mut dirty)
+                    } else {
+                        Ok(())
+                    }
+                })
+            }
+            Ok(Job::Settle(done)) => {
+                let r = flush(shared, position.seq, &mut flushed, &mut dirty);
+                // Whoever asked may have gone.
+                let _ = done.send(());
+                r
+            }
+            Err(RecvTimeoutError::Timeout) if dirty => {
+                flush(shared, position.seq, &mut flushed, &mut dirty)
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => {
+                if let Err(why) = flush(shared, position.seq, &mut flushed, &mut dirty) {
+                    tracing::error!(%why, "the views could not be closed cleanly; they are replayed at the next start");
+                }
+                return;
+            }
+        };
+        if let Err(why) = result {
+            tracing::error!(%why, "a view failed");
+            *lock(&shared.failed) = Some(why);
+            return;
+        }
+    }
+}
+
+fn apply(shared: &Shared, position: &mut Position, group: &[Commit]) -> Result<(), String> {
+    shared
+        .trail
+        .apply(position, group)
+        .map_err(|e| e.to_string())?;
+    shared
+        .mailbox
+        .apply(group, false)
+        .map_err(|e| e.to_string())?;
+    *lock(&shared.head) = position.frontier.head();
+    shared.applied.store(position.seq.0, Ordering::Release);
+    lock(&shared.pending).retain(|_, (seq, _)| *seq > position.seq.0);
+    Ok(())
+}
+
+fn flush(shared: &Shared, seq: Seq, flushed: &mut Instant, dirty: &mut bool) -> Result<(), String> {
+    shared.trail.flush().map_err(|e| e.to_string())?;
+    shared.mailbox.apply(&[], true).map_err(|e| e.to_string())?;
+    shared.flushed.store(seq.0, Ordering::Release);
+    (*flushed, *dirty) = (Instant::now(), false);
+    Ok(())
+}
