@@ -1,6 +1,8 @@
 //! Puts the broker together, reloads it, takes it apart.
 
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -162,7 +164,12 @@ impl Broker {
         let name = files.identity.certificate().name().clone();
         let data = config.data.clone();
         let io = |path: PathBuf| move |source| StartError::Io { path, source };
-        std::fs::create_dir_all(&data).map_err(io(data.clone()))?;
+        // Whoever writes to whom is nobody else's business.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&data)
+            .map_err(io(data.clone()))?;
         let notary = Arc::new(Notary::open(&data, &name)?);
         let published = data.join("audit.pub");
         std::fs::write(&published, format!("{}\n", notary.verifier())).map_err(io(published))?;

@@ -430,6 +430,17 @@ pub(crate) mod tests {
     "#;
 
     #[test]
+    fn the_document_s_example_is_a_register() {
+        let page = include_str!("../../../docs/policy.md");
+        let example = page
+            .split("```toml")
+            .nth(1)
+            .and_then(|t| t.split("```").next());
+        let r = Register::parse(example.expect("an example")).expect("valid");
+        assert_eq!((r.version(), r.nodes().count()), (3, 1));
+    }
+
+    #[test]
     fn reads_what_it_says() {
         let r = Register::parse(GOOD).expect("valid");
         assert_eq!(
