@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use ordonnans_label::Name;
 use ordonnans_message::{
-    AttachmentRef, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode,
+    AttachmentRef, Digest, DirectoryEntry, Envelope, Frame, MessageId, Precedence, ReceiptKind,
+    ReplyCode,
 };
 use ordonnans_transport::Lane;
 
@@ -29,6 +30,8 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
 /// The directory is asked for this often: a node may have a new key.
 const DIRECTORY_EVERY: Duration = Duration::from_secs(60);
+/// Nodes of a directory: many times the structure this is for.
+const MAX_DIRECTORY: usize = 8192;
 /// Messages that wait for their attachments at one time; more are delivered again later.
 const MAX_INCOMPLETE: usize = 64;
 /// Attachments offered or on their way to the broker at one time.
@@ -76,6 +79,8 @@ pub(crate) struct Machine {
     incomplete: BTreeMap<MessageId, (Envelope, BTreeSet<Digest>)>,
     wanted: BTreeMap<Digest, Wanted>,
     directory_asked: Instant,
+    /// Parts of a directory whose last has not come.
+    directory: Vec<DirectoryEntry>,
 }
 
 impl Machine {
@@ -95,6 +100,7 @@ impl Machine {
             incomplete: BTreeMap::new(),
             wanted: BTreeMap::new(),
             directory_asked: now,
+            directory: vec![],
         };
         machine.say(Lane::Control, &Frame::KeyPackage { package });
         machine.pump(now)?;
@@ -247,7 +253,15 @@ impl Machine {
                 }
                 None => tracing::warn!("a receipt was passed on that is not for us or not right"),
             },
-            Frame::Directory { entries, .. } => desk.list(&entries)?,
+            Frame::Directory { entries, more, .. } => {
+                self.directory.extend(entries);
+                if self.directory.len() > MAX_DIRECTORY {
+                    tracing::warn!("the broker's directory is larger than any structure");
+                    self.directory.clear();
+                } else if !more {
+                    desk.list(&std::mem::take(&mut self.directory))?;
+                }
+            }
             Frame::AttachmentState { digest, have } => self.state(digest, have, now),
             // The rest is either no answer or not ours.
             _ => {}

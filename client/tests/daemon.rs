@@ -146,6 +146,7 @@ fn directory(package: Option<Bytes>) -> Frame {
     Frame::Directory {
         version: 1,
         entries,
+        more: false,
     }
 }
 

@@ -58,6 +58,11 @@ def uint(v, most=U64):
     return v
 
 
+def boolean(v):
+    form(type(v) is bool, "true or false")
+    return v
+
+
 def blob(v, most, exactly=None):
     form(type(v) is bytes, "bytes")
     limit(len(v) <= most, "bytes")
@@ -354,7 +359,7 @@ FRAMES = {
     9: ("KeyPackage", [some(blob, MAX_STATEMENT)]),
     10: ("KeyPackageStored", []),
     11: ("DirectoryGet", []),
-    12: ("Directory", [uint, every(entry, 128)]),
+    12: ("Directory", [uint, every(entry, 128), boolean]),
     13: ("AttachmentOffer", TRANSFER),
     14: ("AttachmentState", TRANSFER),
     15: ("AttachmentGet", TRANSFER),

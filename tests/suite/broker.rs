@@ -491,6 +491,31 @@ async fn a_revoked_node_gets_nothing_on_the_line_or_off_it() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_structure_has_a_directory_in_parts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let members = (0..limits::MAX_DIRECTORY + 40).map(|i| (format!("n{i}"), Level::StgC, false));
+    let mut house = House::of(members.collect());
+    let site = Site::new(dir.path(), &mut house);
+    let broker = Broker::start(site.config()).await.expect("starts");
+    let peer = site.peer(&house, 0).await.expect("comes in");
+    peer.say(Lane::Control, &Frame::DirectoryGet)
+        .await
+        .expect("says");
+    let mut parts = vec![];
+    loop {
+        let Some(Frame::Directory { entries, more, .. }) = peer.hear().await else {
+            panic!("something else");
+        };
+        parts.push(entries.len());
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(parts, [limits::MAX_DIRECTORY, 40]);
+    broker.stop().await.expect("stops");
+}
+
 /// Handshakes that are begun and not gone on with. Real first packets, each of a connection of its own.
 const FLOOD: usize = 10_000;
 

@@ -55,11 +55,10 @@ impl Engine {
             return;
         }
         // Names, titles and keys of accredited nodes; what they hold is not for everyone.
-        let entries = self
+        let all: Vec<DirectoryEntry> = self
             .register
             .nodes()
             .filter(|n| n.in_good_standing(now))
-            .take(limits::MAX_DIRECTORY)
             .map(|n| DirectoryEntry {
                 name: n.name.clone(),
                 title: n.title.clone(),
@@ -67,7 +66,21 @@ impl Engine {
             })
             .collect();
         let version = self.register.version();
-        self.send(session, Frame::Directory { version, entries });
+        let mut parts = all.chunks(limits::MAX_DIRECTORY).peekable();
+        // A structure without nodes has a directory too.
+        loop {
+            let entries = parts.next().unwrap_or_default().to_vec();
+            let more = parts.peek().is_some();
+            let part = Frame::Directory {
+                version,
+                entries,
+                more,
+            };
+            self.send(session, part);
+            if !more {
+                return;
+            }
+        }
     }
 
     pub(crate) fn audit_get(

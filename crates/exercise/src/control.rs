@@ -89,6 +89,7 @@ impl Control {
     async fn sealed(&self, s: &Structure, m: &Message) -> Result<Envelope, Trouble> {
         let listing = |f: &Frame| matches!(f, Frame::Directory { .. });
         let answer = self.ask(Lane::Control, Frame::DirectoryGet, listing);
+        // An exercise's structure fits one part.
         let Frame::Directory { entries, .. } = answer.await? else {
             return Err("the broker gives no directory".into());
         };

@@ -207,12 +207,14 @@ pub enum Frame {
     KeyPackageStored,
     /// 11, to the broker: the directory, please.
     DirectoryGet,
-    /// 12, from the broker: the directory.
+    /// 12, from the broker: the directory, or a part of it.
     Directory {
         /// Version of the register.
         version: u64,
         /// The entries.
         entries: Vec<DirectoryEntry>,
+        /// Whether the next part follows in a frame of its own.
+        more: bool,
     },
     /// 13, to the broker: an attachment will come.
     AttachmentOffer {
@@ -358,8 +360,12 @@ impl Frame {
                     .text(by.as_str());
             }
             Self::KeyPackageStored | Self::DirectoryGet => head(w, 0),
-            Self::Directory { version, entries } => {
-                head(w, 2);
+            Self::Directory {
+                version,
+                entries,
+                more,
+            } => {
+                head(w, 3);
                 w.uint(*version).array(entries.len());
                 for e in entries {
                     w.array(3).text(e.name.as_str()).text(&e.title);
@@ -367,6 +373,7 @@ impl Frame {
                         w.bytes(p);
                     });
                 }
+                w.bool(*more);
             }
             Self::AttachmentOffer { digest, length: n }
             | Self::AttachmentState { digest, have: n }
@@ -411,8 +418,8 @@ impl Frame {
         let fields = match kind {
             10 | 11 => 0,
             3 | 6 | 7 | 9 => 1,
-            1 | 2 | 12 | 13 | 14 | 15 => 2,
-            4 | 8 => 3,
+            1 | 2 | 13 | 14 | 15 => 2,
+            4 | 8 | 12 => 3,
             16 | 17 => 4,
             5 => 5,
             _ => return Err(DecodeError::Unknown("frame kind")),
@@ -497,6 +504,7 @@ impl Frame {
                 Self::Directory {
                     version,
                     entries: (0..n).map(|_| one(r)).collect::<Result<_, _>>()?,
+                    more: r.bool("more")?,
                 }
             }
             13 => Self::AttachmentOffer {
@@ -606,6 +614,7 @@ mod tests {
                     title: "NCC".into(),
                     package: Some(b.clone()),
                 }],
+                more: true,
             },
             Frame::AttachmentOffer {
                 digest,

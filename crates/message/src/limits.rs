@@ -30,7 +30,7 @@ pub const MAX_FRAME: usize = 512 * 1024;
 pub const MAX_STATEMENT: usize = 16 * 1024;
 /// Bytes of a checkpoint's text, with signatures.
 pub const MAX_CHECKPOINT: usize = 4 * 1024;
-/// Entries of a directory in one frame: the whole structure.
+/// Entries of a directory in one frame; a larger structure takes several.
 pub const MAX_DIRECTORY: usize = 128;
 /// Records in one page of the audit log.
 pub const MAX_PAGE: usize = 256;

@@ -141,6 +141,7 @@ fn good() -> Vec<(String, Vec<u8>)> {
             Frame::Directory {
                 version: 3,
                 entries: vec![entry(Some(dummy.clone())), entry(None)],
+                more: false,
             },
         ),
         (
@@ -309,7 +310,7 @@ pub(crate) fn source() -> Source {
         (
             "129 directory entries announced",
             bytes(|w| {
-                w.array(3).uint(12).uint(1).array(limits::MAX_DIRECTORY + 1);
+                w.array(4).uint(12).uint(1).array(limits::MAX_DIRECTORY + 1);
             }),
         ),
     ];
