@@ -516,6 +516,40 @@ async fn a_large_structure_has_a_directory_in_parts() {
     broker.stop().await.expect("stops");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_urgent_messages_is_handed_over_in_windows_and_all_of_it_arrives() {
+    const MANY: usize = 1_500;
+    let mut w = World::new().await;
+    let from = w.peer(NCC).await;
+    let draft = Draft {
+        from: NCC,
+        to: vec![DEF],
+        level: Level::DepV,
+        circle: false,
+        precedence: Precedence::Flash,
+        lifetime: 3_600_000,
+        body: vec![1],
+    };
+    for _ in 0..MANY {
+        let e = w.house.seal(&draft, now(), &mut w.entropy);
+        from.publish(e.get().encode()).await.expect("sends");
+    }
+    for _ in 0..MANY {
+        let answer = from.decision().await.expect("decides");
+        assert!(matches!(answer, Frame::Accepted { .. }), "{answer:?}");
+    }
+    let to = w.peer(DEF).await;
+    let mut got = std::collections::BTreeSet::new();
+    while got.len() < MANY {
+        let e = next_delivery(&to).await;
+        got.insert(e.header().id);
+        let receipt = w.house.receipt(&e, DEF, ReceiptKind::Delivered);
+        let receipt = receipt.get().encode();
+        let said = to.say(Lane::Control, &Frame::Receipt { receipt }).await;
+        said.expect("the connection holds");
+    }
+}
+
 /// Handshakes that are begun and not gone on with. Real first packets, each of a connection of its own.
 const FLOOD: usize = 10_000;
 

@@ -11,9 +11,11 @@ use crate::engine::Engine;
 use crate::mailbox::Held;
 use crate::rows::{Place, Seen, State};
 
-/// Copies handed to one node whose receipts are due. More wait, so that something urgent is never behind more than these; what is
-/// IMMEDIATE or above does not wait for a free place.
+/// Copies handed to one node whose receipts are due. More wait, so that something urgent is never behind more than these.
 const WINDOW: usize = 64;
+/// The same for what is IMMEDIATE or above, counting all: it does not wait for a free place among the others, and it has a bound of its own, for
+/// what a runner keeps for one peer is bounded too.
+const URGENT_WINDOW: usize = 256;
 /// A copy without a receipt for so long is handed over again, in milliseconds.
 const REPEAT_MS: u64 = 30_000;
 /// Copies that expire, or messages that are forgotten, at one tick: bounds the commit.
@@ -74,7 +76,12 @@ impl Engine {
     fn next_for(&self, node: &Name) -> Option<(Place, MessageId, State)> {
         let queue = self.mailbox.queue(node)?;
         let place = *queue.ready.first()?;
-        if queue.flying.len() >= WINDOW && place.0.0 < Precedence::Immediate {
+        let window = if place.0.0 < Precedence::Immediate {
+            WINDOW
+        } else {
+            URGENT_WINDOW
+        };
+        if queue.flying.len() >= window {
             return None;
         }
         queue
