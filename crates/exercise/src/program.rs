@@ -190,3 +190,26 @@ fn tell_what_to_try(dir: &Path, json: bool) {
         print!("{text}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(args: &[&str]) -> String {
+        let args = std::iter::once("exercise").chain(args.iter().copied());
+        format!("{:?}", run(args.map(Into::into)))
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_said_before_anything_starts() {
+        let usage = format!("{:?}", ExitCode::from(USAGE));
+        let dir = tempfile::tempdir().expect("a folder");
+        let bad = dir.path().join("bad.toml");
+        std::fs::write(&bad, "titel = 1").expect("writes");
+        assert_eq!(code(&["/nonexistent/scenario.toml"]), usage);
+        assert_eq!(code(&[&bad.to_string_lossy()]), usage);
+        assert_eq!(code(&["--keep", &dir.path().to_string_lossy()]), usage);
+        assert_eq!(code(&["--nonsense"]), usage);
+        assert_eq!(code(&[ROLE, "cook"]), usage);
+    }
+}
