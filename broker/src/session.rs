@@ -65,18 +65,19 @@ pub(crate) async fn run(shared: Arc<Shared>, connection: Connection) {
     let peer = connection.peer().clone();
     tracing::info!(peer = %peer.name(), key_exchange = connection.key_exchange(), "session opened");
     shared.tell(Input::Opened { session, peer }).await;
-    let (bulk, writer) = (
-        uploads(Arc::clone(&shared), connection.clone(), session),
-        write(&shared, &connection, outgoing),
-    );
+    let bulk = uploads(Arc::clone(&shared), connection.clone(), session);
+    let bulk = tokio::spawn(bulk);
     let note = tokio::select! {
         note = read(&shared, &connection, session) => note,
-        () = writer => "the broker closed it",
-        () = bulk => "the connection ended",
+        () = write(&shared, &connection, outgoing) => "the broker closed it",
     };
+    // Closed already, in whatever words; this ends what still waits for the peer.
+    connection.close(CloseCode::Done, "the session has ended");
     shared.sessions.remove(session);
     tracing::info!(peer = %connection.peer().name(), note, "session closed");
     shared.tell(Input::Closed { session, note }).await;
+    // A panic there has been reported.
+    drop(bulk.await);
 }
 
 async fn hello(connection: &Connection) -> Result<(), &'static str> {

@@ -5,16 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ordonnans_engine::{Input, Session};
 use ordonnans_message::{BulkHead, Digest, Frame, ReplyCode, limits};
-use ordonnans_store::{AttachmentError, Upload};
-use ordonnans_transport::{BulkRecv, CloseCode, Connection, Lane};
-use tokio::io::AsyncReadExt;
+use ordonnans_store::AttachmentError;
+use ordonnans_transport::{CloseCode, Connection, Lane};
 
 use crate::session::Shared;
 
 /// Attachments one peer may have announced at one time.
 const MAX_OFFERS: usize = 4 * limits::MAX_ATTACHMENTS;
-/// Bytes read before they are written.
-const CHUNK: usize = 256 * 1024;
 
 #[derive(Default)]
 struct State {
@@ -68,10 +65,10 @@ impl Uploads {
     }
 }
 
-/// Takes streams of attachment bytes until the connection ends.
+/// Takes streams of attachment bytes until the connection ends. Must run to its end, for what is being written is noted until then.
 pub(crate) async fn uploads(shared: Arc<Shared>, connection: Connection, session: Session) {
     let mut running = tokio::task::JoinSet::new();
-    while let Ok((head, stream)) = connection.accept_bulk().await {
+    while let Ok((head, mut stream)) = connection.accept_bulk().await {
         let Ok(BulkHead { digest, offset }) = BulkHead::decode(&head) else {
             connection.close(CloseCode::Violation, "the head of a bulk stream");
             break;
@@ -81,7 +78,8 @@ pub(crate) async fn uploads(shared: Arc<Shared>, connection: Connection, session
             let Some(length) = shared.uploading.begin(session, &digest) else {
                 return;
             };
-            let taken = take(&shared, digest, offset, length, stream).await;
+            let store = &shared.attachments;
+            let taken = store.receive(digest, length, offset, &mut stream).await;
             let whole = matches!(taken, Ok((_, true)));
             shared.uploading.end(session, &digest, whole);
             let frame = match taken {
@@ -102,7 +100,8 @@ pub(crate) async fn uploads(shared: Arc<Shared>, connection: Connection, session
             drop(connection.send(Lane::Control, frame.encode()).await);
         });
     }
-    running.shutdown().await;
+    // With the connection the streams end; what came is written, and may be gone on with.
+    while running.join_next().await.is_some() {}
     shared.uploading.lock().offers.remove(&session);
 }
 
@@ -120,46 +119,4 @@ fn refused(why: &AttachmentError) -> Frame {
         recipient: None,
         retry_after_ms: again,
     }
-}
-
-/// Writes one stream to the disk; the bytes held then, and whether that is all.
-async fn take(
-    shared: &Shared,
-    digest: Digest,
-    offset: u64,
-    length: u64,
-    mut stream: BulkRecv,
-) -> Result<(u64, bool), AttachmentError> {
-    let (have, whole) = shared.attachments.have(&digest);
-    if whole || have != offset {
-        return Ok((have, whole));
-    }
-    let mut upload = shared.attachments.upload(digest, length)?;
-    loop {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        let ended = (&mut stream)
-            .take(CHUNK as u64)
-            .read_to_end(&mut chunk)
-            .await;
-        let last = chunk.len() < CHUNK || ended.is_err();
-        upload = blocking(move || {
-            let mut upload: Upload = upload;
-            upload.append(&chunk).map(|()| upload)
-        })
-        .await?;
-        if last {
-            break;
-        }
-    }
-    let have = upload.at();
-    let whole = blocking(move || upload.finish()).await?;
-    Ok((have, whole))
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, AttachmentError> + Send + 'static,
-) -> Result<T, AttachmentError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|e| Err(std::io::Error::other(e).into()))
 }

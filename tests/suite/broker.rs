@@ -7,7 +7,9 @@ use ordonnans_audit::{Public, Verb};
 use ordonnans_broker::Broker;
 use ordonnans_client::officer::{Officer, Page, verify_export, write_export};
 use ordonnans_label::Level;
-use ordonnans_message::{AuditQuery, Envelope, Frame, Precedence, ReceiptKind, ReplyCode, limits};
+use ordonnans_message::{
+    AuditQuery, BulkHead, Envelope, Frame, Precedence, ReceiptKind, ReplyCode, limits, sha256,
+};
 use ordonnans_seal::{SeededEntropy, Verified, open};
 use ordonnans_tests::house::{Draft, House, register_text};
 use ordonnans_tests::site::{Peer, Site, WITHIN, now, write_trust};
@@ -547,6 +549,47 @@ async fn a_flood_of_urgent_messages_is_handed_over_in_windows_and_all_of_it_arri
         let receipt = receipt.get().encode();
         let said = to.say(Lane::Control, &Frame::Receipt { receipt }).await;
         said.expect("the connection holds");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_breaks_off_goes_on_from_what_is_there() {
+    use tokio::io::AsyncWriteExt;
+    let w = World::new().await;
+    let bytes: Vec<u8> = (0..3_000_000u32).map(|i| i as u8).collect();
+    let (digest, length) = (sha256(&[&bytes]), bytes.len() as u64);
+    let offer = Frame::AttachmentOffer { digest, length };
+    let state = async |peer: &Peer| loop {
+        if let Some(Frame::AttachmentState { have, .. }) = peer.hear().await {
+            return have;
+        }
+    };
+    let peer = w.peer(NCC).await;
+    peer.say(Lane::Control, &offer).await.expect("says");
+    assert_eq!(state(&peer).await, 0);
+    let head = BulkHead { digest, offset: 0 }.encode();
+    let mut bulk = peer.connection.send_bulk(head).await.expect("a place");
+    bulk.write_all(&bytes[..1_000_000]).await.expect("writes");
+    peer.connection.close(CloseCode::Done, "the link is gone");
+    drop((bulk, peer));
+    // The broker may still be writing what came before the end.
+    let peer = w.peer(NCC).await;
+    let began = std::time::Instant::now();
+    loop {
+        assert!(began.elapsed() < WITHIN, "the upload does not go on");
+        peer.say(Lane::Control, &offer).await.expect("says");
+        let offset = state(&peer).await;
+        if offset == length {
+            break;
+        }
+        let head = BulkHead { digest, offset }.encode();
+        let mut bulk = peer.connection.send_bulk(head).await.expect("a place");
+        let rest = usize::try_from(offset).expect("small");
+        // Where the stream was taken an answer comes; where it was stopped, it is offered again.
+        if bulk.write_all(&bytes[rest..]).await.is_ok() {
+            bulk.finish().expect("ends");
+            drop(tokio::time::timeout(Duration::from_secs(1), state(&peer)).await);
+        }
     }
 }
 

@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 
 use ordonnans_message::{Digest, Sha256Stream, limits};
 
+use tokio::io::{AsyncRead, AsyncReadExt};
+
 use crate::journal::sync_dir;
 
 /// Bytes after which an upload is made durable, so that it resumes from there after a power cut.
 const SYNC_EVERY: u64 = 8 << 20;
+/// Bytes read from a stream before they are written.
+const CHUNK: usize = 256 * 1024;
 
 /// Why an attachment was not kept.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +103,41 @@ impl AttachmentStore {
         })
     }
 
+    /// Takes the bytes of an attachment from `offset` on, until the stream ends or breaks off; what came before a break stays. Where `offset`
+    /// is not how far it is, nothing is taken. Gives the bytes held then, and whether that is all of it. One caller at a time for a
+    /// digest. Must run to its end: the disk is written beside the runtime.
+    ///
+    /// # Errors
+    /// As [`Upload::append`] and [`Upload::finish`].
+    pub async fn receive(
+        &self,
+        digest: Digest,
+        length: u64,
+        offset: u64,
+        from: &mut (impl AsyncRead + Unpin),
+    ) -> Result<(u64, bool), AttachmentError> {
+        let (have, whole) = self.have(&digest);
+        if whole || have != offset {
+            return Ok((have, whole));
+        }
+        let mut upload = self.upload(digest, length)?;
+        loop {
+            let mut chunk = Vec::with_capacity(CHUNK);
+            let ended = from.take(CHUNK as u64).read_to_end(&mut chunk).await;
+            let last = chunk.len() < CHUNK || ended.is_err();
+            upload = beside(move || {
+                let mut upload = upload;
+                upload.append(&chunk).map(|()| upload)
+            })
+            .await?;
+            if last {
+                break;
+            }
+        }
+        let have = upload.at();
+        Ok((have, beside(move || upload.finish()).await?))
+    }
+
     /// A whole attachment, to read from the start.
     ///
     /// # Errors
@@ -129,6 +168,15 @@ impl AttachmentStore {
         }
         Ok(())
     }
+}
+
+/// Runs what waits for the disk beside the runtime.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AttachmentError> + Send + 'static,
+) -> Result<T, AttachmentError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(io::Error::other(e).into()))
 }
 
 /// An attachment on its way in.
