@@ -8,7 +8,8 @@ use ordonnans_broker::Broker;
 use ordonnans_client::officer::{Officer, Page, verify_export, write_export};
 use ordonnans_label::Level;
 use ordonnans_message::{
-    AuditQuery, BulkHead, Envelope, Frame, Precedence, ReceiptKind, ReplyCode, limits, sha256,
+    AuditQuery, BulkHead, Envelope, Frame, Precedence, ReceiptKind, ReplyCode, SignedReceipt,
+    limits, sha256,
 };
 use ordonnans_seal::{SeededEntropy, Verified, open};
 use ordonnans_tests::house::{Draft, House, register_text};
@@ -541,14 +542,37 @@ async fn a_flood_of_urgent_messages_is_handed_over_in_windows_and_all_of_it_arri
         assert!(matches!(answer, Frame::Accepted { .. }), "{answer:?}");
     }
     let to = w.peer(DEF).await;
-    let mut got = std::collections::BTreeSet::new();
+    let mut got = std::collections::BTreeMap::new();
     while got.len() < MANY {
         let e = next_delivery(&to).await;
-        got.insert(e.header().id);
+        got.insert(e.header().id, e.clone());
         let receipt = w.house.receipt(&e, DEF, ReceiptKind::Delivered);
         let receipt = receipt.get().encode();
         let said = to.say(Lane::Control, &Frame::Receipt { receipt }).await;
         said.expect("the connection holds");
+    }
+    // The last receipt speaks of the first message.
+    let (_, first) = got.first_key_value().expect("many");
+    let receipt = w.house.receipt(first, DEF, ReceiptKind::Opened);
+    let receipt = receipt.get().encode();
+    let said = to.say(Lane::Control, &Frame::Receipt { receipt }).await;
+    said.expect("the connection holds");
+    // All of them come back to the sender, on the one connection it has, although more wait than are passed on at once.
+    let mut back = std::collections::BTreeSet::new();
+    while back.len() < MANY + 1 {
+        let heard = tokio::time::timeout(WITHIN, from.hear()).await;
+        let Ok(Some(Frame::Receipt { receipt })) = heard else {
+            panic!("{} of {MANY} receipts came", back.len());
+        };
+        let signed = SignedReceipt::decode(&receipt).expect("decodes");
+        let r = signed.receipt();
+        back.insert((r.message, r.kind));
+        let stored = Frame::ReceiptStored {
+            id: r.message,
+            kind: r.kind,
+            by: r.by.clone(),
+        };
+        from.say(Lane::Control, &stored).await.expect("says");
     }
 }
 

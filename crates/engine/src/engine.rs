@@ -13,7 +13,8 @@ use ordonnans_seal::Entropy;
 use crate::effects::{Effect, Input};
 use crate::ledger::Ledger;
 use crate::mailbox::{Mailbox, Queue};
-use crate::rows::{CorruptRow, QueueRow, ReceiptKey, Return, Seen};
+use crate::receipts::Returns;
+use crate::rows::{CorruptRow, QueueRow, Return, Seen};
 use crate::sessions::{Peer, Session};
 use crate::{Commit, Seq, Table};
 
@@ -70,7 +71,7 @@ pub struct Engine {
     /// When a message may be forgotten.
     pub(crate) forget: BTreeSet<(Timestamp, MessageId)>,
     pub(crate) packages: BTreeMap<Name, Bytes>,
-    pub(crate) returns: BTreeMap<Name, BTreeMap<ReceiptKey, Bytes>>,
+    pub(crate) returns: BTreeMap<Name, Returns>,
     /// The certificate each node was last seen with.
     pub(crate) certified: BTreeMap<Name, Certificate>,
     pub(crate) sessions: BTreeMap<Session, Peer>,
@@ -182,6 +183,7 @@ impl Engine {
                 self.returns
                     .entry(r.to)
                     .or_default()
+                    .waiting
                     .insert(r.of, r.receipt);
             }
             Table::Certified => {

@@ -1,11 +1,15 @@
 //! Receipts come from recipients and go to the originator.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::{Frame, Receipt, ReceiptKind, ReplyCode, SignedReceipt, Timestamp};
 use ordonnans_seal::Verified;
 
 use crate::Session;
+use crate::effects::Effect;
 use crate::engine::Engine;
 use crate::rows::{MAX_RECEIPTS, ReceiptKey, Return};
 
@@ -62,14 +66,7 @@ impl Engine {
         r.kind == ReceiptKind::Opened && person.is_some_and(|p| p.node == *from)
     }
 
-    fn keep(
-        &mut self,
-        now: Timestamp,
-        from: &Name,
-        r: &Receipt,
-        of: ReceiptKey,
-        bytes: bytes::Bytes,
-    ) {
+    fn keep(&mut self, now: Timestamp, from: &Name, r: &Receipt, of: ReceiptKey, bytes: Bytes) {
         let Some(seen) = self.seen.get_mut(&r.message) else {
             return;
         };
@@ -97,27 +94,37 @@ impl Engine {
         };
         self.ledger.write(back.put());
         let Return { to, of, receipt } = back;
-        let waiting = self.returns.entry(to.clone()).or_default();
-        waiting.insert(of, receipt.clone());
-        // Beyond the window it goes out when an earlier one is confirmed.
-        let within = waiting.len() <= WINDOW;
-        if within && let Some(session) = self.on_line.get(&to).copied() {
-            self.send(session, Frame::Receipt { receipt });
-        }
+        self.returns
+            .entry(to.clone())
+            .or_default()
+            .waiting
+            .insert(of, receipt);
+        self.forward_returns(&to);
     }
 
-    /// Passes waiting receipts on to a node that came on the line.
+    /// Passes on what waits for a node that is on the line, as far as its window allows.
     pub(crate) fn forward_returns(&mut self, name: &Name) {
         let Some(session) = self.on_line.get(name).copied() else {
             return;
         };
-        let waiting = self.returns.get(name);
-        let first: Vec<_> = waiting
-            .into_iter()
-            .flat_map(|w| w.values().take(WINDOW).cloned())
+        let Some(returns) = self.returns.get_mut(name) else {
+            return;
+        };
+        let free = WINDOW.saturating_sub(returns.said.len());
+        let unsaid = returns
+            .waiting
+            .iter()
+            .filter(|(of, _)| !returns.said.contains(of));
+        let next: Vec<(ReceiptKey, Bytes)> = unsaid
+            .take(free)
+            .map(|(of, receipt)| (of.clone(), receipt.clone()))
             .collect();
-        for receipt in first {
-            self.send(session, Frame::Receipt { receipt });
+        for (of, receipt) in next {
+            returns.said.insert(of);
+            self.out.push(Effect::Send {
+                session,
+                frame: Frame::Receipt { receipt },
+            });
         }
     }
 
@@ -126,19 +133,26 @@ impl Engine {
         let Some(from) = self.sessions.get(&session).map(|p| p.name().clone()) else {
             return;
         };
-        let Some(waiting) = self.returns.get_mut(&from) else {
+        let Some(returns) = self.returns.get_mut(&from) else {
             return;
         };
-        if waiting.remove(of).is_none() {
+        if returns.waiting.remove(of).is_none() {
             return;
         }
-        self.ledger.write(Return::delete(of));
-        let next = waiting.values().nth(WINDOW - 1).cloned();
-        if waiting.is_empty() {
+        returns.said.remove(of);
+        if returns.waiting.is_empty() {
             self.returns.remove(&from);
         }
-        if let Some(receipt) = next {
-            self.send(session, Frame::Receipt { receipt });
-        }
+        self.ledger.write(Return::delete(of));
+        self.forward_returns(&from);
     }
+}
+
+/// Receipts on their way to one originator.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Returns {
+    /// Not confirmed yet.
+    pub(crate) waiting: BTreeMap<ReceiptKey, Bytes>,
+    /// Of these, passed on in the present session.
+    pub(crate) said: BTreeSet<ReceiptKey>,
 }

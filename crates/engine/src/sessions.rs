@@ -116,6 +116,9 @@ impl Engine {
             if let Some(queue) = self.mailbox.queue_mut(&name) {
                 queue.rewind();
             }
+            if let Some(returns) = self.returns.get_mut(&name) {
+                returns.said.clear();
+            }
         }
         let detail = Detail {
             who: Some(name),
