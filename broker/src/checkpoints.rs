@@ -11,7 +11,7 @@ use ordonnans_label::Name;
 use ordonnans_store::Reader;
 
 /// How often a checkpoint is signed, where the log has grown.
-pub(crate) const EVERY: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_secs(1);
 
 /// The key of the log, and the name it signs for.
 pub(crate) struct Notary {
@@ -20,7 +20,7 @@ pub(crate) struct Notary {
 }
 
 impl Notary {
-    /// Reads the key of a data directory; makes it at the first start, with the file others verify by.
+    /// Reads the key of a data directory; makes it at the first start.
     pub(crate) fn open(data: &Path, broker: &Name) -> Result<Self, InvalidSigner> {
         let path = data.join("audit.key");
         let key = if path.exists() {
@@ -57,7 +57,7 @@ impl Notary {
     }
 }
 
-/// Signs until cancelled, and once more at the end.
+/// Signs now and then until cancelled; gives why it could not go on.
 pub(crate) async fn run(notary: Arc<Notary>, reader: Reader) -> String {
     let mut every = tokio::time::interval(EVERY);
     let mut last = None;

@@ -110,7 +110,7 @@ impl Core {
         let (mut durable, mut stopping) = (self.recovered, false);
         loop {
             while let Some(effect) = self.engine.poll_effect() {
-                self.perform(effect)?;
+                self.perform(effect);
             }
             let ahead = self.engine.last_commit().0.saturating_sub(durable.0);
             if stopping && ahead == 0 {
@@ -151,7 +151,7 @@ impl Core {
         }
     }
 
-    fn perform(&self, effect: Effect) -> Result<(), Fatal> {
+    fn perform(&self, effect: Effect) {
         match effect {
             Effect::Commit(commit) => {
                 // The thread is gone only after it has said why.
@@ -197,7 +197,6 @@ impl Core {
                 self.sessions.tell(session, Out::Close(code, reason));
             }
         }
-        Ok(())
     }
 }
 

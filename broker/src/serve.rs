@@ -11,6 +11,7 @@ use ordonnans_audit::ClockQuality;
 use ordonnans_engine::{Believed, CorruptRow, Engine, Input, Seq, Settings};
 use ordonnans_identity::{InvalidSigner, InvalidTrust, Trust, Usage};
 use ordonnans_label::{Kind, Name};
+use ordonnans_message::Digest;
 use ordonnans_policy::{InvalidRegister, Register};
 use ordonnans_seal::SystemEntropy;
 use ordonnans_store::{Fatal, OpenError, Options, Store};
@@ -154,6 +155,53 @@ impl std::fmt::Debug for Broker {
     }
 }
 
+/// The engine's task and the store's thread, running, and what they tell the rest.
+struct Heart {
+    core: JoinHandle<Result<(), Fatal>>,
+    writer: std::thread::JoinHandle<Result<(), Fatal>>,
+    /// Attachments no message refers to any more.
+    removed: mpsc::UnboundedReceiver<Digest>,
+    figured: watch::Receiver<Figures>,
+}
+
+impl Heart {
+    fn start(
+        engine: Engine,
+        recovered: Seq,
+        store: Store,
+        inputs: mpsc::Receiver<Input>,
+        sessions: &Arc<Sessions>,
+    ) -> std::io::Result<Self> {
+        let (commits, to_write) = mpsc::unbounded_channel();
+        let (written, durable) = mpsc::unbounded_channel();
+        let (remove_attachment, removed) = mpsc::unbounded_channel();
+        let (figures, figured) = watch::channel(Figures {
+            records: engine.records(),
+            queued: engine.queued(),
+            register: engine.register().version(),
+            durable: recovered.0,
+        });
+        let thread = std::thread::Builder::new().name("journal".into());
+        let writer = thread.spawn(move || write(store, to_write, &written))?;
+        let core = Core {
+            engine,
+            recovered,
+            sessions: Arc::clone(sessions),
+            inputs,
+            commits,
+            durable,
+            remove_attachment,
+            figures,
+        };
+        Ok(Self {
+            core: tokio::spawn(core.run()),
+            writer,
+            removed,
+            figured,
+        })
+    }
+}
+
 impl Broker {
     /// Recovers the store, verifies it, and only then listens.
     ///
@@ -180,7 +228,8 @@ impl Broker {
         let (store, recovered, recovery) =
             tokio::task::spawn_blocking(move || Store::open(&data, options))
                 .await
-                .map_err(|e| StartError::Certificate(format!("the store did not open: {e}")))??;
+                .map_err(std::io::Error::other)
+                .map_err(io(config.data.clone()))??;
         tracing::info!(
             commits = recovered.seq.0,
             records = recovered.frontier.head().size,
@@ -237,59 +286,31 @@ impl Broker {
         });
         let admin =
             AdminSocket::bind(&config.admin_socket).map_err(io(config.admin_socket.clone()))?;
+        let heart = Heart::start(engine, before, store, taken, &shared.sessions)
+            .map_err(io(config.data.clone()))?;
         let mut broker = Self {
             config,
             name,
             listener: Arc::new(listener),
             notary,
-            core: tokio::spawn(std::future::pending()),
-            writer: None,
+            core: heart.core,
+            writer: Some(heart.writer),
             tasks: vec![],
             sessions: TaskTracker::new(),
             failed,
             shared,
         };
-        broker.spawn(engine, before, store, taken, admin)?;
+        broker.spawn(heart.removed, heart.figured, admin);
         Ok(broker)
     }
 
+    /// Starts what runs beside the engine.
     fn spawn(
         &mut self,
-        engine: Engine,
-        recovered: Seq,
-        store: Store,
-        inputs: mpsc::Receiver<Input>,
+        mut removed: mpsc::UnboundedReceiver<Digest>,
+        figured: watch::Receiver<Figures>,
         admin: AdminSocket,
-    ) -> Result<(), StartError> {
-        let (commits, to_write) = mpsc::unbounded_channel();
-        let (written, durable) = mpsc::unbounded_channel();
-        let (remove_attachment, mut removed) = mpsc::unbounded_channel();
-        let (figures, figured) = watch::channel(Figures {
-            records: engine.records(),
-            queued: engine.queued(),
-            register: engine.register().version(),
-            durable: recovered.0,
-        });
-        let core = Core {
-            engine,
-            recovered,
-            sessions: Arc::clone(&self.shared.sessions),
-            inputs,
-            commits,
-            durable,
-            remove_attachment,
-            figures,
-        };
-        let thread = std::thread::Builder::new().name("journal".into());
-        let writer = thread
-            .spawn(move || write(store, to_write, &written))
-            .map_err(|source| StartError::Io {
-                path: self.config.data.clone(),
-                source,
-            })?;
-        self.writer = Some(writer);
-        self.core.abort();
-        self.core = tokio::spawn(core.run());
+    ) {
         let attachments = self.shared.attachments.clone();
         self.tasks.push(tokio::spawn(async move {
             while let Some(digest) = removed.recv().await {
@@ -356,7 +377,6 @@ impl Broker {
             let why = checkpoints::run(notary, reader).await;
             drop(fatal.send(why).await);
         }));
-        Ok(())
     }
 
     /// Where it listens.
@@ -457,7 +477,7 @@ fn sweep_orphans(
     config: &Config,
     engine: &Engine,
     store: &ordonnans_store::AttachmentStore,
-    whole: &[(ordonnans_message::Digest, u64)],
+    whole: &[(Digest, u64)],
 ) {
     for (digest, _) in whole.iter().filter(|(d, _)| !engine.refers_to(d)) {
         let path = config.data.join("attachments").join(digest.to_string());

@@ -100,7 +100,7 @@ pub enum Request {
     },
     /// List the inbox.
     Inbox,
-    /// What a person signs before a message is opened for them: the answer is the receipt to sign, base64.
+    /// What a person signs before a message is opened for them: the answer has `message`, `envelope` and `at` of the receipt *opened*.
     Prepare {
         /// The message.
         id: MessageId,

@@ -262,7 +262,7 @@ impl Structure {
         }
     }
 
-    /// Starts a node's daemon and waits until it is connected.
+    /// Starts a node's daemon.
     pub(crate) fn start_node(&mut self, node: &str) -> Result<(), Trouble> {
         let config = format!("{node}.toml");
         let child = self.spawn("node", node, &["-c", &config, "daemon"])?;
