@@ -134,16 +134,50 @@ def values(v, empty):
     return v
 
 
+def category_values(v, empty, upper=True):
+    all_values = values(v, empty)
+    if upper and any(a != a.upper() for a in all_values):
+        raise Refused("NotDeterministic", "a value in lower case")
+    return ", ".join(all_values) or "NIEMAND"
+
+
+def foreign_sets(v):
+    """The sets of a label under another policy -> its parts, permissive ones first."""
+    array(v, most=16)
+    form(v, "no sets")
+    keys, parts = [], {0: [], 1: [], 2: []}
+    for one in v:
+        array(one, 3)
+        kind = uint(one[0], 2)
+        set_name = text(one[1], 256)
+        form(1 <= len(set_name) <= 64 and re.fullmatch(r"[\w .()-]+", set_name), "a tag set")
+        keys.append((kind, set_name.encode()))
+        parts[kind].append(f"{set_name.upper()} {category_values(one[2], empty=kind == 1)}")
+    if any(a >= b for a, b in zip(keys, keys[1:])):
+        raise Refused("NotDeterministic", "sets out of order")
+    return parts[1] + parts[0] + parts[2]
+
+
 def label(v):
-    v = pairs(v, (1, 2), (3, 4, 5, 6, 7, 8))
-    known(text(v[1], 256) == "NL", "the policy")
-    parts = [check_export.LEVELS[uint(v[2], 4)]]
-    for key, word in ((4, "KRING"), (3, "COMPARTIMENT"), (5, "MERKING")):
-        if key in v:
-            all_values = values(v[key], empty=key == 4)
-            if key != 5 and any(a != a.upper() for a in all_values):
-                raise Refused("NotDeterministic", "a value in lower case")
-            parts.append(f"{word} {', '.join(all_values) or 'NIEMAND'}")
+    v = pairs(v, (1, 2), (3, 4, 5, 6, 7, 8, 9, 10))
+    policy = text(v[1], 256)
+    form(1 <= len(policy) <= 64 and re.fullmatch(r"[\w .()-]+", policy), "the policy")
+    rank = uint(v[2], 63)
+    if policy == "NL":
+        form(9 not in v and 10 not in v, "a Dutch label with parts of another")
+        limit(rank <= 4, "the level")
+        parts = [check_export.LEVELS[rank]]
+        for key, word in ((4, "KRING"), (3, "COMPARTIMENT"), (5, "MERKING")):
+            if key in v:
+                parts.append(f"{word} {category_values(v[key], empty=key == 4, upper=key != 5)}")
+    else:
+        form(not any(k in v for k in (3, 4, 5)) and 9 in v, "another policy with Dutch parts")
+        classification = text(array(v[9], 2)[0], 256)
+        form(1 <= len(classification) <= 64 and re.fullmatch(r"[\w .()-]+", classification), "the classification")
+        uint(v[9][1], 4)
+        parts = [f"{policy} {classification}"]
+        if 10 in v:
+            parts += foreign_sets(v[10])
     form(not (6 in v and 7 in v), "two durations")
     if 6 in v:
         try:

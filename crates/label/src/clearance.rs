@@ -1,9 +1,11 @@
 //! What a subject may hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::confidentiality::add;
-use crate::{Confidentiality, InvalidValue, Level, PolicyId, TagSet, Value};
+use crate::confidentiality::{Categories, add};
+use crate::{
+    CategoryType, Classification, Confidentiality, InvalidValue, Level, PolicyId, TagSet, Value,
+};
 
 /// A statement of what a subject may hold: everything up to a level, the compartments it is read into, the circles it is in.
 ///
@@ -11,26 +13,26 @@ use crate::{Confidentiality, InvalidValue, Level, PolicyId, TagSet, Value};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Clearance {
     policy: PolicyId,
-    level: Level,
-    compartments: BTreeSet<Value>,
-    circles: BTreeSet<Value>,
+    highest: Classification,
+    held: Categories,
 }
+
+const NONE: &BTreeSet<Value> = &BTreeSet::new();
 
 impl Clearance {
     /// Up to this level of the Dutch policy, in no compartment and no circle.
     #[must_use]
     pub fn new(level: Level) -> Self {
-        Self::under(PolicyId::nl(), level)
+        Self::under(PolicyId::nl(), level.into())
     }
 
-    /// Up to this level of a policy.
+    /// Up to this classification of a policy.
     #[must_use]
-    pub fn under(policy: PolicyId, level: Level) -> Self {
+    pub fn under(policy: PolicyId, highest: Classification) -> Self {
         Self {
             policy,
-            level,
-            compartments: BTreeSet::new(),
-            circles: BTreeSet::new(),
+            highest,
+            held: Categories::new(),
         }
     }
 
@@ -38,17 +40,24 @@ impl Clearance {
     ///
     /// # Errors
     /// [`InvalidValue`] says what a value may look like, or that there are too many.
-    pub fn with_circle(mut self, value: &str) -> Result<Self, InvalidValue> {
-        add(&mut self.circles, value.parse()?)?;
-        Ok(self)
+    pub fn with_circle(self, value: &str) -> Result<Self, InvalidValue> {
+        self.with_value(&TagSet::kring(), value)
     }
 
     /// Adds a compartment.
     ///
     /// # Errors
     /// As [`Self::with_circle`].
-    pub fn with_compartment(mut self, value: &str) -> Result<Self, InvalidValue> {
-        add(&mut self.compartments, value.parse()?)?;
+    pub fn with_compartment(self, value: &str) -> Result<Self, InvalidValue> {
+        self.with_value(&TagSet::compartiment(), value)
+    }
+
+    /// Adds a value of a tag set of any policy.
+    ///
+    /// # Errors
+    /// As [`Self::with_circle`].
+    pub fn with_value(mut self, set: &TagSet, value: &str) -> Result<Self, InvalidValue> {
+        add(self.held.entry(set.clone()).or_default(), value.parse()?)?;
         Ok(self)
     }
 
@@ -58,38 +67,54 @@ impl Clearance {
         &self.policy
     }
 
-    /// The highest level.
+    /// The highest classification, as the policy names it.
+    #[must_use]
+    pub fn highest(&self) -> &Classification {
+        &self.highest
+    }
+
+    /// The Dutch level equal to the highest classification.
     #[must_use]
     pub fn level(&self) -> Level {
-        self.level
+        self.highest.level()
     }
 
     /// The compartments.
     #[must_use]
     pub fn compartments(&self) -> &BTreeSet<Value> {
-        &self.compartments
+        self.held(&TagSet::compartiment())
     }
 
     /// The circles.
     #[must_use]
     pub fn circles(&self) -> &BTreeSet<Value> {
-        &self.circles
+        self.held(&TagSet::kring())
     }
 
-    /// Whether the holder may have what is labelled so (the access rule of ADatP-4774.1 section 3.11.4): same policy, level
+    /// The values held of a set; of a set that is not known here, none.
+    #[must_use]
+    pub fn held(&self, set: &TagSet) -> &BTreeSet<Value> {
+        self.held.get(set).unwrap_or(NONE)
+    }
+
+    /// Every set of which a value is held.
+    pub fn categories(&self) -> impl Iterator<Item = (&TagSet, &BTreeSet<Value>)> {
+        self.held.iter()
+    }
+
+    /// Whether the holder may have what is labelled so (the access rule of ADatP-4774.1 section 3.11.4): same policy, classification
     /// not above, every restrictive value held, of each permissive set at least one value held. A tag set that is not
     /// known here is not held.
     #[must_use]
     pub fn covers(&self, label: &Confidentiality) -> bool {
         self.policy == *label.policy()
-            && label.level() <= self.level
-            && label.restrictive().iter().all(|(set, values)| {
-                self.held(set).is_some_and(|h| values.is_subset(h)) || values.is_empty()
-            })
+            && self.highest.reaches(label.classification())
             && label
-                .permissive()
-                .iter()
-                .all(|(set, values)| self.held(set).is_some_and(|h| !values.is_disjoint(h)))
+                .categories(CategoryType::Restrictive)
+                .all(|(set, values)| values.is_subset(self.held(set)))
+            && label
+                .categories(CategoryType::Permissive)
+                .all(|(set, values)| !values.is_disjoint(self.held(set)))
     }
 
     /// The minimum of two statements: never wider than either. `None` for statements under two policies: they have
@@ -98,18 +123,75 @@ impl Clearance {
     pub fn meet(&self, other: &Self) -> Option<Self> {
         (self.policy == other.policy).then(|| Self {
             policy: self.policy.clone(),
-            level: self.level.min(other.level),
-            compartments: &self.compartments & &other.compartments,
-            circles: &self.circles & &other.circles,
+            highest: self.highest.clone().min(other.highest.clone()),
+            held: self
+                .held
+                .iter()
+                .filter_map(|(set, own)| {
+                    let both: BTreeSet<Value> = own & other.held(set);
+                    (!both.is_empty()).then(|| (set.clone(), both))
+                })
+                .collect(),
         })
     }
+}
 
-    fn held(&self, set: &TagSet) -> Option<&BTreeSet<Value>> {
-        match set.as_str() {
-            "Kring" => Some(&self.circles),
-            "Compartiment" => Some(&self.compartments),
-            _ => None,
+/// What a subject may hold under each policy: at most one statement a policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Clearances(BTreeMap<PolicyId, Clearance>);
+
+impl Clearances {
+    /// Adds a statement. Gives the one it takes the place of.
+    pub fn insert(&mut self, c: Clearance) -> Option<Clearance> {
+        self.0.insert(c.policy.clone(), c)
+    }
+
+    /// The statement under a policy.
+    #[must_use]
+    pub fn under(&self, policy: &PolicyId) -> Option<&Clearance> {
+        self.0.get(policy)
+    }
+
+    /// The statement under the Dutch policy.
+    #[must_use]
+    pub fn nl(&self) -> Option<&Clearance> {
+        self.under(&PolicyId::nl())
+    }
+
+    /// Every statement, by policy.
+    pub fn iter(&self) -> impl Iterator<Item = &Clearance> {
+        self.0.values()
+    }
+
+    /// Whether the holder may have what is labelled so: by the statement under the label's own policy, never by that under another.
+    #[must_use]
+    pub fn covers(&self, label: &Confidentiality) -> bool {
+        self.under(label.policy()).is_some_and(|c| c.covers(label))
+    }
+
+    /// The minimum under each policy that both speak of.
+    #[must_use]
+    pub fn meet(&self, other: &Self) -> Self {
+        self.iter()
+            .filter_map(|c| c.meet(other.under(c.policy())?))
+            .collect()
+    }
+}
+
+impl FromIterator<Clearance> for Clearances {
+    /// Of two statements under one policy the last counts.
+    fn from_iter<I: IntoIterator<Item = Clearance>>(all: I) -> Self {
+        let mut these = Self::default();
+        for c in all {
+            these.insert(c);
         }
+        these
+    }
+}
+
+impl From<Clearance> for Clearances {
+    fn from(c: Clearance) -> Self {
+        std::iter::once(c).collect()
     }
 }
 
@@ -168,17 +250,16 @@ mod tests {
             .expect("valid");
         assert!(good.covers(&label));
         let low = Clearance {
-            level: Level::DepV,
+            highest: Level::DepV.into(),
             ..good.clone()
         };
-        let no_circle = Clearance {
-            circles: BTreeSet::new(),
-            ..good.clone()
+        let without = |set: &TagSet| {
+            let mut c = good.clone();
+            c.held.remove(set);
+            c
         };
-        let no_compartment = Clearance {
-            compartments: BTreeSet::new(),
-            ..good.clone()
-        };
+        let no_circle = without(&TagSet::kring());
+        let no_compartment = without(&TagSet::compartiment());
         let other = Clearance {
             policy: "NATO".parse().expect("valid"),
             ..good.clone()

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Level;
+use crate::{Classification, Level};
 
 /// Values that one tag set of a label may hold. A handful is usual; the bound keeps a decision cheap.
 pub const MAX_VALUES: usize = 32;
@@ -127,6 +127,41 @@ impl TagSet {
     }
 }
 
+/// What the values of a tag set do (ADatP-4774.1 section 3).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum CategoryType {
+    /// The reader needs every value.
+    Restrictive = 0,
+    /// The reader needs one value of the set.
+    Permissive = 1,
+    /// Shown, and decides nothing.
+    Informative = 2,
+}
+
+impl CategoryType {
+    /// All types, by number.
+    pub const ALL: [Self; 3] = [Self::Restrictive, Self::Permissive, Self::Informative];
+
+    /// The number in encodings.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The type of a number, or `None` above 2.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+/// Tag sets that one label may have values of. The richest known policy has five.
+pub const MAX_SETS: usize = 16;
+
 /// Categories by set.
 pub(crate) type Categories = BTreeMap<TagSet, BTreeSet<Value>>;
 
@@ -139,7 +174,7 @@ pub struct DifferentPolicies;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Confidentiality {
     policy: PolicyId,
-    level: Level,
+    classification: Classification,
     restrictive: Categories,
     permissive: Categories,
     informative: Categories,
@@ -149,15 +184,15 @@ impl Confidentiality {
     /// A level of the Dutch policy without categories.
     #[must_use]
     pub fn new(level: Level) -> Self {
-        Self::under(PolicyId::nl(), level)
+        Self::under(PolicyId::nl(), level.into())
     }
 
-    /// A level of a policy without categories.
+    /// A classification of a policy without categories.
     #[must_use]
-    pub fn under(policy: PolicyId, level: Level) -> Self {
+    pub fn under(policy: PolicyId, classification: Classification) -> Self {
         Self {
             policy,
-            level,
+            classification,
             restrictive: Categories::new(),
             permissive: Categories::new(),
             informative: Categories::new(),
@@ -200,11 +235,52 @@ impl Confidentiality {
         Ok(self)
     }
 
+    /// Adds a value of a tag set of any policy.
+    ///
+    /// # Errors
+    /// As [`Self::with_circle`]; [`InvalidValue::TooMany`] also for more than [`MAX_SETS`] sets.
+    pub fn with_value(
+        mut self,
+        kind: CategoryType,
+        set: &TagSet,
+        value: &str,
+    ) -> Result<Self, InvalidValue> {
+        let value = value.parse()?;
+        add(self.set(kind, set)?, value)?;
+        Ok(self)
+    }
+
     /// Limits the label to nobody: a permissive set without a value, as a join of two disjoint circles leaves it.
     #[must_use]
     pub fn for_nobody(mut self) -> Self {
         self.permissive.insert(TagSet::kring(), BTreeSet::new());
         self
+    }
+
+    /// As [`Self::for_nobody`], with a permissive set of any policy.
+    ///
+    /// # Errors
+    /// [`InvalidValue::TooMany`]: more than [`MAX_SETS`] sets.
+    pub fn for_nobody_of(mut self, set: &TagSet) -> Result<Self, InvalidValue> {
+        self.set(CategoryType::Permissive, set)?.clear();
+        Ok(self)
+    }
+
+    fn set(
+        &mut self,
+        kind: CategoryType,
+        set: &TagSet,
+    ) -> Result<&mut BTreeSet<Value>, InvalidValue> {
+        let sets = self.restrictive.len() + self.permissive.len() + self.informative.len();
+        let of = match kind {
+            CategoryType::Restrictive => &mut self.restrictive,
+            CategoryType::Permissive => &mut self.permissive,
+            CategoryType::Informative => &mut self.informative,
+        };
+        if sets >= MAX_SETS && !of.contains_key(set) {
+            return Err(InvalidValue::TooMany);
+        }
+        Ok(of.entry(set.clone()).or_default())
     }
 
     /// The policy.
@@ -213,10 +289,36 @@ impl Confidentiality {
         &self.policy
     }
 
-    /// The level.
+    /// The classification, as the policy names it.
+    #[must_use]
+    pub fn classification(&self) -> &Classification {
+        &self.classification
+    }
+
+    /// The Dutch level at which it is protected: its own under the Dutch policy, the equal one under another (VIRBI 2025
+    /// article 2(3)).
     #[must_use]
     pub fn level(&self) -> Level {
-        self.level
+        self.classification.level()
+    }
+
+    /// What is beside the originator's label for those who read Dutch labels only: the equal level of the Dutch policy, without
+    /// categories (ADatP-4774.1 section 4.2, alternative label). `None` for a Dutch label.
+    #[must_use]
+    pub fn alternative(&self) -> Option<Self> {
+        (self.policy != PolicyId::nl()).then(|| Self::new(self.level()))
+    }
+
+    /// The values of each set of a type.
+    pub fn categories(
+        &self,
+        kind: CategoryType,
+    ) -> impl Iterator<Item = (&TagSet, &BTreeSet<Value>)> {
+        match kind {
+            CategoryType::Restrictive => self.restrictive.iter(),
+            CategoryType::Permissive => self.permissive.iter(),
+            CategoryType::Informative => self.informative.iter(),
+        }
     }
 
     /// The circles, or `None` where the label is not limited to circles. `Some` of nothing is nobody.
@@ -256,7 +358,10 @@ impl Confidentiality {
         }
         Ok(Self {
             policy: self.policy.clone(),
-            level: self.level.max(other.level),
+            classification: self
+                .classification
+                .clone()
+                .max(other.classification.clone()),
             restrictive: united(&self.restrictive, &other.restrictive),
             permissive,
             informative: united(&self.informative, &other.informative),
@@ -276,7 +381,10 @@ impl Confidentiality {
             .collect();
         Ok(Self {
             policy: self.policy.clone(),
-            level: self.level.min(other.level),
+            classification: self
+                .classification
+                .clone()
+                .min(other.classification.clone()),
             restrictive: common(&self.restrictive, &other.restrictive),
             permissive,
             informative: common(&self.informative, &other.informative),
@@ -287,14 +395,6 @@ impl Confidentiality {
     #[must_use]
     pub fn flows_to(&self, other: &Self) -> bool {
         self.join(other).is_ok_and(|j| j == *other)
-    }
-
-    pub(crate) fn restrictive(&self) -> &Categories {
-        &self.restrictive
-    }
-
-    pub(crate) fn permissive(&self) -> &Categories {
-        &self.permissive
     }
 
     fn same_policy(&self, other: &Self) -> Result<(), DifferentPolicies> {
@@ -410,7 +510,7 @@ pub(crate) mod tests {
 
     #[test]
     fn two_policies_do_not_compare() {
-        let nato = Confidentiality::under("NATO".parse().expect("valid"), Level::DepV);
+        let nato = Confidentiality::under("NATO".parse().expect("valid"), Level::DepV.into());
         let nl = Confidentiality::new(Level::StgZg);
         assert_eq!(nato.join(&nl), Err(DifferentPolicies));
         assert!(!nato.flows_to(&nl));

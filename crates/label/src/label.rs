@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::{
-    Confidentiality, Date, InvalidDate, InvalidLevel, InvalidName, InvalidValue, Kind, Name,
+    CategoryType, Clearance, Confidentiality, Date, InvalidDate, InvalidLevel, InvalidName,
+    InvalidValue, Kind, Name, Policies, Policy,
 };
 
 /// Characters of the event a duration names.
@@ -68,7 +69,9 @@ pub enum InvalidLabel {
     #[error("the label is too long")]
     TooLong,
     /// The first part is no level.
-    #[error("the label begins with '{0}': {InvalidLevel}")]
+    #[error(
+        "the label begins with '{0}': {InvalidLevel}, or a level of a known policy such as NATO SECRET"
+    )]
     Level(String),
     /// A category value.
     #[error("'{part}': {why}")]
@@ -97,12 +100,20 @@ pub enum InvalidLabel {
     NotAPerson(Name),
     /// A part with an unknown first word.
     #[error(
-        "'{0}' is no part of a label; after the level come KRING, COMPARTIMENT, MERKING, TOT, VASTGESTELD or VOORGESTELD, each after //"
+        "'{part}' is no part of a label; after the level come {known}, TOT, VASTGESTELD or VOORGESTELD, each after //"
     )]
-    Part(String),
+    Part {
+        /// The part as typed, shortened.
+        part: String,
+        /// The tag sets of the label's policy.
+        known: String,
+    },
     /// A part that may stand once stands twice.
     #[error("{0} stands twice in the label")]
-    Twice(&'static str),
+    Twice(String),
+    /// Something that says nothing of a clearance.
+    #[error("'{0}' does not belong in a clearance: it has a level and values of tag sets")]
+    NotOfAClearance(String),
 }
 
 /// At most 40 characters of what was typed: enough to find it, too little to flood a terminal.
@@ -113,52 +124,41 @@ fn short(s: &str) -> String {
 impl FromStr for Label {
     type Err = InvalidLabel;
 
-    /// Reads a label as people type it. Parts are separated by `//`, `;` or a line; a part begins with its word in any case,
-    /// followed by a space, `:` or `=`; values are separated by commas. Without VASTGESTELD the label is proposed.
+    /// Reads a label under the built-in policies, as [`Policies::read`].
     fn from_str(s: &str) -> Result<Self, InvalidLabel> {
-        if s.len() > MAX_LABEL_BYTES {
-            return Err(InvalidLabel::TooLong);
-        }
-        let spaced = s.replace([';', '\n'], "//");
-        let mut parts = spaced.split("//").map(str::trim);
-        let first = parts.next().unwrap_or_default();
-        let level = first.strip_prefix("NL ").unwrap_or(first);
-        let level = level
-            .parse()
-            .map_err(|InvalidLevel| InvalidLabel::Level(short(first)))?;
-        let mut confidentiality = Confidentiality::new(level);
+        Policies::built_in().read(s)
+    }
+}
+
+/// The parts of a label's text after the level.
+struct Parts<'a> {
+    policy: &'a Policy,
+    confidentiality: Confidentiality,
+    rest: Vec<&'a str>,
+}
+
+impl Policies {
+    /// Reads a label as people type it, under these policies. Parts are separated by `//`, `;` or a line; the first names the level; each
+    /// other begins with its word or the name of a tag set, in any case, followed by a space, `:` or `=`; values are separated by commas.
+    /// Without VASTGESTELD the label is proposed. Whether it is valid under its policy, [`Self::check`] says.
+    ///
+    /// # Errors
+    /// [`InvalidLabel`] names the part.
+    pub fn read(&self, s: &str) -> Result<Label, InvalidLabel> {
+        let spaced = bounded(s)?;
+        let Parts {
+            policy,
+            confidentiality,
+            rest,
+        } = self.parts(&spaced)?;
         let (mut duration, mut state) = (None, None);
-        let mut seen = [false; 3];
-        for part in parts.filter(|p| !p.is_empty()) {
-            let end = part.find([' ', ':', '=']).unwrap_or(part.len());
-            let (word, rest) = part.split_at(end);
-            let rest = rest.trim_start_matches([' ', ':', '=']).trim_end();
+        for part in rest {
+            let (word, rest) = split(part, part.find([' ', ':', '=']).unwrap_or(part.len()));
             match word.to_uppercase().as_str() {
-                "KRING" => {
-                    once(&mut seen[0], "KRING")?;
-                    confidentiality = if rest.eq_ignore_ascii_case("niemand") {
-                        confidentiality.for_nobody()
-                    } else {
-                        values(confidentiality, rest, Confidentiality::with_circle)?
-                    };
-                }
-                "COMPARTIMENT" => {
-                    once(&mut seen[1], "COMPARTIMENT")?;
-                    confidentiality =
-                        values(confidentiality, rest, Confidentiality::with_compartment)?;
-                }
-                "MERKING" => {
-                    once(&mut seen[2], "MERKING")?;
-                    confidentiality = values(confidentiality, rest, Confidentiality::with_marking)?;
-                }
-                "TOT" => {
-                    if duration.is_some() {
-                        return Err(InvalidLabel::Twice("TOT"));
-                    }
-                    duration = Some(until(rest)?);
-                }
+                "TOT" if duration.is_some() => return Err(InvalidLabel::Twice("TOT".into())),
+                "TOT" => duration = Some(until(rest)?),
                 "VASTGESTELD" | "VOORGESTELD" if state.is_some() => {
-                    return Err(InvalidLabel::Twice("the state"));
+                    return Err(InvalidLabel::Twice("the state".into()));
                 }
                 "VASTGESTELD" => {
                     let text = rest.strip_prefix("door ").unwrap_or(rest);
@@ -172,37 +172,137 @@ impl FromStr for Label {
                     state = Some(State::Established { by });
                 }
                 "VOORGESTELD" if rest.is_empty() => state = Some(State::Proposed),
-                _ => return Err(InvalidLabel::Part(short(part))),
+                _ => {
+                    let known: Vec<String> = policy
+                        .sets()
+                        .iter()
+                        .map(|s| s.name.as_str().to_uppercase())
+                        .collect();
+                    return Err(InvalidLabel::Part {
+                        part: short(part),
+                        known: known.join(", "),
+                    });
+                }
             }
         }
-        Ok(Self {
+        Ok(Label {
             confidentiality,
             duration,
             state: state.unwrap_or(State::Proposed),
         })
     }
-}
 
-fn once(seen: &mut bool, what: &'static str) -> Result<(), InvalidLabel> {
-    if std::mem::replace(seen, true) {
-        Err(InvalidLabel::Twice(what))
-    } else {
-        Ok(())
+    /// Reads a clearance in the same form: the highest level, and the values held of each tag set.
+    ///
+    /// # Errors
+    /// [`InvalidLabel`] names the part.
+    pub fn read_clearance(&self, s: &str) -> Result<Clearance, InvalidLabel> {
+        let spaced = bounded(s)?;
+        let Parts {
+            confidentiality: c,
+            rest,
+            ..
+        } = self.parts(&spaced)?;
+        if let Some(part) = rest.first() {
+            return Err(InvalidLabel::NotOfAClearance(short(part)));
+        }
+        let mut clearance = Clearance::under(c.policy().clone(), c.classification().clone());
+        for kind in [CategoryType::Restrictive, CategoryType::Permissive] {
+            for (set, values) in c.categories(kind) {
+                for v in values {
+                    clearance = clearance.with_value(set, v.as_str()).map_err(|why| {
+                        InvalidLabel::Category {
+                            part: short(v.as_str()),
+                            why,
+                        }
+                    })?;
+                }
+            }
+        }
+        Ok(clearance)
+    }
+
+    /// Level and categories, and the parts that are neither.
+    fn parts<'a>(&'a self, text: &'a str) -> Result<Parts<'a>, InvalidLabel> {
+        let mut parts = text.split("//").map(str::trim);
+        let first = parts.next().unwrap_or_default();
+        let (policy, level) = self
+            .level(first)
+            .ok_or_else(|| InvalidLabel::Level(short(first)))?;
+        let mut c = Confidentiality::under(policy.id().clone(), level.classification.clone());
+        let mut seen = vec![];
+        let mut rest = vec![];
+        for part in parts.filter(|p| !p.is_empty()) {
+            // The longest name of a set that the part begins with.
+            let set = policy
+                .sets()
+                .iter()
+                .filter(|s| begins(part, s.name.as_str()))
+                .max_by_key(|s| s.name.as_str().len());
+            let Some(set) = set else {
+                rest.push(part);
+                continue;
+            };
+            let name = set.name.as_str();
+            let word = name.to_uppercase();
+            if seen.contains(&word) {
+                return Err(InvalidLabel::Twice(word));
+            }
+            seen.push(word);
+            let (_, list) = split(part, name.len());
+            if set.kind == CategoryType::Permissive && list.eq_ignore_ascii_case("niemand") {
+                c = c
+                    .for_nobody_of(&set.name)
+                    .map_err(|why| InvalidLabel::Category {
+                        part: short(list),
+                        why,
+                    })?;
+                continue;
+            }
+            for v in list.split(',').map(str::trim) {
+                let v = if v == "-" { "" } else { v };
+                // Of a set that stands in two types, the one that lists the value.
+                let kind = v.parse().ok().and_then(|v| {
+                    let mut same = policy.sets().iter().filter(|s| s.name == set.name);
+                    same.find(|s| s.values.contains_key(&v)).map(|s| s.kind)
+                });
+                c = c
+                    .with_value(kind.unwrap_or(set.kind), &set.name, v)
+                    .map_err(|why| InvalidLabel::Category {
+                        part: short(v),
+                        why,
+                    })?;
+            }
+        }
+        Ok(Parts {
+            policy,
+            confidentiality: c,
+            rest,
+        })
     }
 }
 
-fn values(
-    c: Confidentiality,
-    list: &str,
-    with: fn(Confidentiality, &str) -> Result<Confidentiality, InvalidValue>,
-) -> Result<Confidentiality, InvalidLabel> {
-    list.split(',').map(str::trim).try_fold(c, |c, v| {
-        let v = if v == "-" { "" } else { v };
-        with(c, v).map_err(|why| InvalidLabel::Category {
-            part: short(v),
-            why,
-        })
-    })
+fn bounded(s: &str) -> Result<String, InvalidLabel> {
+    if s.len() > MAX_LABEL_BYTES {
+        Err(InvalidLabel::TooLong)
+    } else {
+        Ok(s.replace([';', '\n'], "//"))
+    }
+}
+
+/// Whether a part begins with this name, in any case, and the name ends there.
+fn begins(part: &str, name: &str) -> bool {
+    part.get(..name.len())
+        .is_some_and(|p| p.eq_ignore_ascii_case(name))
+        && matches!(
+            part[name.len()..].chars().next(),
+            None | Some(' ' | ':' | '=')
+        )
+}
+
+fn split(part: &str, at: usize) -> (&str, &str) {
+    let (word, rest) = part.split_at(at);
+    (word, rest.trim_start_matches([' ', ':', '=']).trim_end())
 }
 
 fn until(text: &str) -> Result<Duration, InvalidLabel> {
@@ -226,15 +326,7 @@ fn until(text: &str) -> Result<Duration, InvalidLabel> {
 impl fmt::Display for Label {
     /// The one rendering; [`FromStr`] reads it back to the same label.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let c = &self.confidentiality;
-        write!(f, "{}", c.level())?;
-        match c.circles() {
-            None => {}
-            Some(none) if none.is_empty() => f.write_str(" // KRING NIEMAND")?,
-            Some(some) => list(f, "KRING", some.iter())?,
-        }
-        list(f, "COMPARTIMENT", c.compartments())?;
-        list(f, "MERKING", c.markings())?;
+        write!(f, "{}", self.confidentiality)?;
         match &self.duration {
             None => {}
             Some(Duration::Until(day)) => write!(f, " // TOT {day}")?,
@@ -247,19 +339,50 @@ impl fmt::Display for Label {
     }
 }
 
-fn list<'a, T: fmt::Display + 'a>(
-    f: &mut fmt::Formatter<'_>,
-    word: &str,
-    values: impl Iterator<Item = &'a T>,
-) -> fmt::Result {
-    for (i, v) in values.enumerate() {
-        if i == 0 {
-            write!(f, " // {word} {v}")?;
-        } else {
-            write!(f, ", {v}")?;
+impl fmt::Display for Confidentiality {
+    /// Level and categories, as [`Label`] prints them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.alternative().is_some() {
+            write!(f, "{} ", self.policy())?;
         }
+        write!(f, "{}", self.classification())?;
+        for kind in [
+            CategoryType::Permissive,
+            CategoryType::Restrictive,
+            CategoryType::Informative,
+        ] {
+            for (set, values) in self.categories(kind) {
+                if values.is_empty() && kind != CategoryType::Permissive {
+                    continue;
+                }
+                write!(f, " // {}", set.as_str().to_uppercase())?;
+                if values.is_empty() {
+                    f.write_str(" NIEMAND")?;
+                }
+                for (i, v) in values.iter().enumerate() {
+                    write!(f, "{} {v}", if i == 0 { "" } else { "," })?;
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+impl fmt::Display for Clearance {
+    /// The highest level and what is held, as [`Policies::read_clearance`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self.policy() != crate::PolicyId::nl() {
+            write!(f, "{} ", self.policy())?;
+        }
+        write!(f, "{}", self.highest())?;
+        for (set, values) in self.categories().filter(|(_, v)| !v.is_empty()) {
+            write!(f, " // {}", set.as_str().to_uppercase())?;
+            for (i, v) in values.iter().enumerate() {
+                write!(f, "{} {v}", if i == 0 { "" } else { "," })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -329,7 +452,7 @@ mod tests {
     fn an_error_names_the_part() {
         for (text, says) in [
             ("", "begins with ''"),
-            ("NATO SECRET", "begins with 'NATO SECRET'"),
+            ("ZZ SECRET", "begins with 'ZZ SECRET'"),
             ("Stg.G // ring A", "'ring A' is no part"),
             ("Stg.G // kring", "1 to 64"),
             ("Stg.G // kring A,,B", "1 to 64"),

@@ -427,7 +427,7 @@ mod tests {
         let foreign = |_: &Name| {
             Some(Clearance::under(
                 "NATO".parse().expect("valid"),
-                Level::StgZg,
+                Level::StgZg.into(),
             ))
         };
         for says in [&low as &dyn Statements, &none, &foreign] {

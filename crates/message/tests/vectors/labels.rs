@@ -13,6 +13,11 @@ const GOOD: &[&str] = &[
     "Stg.C // TOT GEBEURTENIS \"einde van de oefening\" // VASTGESTELD jansen.person.crisis.example",
     "Stg.G // KRING ICCB, NAFIN // COMPARTIMENT CRYPTO, CYBER // MERKING EYES ONLY // TOT 2036-01-01 // VASTGESTELD jansen.person.crisis.example",
     "Stg.ZG // KRING ICCB // TOT 2036-12-31",
+    "NATO SECRET",
+    "COSMIC TOP SECRET // ONLY NLD // ADDITIONAL SENSITIVITY ATOMAL",
+    "NATO RESTRICTED // CONTEXT NATO, RELEASABLE // RELEASABLE TO JPN, NATO // TOT 2036-01-01",
+    "NATO UNCLASSIFIED // ONLY NIEMAND // ADMINISTRATIVE STAFF",
+    "SECRET UE/EU SECRET // RELEASABLE TO UKR",
 ];
 
 pub(crate) fn encode(label: &Label) -> Vec<u8> {
@@ -77,6 +82,33 @@ pub(crate) fn source() -> Source {
             w.text(&format!("A{i:02}"));
         });
     };
+    let classification = |name: &'static str, n: u64| {
+        move |w: &mut Writer| {
+            w.array(2).text(name).uint(n);
+        }
+    };
+    let (secret, above, nameless) = (
+        classification("SECRET", 3),
+        classification("SECRET", 5),
+        classification("", 3),
+    );
+    let sets = |w: &mut Writer, all: &[(u64, &str, &[&str])]| {
+        w.array(all.len());
+        for (kind, name, values) in all {
+            w.array(3).uint(*kind).text(name).array(values.len());
+            values.iter().for_each(|v| {
+                w.text(v);
+            });
+        }
+    };
+    let set = |write: Value<'_>| {
+        map(&[
+            (1, &text("NATO")),
+            (2, &level(3)),
+            (9, &secret),
+            (10, write),
+        ])
+    };
     let whole = encode(&label(GOOD[3]));
     let bad = vec![
         ("nothing", vec![]),
@@ -85,13 +117,79 @@ pub(crate) fn source() -> Source {
         ("no map", vec![0x80]),
         ("no policy", map(&[(2, &level(0))])),
         ("no level", map(&[(1, &nl)])),
-        ("another policy", map(&[(1, &text("UK")), (2, &level(0))])),
+        (
+            "another policy without its classification",
+            map(&[(1, &text("UK")), (2, &level(0))]),
+        ),
+        (
+            "a Dutch label with a classification",
+            map(&[(1, &nl), (2, &level(3)), (9, &secret)]),
+        ),
+        (
+            "another policy with Dutch circles",
+            map(&[
+                (1, &text("NATO")),
+                (2, &level(3)),
+                (4, &list(&["ICCB"])),
+                (9, &secret),
+            ]),
+        ),
+        (
+            "a policy with a separator",
+            map(&[(1, &text("NATO//EU")), (2, &level(3)), (9, &secret)]),
+        ),
+        (
+            "place 64",
+            map(&[(1, &text("NATO")), (2, &level(64)), (9, &secret)]),
+        ),
+        (
+            "a Dutch level above the highest",
+            map(&[(1, &text("NATO")), (2, &level(3)), (9, &above)]),
+        ),
+        (
+            "a classification without a name",
+            map(&[(1, &text("NATO")), (2, &level(3)), (9, &nameless)]),
+        ),
+        (
+            "no sets",
+            map(&[
+                (1, &text("NATO")),
+                (2, &level(3)),
+                (9, &secret),
+                (10, &list(&[])),
+            ]),
+        ),
+        (
+            "a set of an unknown type",
+            set(&|w| sets(w, &[(3, "Only", &["A"])])),
+        ),
+        (
+            "a restrictive set without a value",
+            set(&|w| sets(w, &[(0, "Additional Sensitivity", &[])])),
+        ),
+        (
+            "sets out of order",
+            set(&|w| sets(w, &[(1, "Only", &["A"]), (1, "Context", &["A"])])),
+        ),
+        (
+            "a set twice",
+            set(&|w| sets(w, &[(1, "Only", &["A"]), (1, "Only", &["B"])])),
+        ),
+        (
+            "17 sets",
+            set(&|w| {
+                w.array(17);
+                (0..17).for_each(|i| {
+                    w.array(3).uint(1).text(&format!("S{i:02}")).array(0);
+                });
+            }),
+        ),
         ("level 5", map(&[(1, &nl), (2, &level(5))])),
         ("keys out of order", map(&[(2, &level(0)), (1, &nl)])),
         ("a key twice", map(&[(1, &nl), (1, &nl), (2, &level(0))])),
         (
             "an unknown part",
-            map(&[(1, &nl), (2, &level(0)), (9, &nl)]),
+            map(&[(1, &nl), (2, &level(0)), (11, &nl)]),
         ),
         (
             "compartments without one",
