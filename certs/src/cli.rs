@@ -8,12 +8,13 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use data_encoding::HEXLOWER;
 use ordonnans_identity::Certificate;
-use ordonnans_label::{Clearance, Kind, Level};
+use ordonnans_label::{Clearance, Clearances, Kind, Level, Policies};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use crate::policies::read_policies;
 use crate::workshop::{Workshop, WorkshopError};
 
 #[derive(Parser)]
@@ -27,6 +28,9 @@ struct Arguments {
     /// The workshop's folder.
     #[arg(short, long, default_value = "workshop", global = true)]
     dir: PathBuf,
+    /// A folder with policy files (*.toml) beside the built-in NL, NATO and EU.
+    #[arg(long, value_name = "DIR", global = true)]
+    policies: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,6 +50,10 @@ enum Command {
         /// The structure all names end with, such as crisis.example.
         #[arg(long)]
         structure: String,
+        /// The most the issuing authority may give under a policy, with every circle and compartment it may give, such as
+        /// "Stg.G // KRING ICCB"; once a policy. Without any it may give everything.
+        #[arg(long, value_name = "CLEARANCE")]
+        up_to: Vec<String>,
     },
     /// Issue a certificate and its key.
     Issue {
@@ -53,13 +61,14 @@ enum Command {
         kind: Subject,
         /// The name before the kind, such as `ncc`.
         name: String,
-        /// Highest level the subject may hold, such as "Stg.G". Brokers read nothing and need none.
+        /// Highest level the subject may hold, with what else it holds, such as "Stg.G" or "NATO SECRET // CONTEXT NATO"; once a policy. Brokers
+        /// read nothing and need none.
         #[arg(long, required_if_eq_any([("kind", "node"), ("kind", "person"), ("kind", "officer")]))]
-        clearance: Option<String>,
-        /// A circle the subject is in; may be repeated.
+        clearance: Vec<String>,
+        /// A circle of the Dutch policy the subject is in; may be repeated.
         #[arg(long)]
         circle: Vec<String>,
-        /// A compartment the subject holds; may be repeated.
+        /// A compartment of the Dutch policy the subject holds; may be repeated.
         #[arg(long)]
         compartment: Vec<String>,
         /// Days it is valid.
@@ -113,6 +122,14 @@ impl From<WorkshopError> for Failure {
                 REFUSED,
             ),
             WorkshopError::Outlives(_) => ("ask for fewer --days, or make a new workshop", REFUSED),
+            WorkshopError::Beyond { .. } => (
+                "ask for less, or make a workshop whose --up-to has it: verifiers cut what is beyond",
+                REFUSED,
+            ),
+            WorkshopError::Clearance(_) => (
+                "a policy's file says which levels and values it has; `--policies DIR` adds policies",
+                USAGE,
+            ),
             WorkshopError::Authority(_) => ("restore both files from the same copy", REFUSED),
             WorkshopError::Live(_) => ("revoke it first, or use it", REFUSED),
             WorkshopError::Missing(_) => (
@@ -193,9 +210,19 @@ fn line(out: &mut Vec<u8>, text: impl std::fmt::Display) {
 
 fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
     let (dir, now) = (arguments.dir, OffsetDateTime::now_utc());
+    let policies = match &arguments.policies {
+        Some(dir) => read_policies(dir).map_err(|e| {
+            usage(
+                e,
+                "--policies names a folder; each *.toml in it is a policy",
+            )
+        })?,
+        None => Policies::built_in().clone(),
+    };
     match arguments.command {
-        Command::Init { structure } => {
-            let w = Workshop::init(&dir, &structure, now)?;
+        Command::Init { structure, up_to } => {
+            let most = clearances("--up-to", &up_to, &policies)?;
+            let w = Workshop::init_up_to(&dir, &structure, &most, &policies, now)?;
             line(out, w.trust_dir().display());
             remark("The folder above is what everyone gets. Keep `root` offline.");
         }
@@ -213,8 +240,8 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
                 Subject::Officer => Kind::Officer,
                 Subject::Broker => Kind::Broker,
             };
-            let holds = holds(clearance.as_deref(), &circle, &compartment)?;
-            let mut w = Workshop::open(&dir)?;
+            let holds = holds(&clearance, &circle, &compartment, &policies)?;
+            let mut w = Workshop::open(&dir)?.with_policies(policies);
             let path = w.issue(kind, &name, &holds, days, now)?;
             line(out, path.display());
         }
@@ -248,7 +275,7 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
                 .map_err(|_| usage(format!("{} is no certificate in PEM", path.display()), hint))?;
             let c = Certificate::parse_der(&der)
                 .map_err(|e| usage(format!("{}: {e}", path.display()), hint))?;
-            print(&about(&c), json, out);
+            print(&about(&c, &policies), json, out);
         }
         Command::Completions { shell } => {
             let mut program = Arguments::command();
@@ -266,38 +293,78 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The clearances of an option, at most one a policy.
+fn clearances(option: &str, texts: &[String], policies: &Policies) -> Result<Clearances, Failure> {
+    let hint =
+        "for example \"Stg.G // KRING ICCB\" or \"NATO SECRET // CONTEXT NATO\", once a policy";
+    let mut all = Clearances::default();
+    for text in texts {
+        let c = policies
+            .read_clearance(text)
+            .map_err(|e| usage(format!("{option}: {e}"), hint))?;
+        if let Some(before) = all.insert(c) {
+            let policy = before.policy();
+            return Err(usage(
+                format!("{option}: the policy {policy} stands twice"),
+                hint,
+            ));
+        }
+    }
+    Ok(all)
+}
+
 fn holds(
-    level: Option<&str>,
+    texts: &[String],
     circles: &[String],
     compartments: &[String],
-) -> Result<Clearance, Failure> {
-    let level: Level = level
-        .map_or(Ok(Level::Ongerubriceerd), str::parse)
-        .map_err(|e| usage(format!("--clearance: {e}"), "for example --clearance Stg.G"))?;
-    let mut holds = Clearance::new(level);
+    policies: &Policies,
+) -> Result<Clearances, Failure> {
+    let mut all = clearances("--clearance", texts, policies)?;
+    if circles.is_empty() && compartments.is_empty() {
+        return Ok(all);
+    }
+    let mut dutch = match all.nl() {
+        Some(c) => c.clone(),
+        None if texts.is_empty() => Clearance::new(Level::Ongerubriceerd),
+        None => {
+            return Err(usage(
+                "--circle and --compartment belong to a Dutch clearance, and there is none",
+                "name the values in the clearance, as in \"NATO SECRET // CONTEXT NATO\"",
+            ));
+        }
+    };
     for c in circles {
-        holds = holds
+        dutch = dutch
             .with_circle(c)
             .map_err(|e| usage(format!("--circle: {e}"), "for example --circle ICCB"))?;
     }
     for c in compartments {
         let hint = "for example --compartment CRYPTO";
-        holds = holds
+        dutch = dutch
             .with_compartment(c)
             .map_err(|e| usage(format!("--compartment: {e}"), hint))?;
     }
-    Ok(holds)
+    all.insert(dutch);
+    Ok(all)
 }
 
-fn about(c: &Certificate) -> Value {
+/// What a certificate says. `clearance`, `circles` and `compartments` are those of the Dutch policy; `unknown` are policies that are not known here.
+fn about(c: &Certificate, policies: &Policies) -> Value {
+    let holds = c.certified().clearances(policies);
     let texts = |values: &mut dyn Iterator<Item = String>| values.collect::<Vec<_>>();
+    let unknown = c.certified().statements().map(|s| s.policy());
+    let mut unknown = unknown
+        .filter(|oid| policies.of_oid(oid).is_none())
+        .map(str::to_owned);
     json!({
         "name": c.name(),
         "kind": c.name().kind().as_str(),
         "serial": HEXLOWER.encode(c.serial()),
-        "clearance": c.clearance().map(|h| h.level()),
-        "circles": c.clearance().map(|h| texts(&mut h.circles().iter().map(|v| v.as_str().to_owned()))),
-        "compartments": c.clearance().map(|h| texts(&mut h.compartments().iter().map(|v| v.as_str().to_owned()))),
+        "clearances": texts(&mut holds.iter().map(ToString::to_string)),
+        "unknown": texts(&mut unknown),
+        "clearance": holds.nl().map(|h| h.level()),
+        "circles": holds.nl().map(|h| texts(&mut h.circles().iter().map(|v| v.as_str().to_owned()))),
+        "compartments": holds.nl().map(|h| texts(&mut h.compartments().iter().map(|v| v.as_str().to_owned()))),
         "not_before": c.not_before(),
         "not_after": c.not_after(),
         "fingerprint": c.fingerprint(),
@@ -306,11 +373,14 @@ fn about(c: &Certificate) -> Value {
     })
 }
 
+/// One object a line, or one field a line; of a list each item has a line of its own.
 fn print(v: &Value, json: bool, out: &mut Vec<u8>) {
     if json {
-        line(out, v);
-    } else if let Some(fields) = v.as_object() {
-        for (key, value) in fields {
+        return line(out, v);
+    }
+    for (key, value) in v.as_object().into_iter().flatten() {
+        let one = std::slice::from_ref(value);
+        for value in value.as_array().map_or(one, Vec::as_slice) {
             let text = value
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);

@@ -5,13 +5,17 @@
 //! in memory.
 
 mod cli;
+mod holds;
 mod mint;
+mod policies;
 mod state;
 mod workshop;
 
 pub mod memory;
 
 pub use cli::run;
+pub use holds::Holds;
 pub use mint::{Flaw, Issued, MintError, Validity};
+pub use policies::{PolicyFileError, read_policies};
 pub use state::{Entry, Standing};
 pub use workshop::{Workshop, WorkshopError};

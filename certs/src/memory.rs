@@ -1,15 +1,27 @@
 //! A throwaway authority in memory, for tests: the same minting code, nothing on disk.
 
 use ordonnans_identity::{InvalidTrust, Trust};
-use ordonnans_label::{Clearance, Name};
+use ordonnans_label::{Clearances, Name, Policies};
 use rustls_pki_types::CertificateRevocationListDer;
 use time::OffsetDateTime;
 
-use crate::mint::{Authority as Minting, Flaw, Issued, MintError, Validity};
+use crate::holds::Holds;
+use crate::mint::{Authority as Minting, Flaw, Issued, MintError, Validity, constraint};
+
+/// What the authorities are held to (RFC 5913): values of the extension, DER, or none. Nothing looks at them, so that a test can see a
+/// bad one refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Constraints {
+    /// The root's.
+    pub root: Option<Vec<u8>>,
+    /// The issuing authority's.
+    pub issuing: Option<Vec<u8>>,
+}
 
 /// A root, an issuing authority and their lists.
 pub struct Authority {
     structure: String,
+    policies: Policies,
     root: Minting,
     issuing: Minting,
     validity: Validity,
@@ -24,10 +36,38 @@ impl Authority {
     /// # Errors
     /// [`MintError`]: the structure is no DNS name.
     pub fn new(structure: &str, validity: Validity) -> Result<Self, MintError> {
-        let root = Minting::root(structure, validity)?;
-        let issuing = root.issuing(structure, validity)?;
+        Self::constrained(structure, validity, Constraints::default())
+    }
+
+    /// The same, below whose issuing authority nobody holds more than this, under the built-in policies. It issues more all the same, so that a test
+    /// can see it cut.
+    ///
+    /// # Errors
+    /// [`MintError`], also where a certificate cannot carry this.
+    pub fn up_to(
+        structure: &str,
+        validity: Validity,
+        most: &impl Holds,
+    ) -> Result<Self, MintError> {
+        let issuing = constraint(&most.clearances(), Policies::built_in())?;
+        let root = None;
+        Self::constrained(structure, validity, Constraints { root, issuing })
+    }
+
+    /// The same, with these values as constraints.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn constrained(
+        structure: &str,
+        validity: Validity,
+        constraints: Constraints,
+    ) -> Result<Self, MintError> {
+        let root = Minting::root(structure, validity, constraints.root)?;
+        let issuing = root.issuing(structure, validity, constraints.issuing)?;
         Ok(Self {
             structure: structure.into(),
+            policies: Policies::built_in().clone(),
             root,
             issuing,
             validity,
@@ -37,17 +77,24 @@ impl Authority {
         })
     }
 
+    /// From now on clearances are written under these policies.
+    #[must_use]
+    pub fn with_policies(mut self, policies: Policies) -> Self {
+        self.policies = policies;
+        self
+    }
+
     /// The structure.
     #[must_use]
     pub fn structure(&self) -> &str {
         &self.structure
     }
 
-    /// A certificate for a subject.
+    /// A certificate for a subject, with one clearance or several.
     ///
     /// # Errors
     /// [`MintError`].
-    pub fn issue(&mut self, name: &Name, holds: &Clearance) -> Result<Issued, MintError> {
+    pub fn issue(&mut self, name: &Name, holds: &impl Holds) -> Result<Issued, MintError> {
         self.issue_with(name, holds, self.validity, None)
     }
 
@@ -58,11 +105,13 @@ impl Authority {
     pub fn issue_with(
         &mut self,
         name: &Name,
-        holds: &Clearance,
+        holds: &impl Holds,
         validity: Validity,
         flaw: Option<Flaw>,
     ) -> Result<Issued, MintError> {
         self.serial += 1;
+        let holds: Clearances = holds.clearances();
+        let holds = (&holds, &self.policies);
         self.issuing.leaf(name, holds, validity, self.serial, flaw)
     }
 

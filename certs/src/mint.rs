@@ -1,7 +1,7 @@
 //! Making certificates and lists: the profile, in one place.
 
-use ordonnans_identity::clearance;
-use ordonnans_label::{Clearance, Kind, Name};
+use ordonnans_identity::{Unwritable, clearance};
+use ordonnans_label::{Clearances, Kind, Name, Policies};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
     DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyIdMethod,
@@ -16,8 +16,14 @@ use zeroize::Zeroizing;
 
 /// Why something could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("the certificate could not be made: {0}")]
-pub struct MintError(#[from] rcgen::Error);
+pub enum MintError {
+    /// The certificate or list.
+    #[error("the certificate could not be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The clearances that should stand in it.
+    #[error("the clearance cannot stand in a certificate: {0}")]
+    Clearance(#[from] Unwritable),
+}
 
 /// From when until when something is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +94,25 @@ fn named(common: &str) -> DistinguishedName {
     name
 }
 
+/// What an authority may give, as its extension carries it (RFC 5913); nothing means that it is not held to anything.
+pub(crate) fn constraint(
+    up_to: &Clearances,
+    policies: &Policies,
+) -> Result<Option<Vec<u8>>, MintError> {
+    if up_to.iter().next().is_none() {
+        return Ok(None);
+    }
+    Ok(Some(clearance::constraints_value(up_to, policies)?))
+}
+
+fn constrain(p: &mut CertificateParams, constraint: Option<Vec<u8>>) {
+    // Not critical: the verifier refuses critical extensions it does not know.
+    p.custom_extensions = constraint
+        .map(|value| CustomExtension::from_oid_content(clearance::CONSTRAINTS, value))
+        .into_iter()
+        .collect();
+}
+
 fn params(common: &str, validity: Validity) -> CertificateParams {
     let mut p = CertificateParams::default();
     p.distinguished_name = named(common);
@@ -98,12 +123,17 @@ fn params(common: &str, validity: Validity) -> CertificateParams {
 }
 
 impl Authority {
-    /// The offline root of a structure.
-    pub(crate) fn root(structure: &str, validity: Validity) -> Result<Self, MintError> {
+    /// The offline root of a structure, and the value of its constraint.
+    pub(crate) fn root(
+        structure: &str,
+        validity: Validity,
+        constraint: Option<Vec<u8>>,
+    ) -> Result<Self, MintError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut p = params(&format!("{structure} root"), validity);
         p.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         p.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        constrain(&mut p, constraint);
         let certificate = p.self_signed(&key)?.der().clone();
         Ok(Self {
             certificate,
@@ -135,8 +165,13 @@ impl Authority {
         self.issuer.key().serialize_pem().into()
     }
 
-    /// The issuing authority: signs leaves only, and only below the structure.
-    pub(crate) fn issuing(&self, structure: &str, validity: Validity) -> Result<Self, MintError> {
+    /// The issuing authority: signs leaves only, and only below the structure. Nobody below it holds more than its constraint says.
+    pub(crate) fn issuing(
+        &self,
+        structure: &str,
+        validity: Validity,
+        constraint: Option<Vec<u8>>,
+    ) -> Result<Self, MintError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut p = params(&format!("{structure} issuing"), validity);
         p.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -146,6 +181,7 @@ impl Authority {
             permitted_subtrees,
             excluded_subtrees: vec![],
         });
+        constrain(&mut p, constraint);
         let certificate = p.signed_by(&key, &self.issuer)?.der().clone();
         Ok(Self {
             certificate,
@@ -154,11 +190,11 @@ impl Authority {
         })
     }
 
-    /// A leaf. `serial` must be new for this authority.
+    /// A leaf. `serial` must be new for this authority. One that holds nothing says nothing of it.
     pub(crate) fn leaf(
         &self,
         name: &Name,
-        holds: &Clearance,
+        (holds, policies): (&Clearances, &Policies),
         validity: Validity,
         serial: u64,
         flaw: Option<Flaw>,
@@ -187,12 +223,12 @@ impl Authority {
             ],
             _ => vec![dns(name.as_str())?],
         };
-        let mut extension = CustomExtension::from_oid_content(
-            clearance::EXTENSION,
-            clearance::extension_value(holds),
-        );
-        extension.set_criticality(flaw == Some(Flaw::CriticalClearance));
-        p.custom_extensions = vec![extension];
+        if holds.iter().next().is_some() {
+            let value = clearance::extension_value(holds, policies)?;
+            let mut extension = CustomExtension::from_oid_content(clearance::EXTENSION, value);
+            extension.set_criticality(flaw == Some(Flaw::CriticalClearance));
+            p.custom_extensions = vec![extension];
+        }
         let certificate = p.signed_by(&key, &self.issuer)?.der().clone();
         Ok(Issued {
             name: name.clone(),

@@ -15,14 +15,18 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE64, HEXLOWER};
-use ordonnans_identity::{KeyFileError, read_secret_file, write_secret_file};
-use ordonnans_label::{Clearance, InvalidName, Kind, Name};
+use ordonnans_identity::clearance::constraint_of;
+use ordonnans_identity::{
+    Certified, KeyFileError, Unwritable, read_secret_file, write_secret_file,
+};
+use ordonnans_label::{Clearances, InvalidName, Kind, Name, Policies};
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
-use crate::mint::{Authority, MintError, Validity};
+use crate::holds::Holds;
+use crate::mint::{Authority, MintError, Validity, constraint};
 use crate::state::{Entry, Standing, State, io_at, lock, replace, sync_folder_of};
 
 /// Lives, in days: the root is replaced by plan, a leaf every quarter, lists every month so that a lost list ends by itself.
@@ -67,6 +71,17 @@ pub enum WorkshopError {
     /// It would be valid when its issuer no longer is.
     #[error("a certificate cannot outlive the issuing authority, which ends {0}")]
     Outlives(time::Date),
+    /// More than the issuing authority may give: whoever verifies the certificate would cut it to that (RFC 5913).
+    #[error("the issuing authority may give at most {most}, and {asked} was asked for")]
+    Beyond {
+        /// The clearances asked for.
+        asked: String,
+        /// Those it may give.
+        most: String,
+    },
+    /// A clearance that a certificate cannot carry.
+    #[error("the clearance cannot stand in a certificate: {0}")]
+    Clearance(#[from] Unwritable),
     /// A file.
     #[error("{path} cannot be used: {source}")]
     Io {
@@ -89,7 +104,16 @@ pub enum WorkshopError {
     Random,
     /// Minting.
     #[error(transparent)]
-    Mint(#[from] MintError),
+    Mint(MintError),
+}
+
+impl From<MintError> for WorkshopError {
+    fn from(e: MintError) -> Self {
+        match e {
+            MintError::Clearance(why) => Self::Clearance(why),
+            e => Self::Mint(e),
+        }
+    }
 }
 
 /// A certificate authority in a folder.
@@ -99,6 +123,9 @@ pub struct Workshop {
     /// Absent once the root is kept offline.
     root: Option<Authority>,
     issuing: Authority,
+    /// What the issuing authority is held to.
+    most: Option<Certified>,
+    policies: Policies,
 }
 
 impl std::fmt::Debug for Workshop {
@@ -125,12 +152,39 @@ fn pem(kind: &str, der: &[u8]) -> String {
     text + &format!("-----END {kind}-----\n")
 }
 
+/// Clearances as people write them.
+fn written(all: &Clearances) -> String {
+    let texts: Vec<_> = all.iter().map(|c| format!("'{c}'")).collect();
+    if texts.is_empty() {
+        "nothing that is known here".into()
+    } else {
+        texts.join(" and ")
+    }
+}
+
 impl Workshop {
     /// Makes a root and an issuing authority for a structure, with both lists.
     ///
     /// # Errors
     /// [`WorkshopError::Exists`]; [`WorkshopError::InTheWay`]; [`WorkshopError::Structure`]; the disk.
     pub fn init(dir: &Path, structure: &str, now: OffsetDateTime) -> Result<Self, WorkshopError> {
+        let (nothing, policies) = (Clearances::default(), Policies::built_in());
+        Self::init_up_to(dir, structure, &nothing, policies, now)
+    }
+
+    /// The same, below whose issuing authority nobody can hold more than this, under these policies (RFC 5913): not what it does not name, neither a
+    /// policy nor a value. Without any clearance the authority is held to nothing.
+    ///
+    /// # Errors
+    /// As [`Self::init`]; [`WorkshopError::Clearance`]: nothing was made.
+    pub fn init_up_to(
+        dir: &Path,
+        structure: &str,
+        most: &impl Holds,
+        policies: &Policies,
+        now: OffsetDateTime,
+    ) -> Result<Self, WorkshopError> {
+        let constraint = constraint(&most.clearances(), policies)?;
         // Any local name shows whether the structure can end one.
         if Name::new("x", Kind::Node, structure).is_err() {
             return Err(WorkshopError::Structure(structure.into()));
@@ -156,8 +210,8 @@ impl Workshop {
             let made = fs::DirBuilder::new().mode(mode).create(&path);
             made.map_err(io_at(&path))?;
         }
-        let root = Authority::root(structure, validity(now, ROOT_DAYS))?;
-        let issuing = root.issuing(structure, validity(now, ISSUING_DAYS))?;
+        let root = Authority::root(structure, validity(now, ROOT_DAYS), None)?;
+        let issuing = root.issuing(structure, validity(now, ISSUING_DAYS), constraint)?;
         for (name, authority) in [("root", &root), ("issuing", &issuing)] {
             let text = pem("CERTIFICATE", &authority.certificate);
             let folder = dir.join(name);
@@ -172,7 +226,10 @@ impl Workshop {
             dir: dir.into(),
             state: State::new(structure),
             root: Some(root),
+            most: constraint_of(&issuing.certificate)
+                .map_err(|_| WorkshopError::Authority(dir.join("issuing")))?,
             issuing,
+            policies: policies.clone(),
         };
         workshop.publish(State::new(structure), now)?;
         Ok(workshop)
@@ -199,12 +256,23 @@ impl Workshop {
                 .ok_or(WorkshopError::Authority(folder))
         };
         let here = dir.join("root").join("root.key.pem").exists();
+        let issuing = load("issuing")?;
         Ok(Self {
             root: here.then(|| load("root")).transpose()?,
-            issuing: load("issuing")?,
+            most: constraint_of(&issuing.certificate)
+                .map_err(|_| WorkshopError::Authority(dir.join("issuing")))?,
+            issuing,
             dir: dir.into(),
             state,
+            policies: Policies::built_in().clone(),
         })
+    }
+
+    /// From now on clearances are written under these policies.
+    #[must_use]
+    pub fn with_policies(mut self, policies: Policies) -> Self {
+        self.policies = policies;
+        self
     }
 
     /// The structure.
@@ -244,17 +312,18 @@ impl Workshop {
             .is_some_and(|n| *n == self.state.list.into())
     }
 
-    /// Issues a certificate and its key, and gives the folder they are in. A subject whose certificate is over or revoked gets a new one; the old
+    /// Issues a certificate with one clearance or several, and its key, and gives the folder they are in. A subject whose certificate is over or revoked gets a new one; the old
     /// files are kept beside it.
     ///
     /// # Errors
-    /// [`WorkshopError::Live`]; [`WorkshopError::Name`]; [`WorkshopError::Days`]; [`WorkshopError::Outlives`]: nothing was made. The disk: what
+    /// [`WorkshopError::Live`]; [`WorkshopError::Name`]; [`WorkshopError::Days`]; [`WorkshopError::Outlives`]; [`WorkshopError::Beyond`];
+    /// [`WorkshopError::Clearance`]: nothing was made. The disk: what
     /// was made was not handed out; a subject that then has a live certificate has it revoked and asks again.
     pub fn issue(
         &mut self,
         kind: Kind,
         local: &str,
-        holds: &Clearance,
+        holds: &impl Holds,
         days: i64,
         now: OffsetDateTime,
     ) -> Result<PathBuf, WorkshopError> {
@@ -266,13 +335,25 @@ impl Workshop {
         if valid.until > self.issuing.until {
             return Err(WorkshopError::Outlives(self.issuing.until.date()));
         }
+        let holds = holds.clearances();
+        let says = Certified::of(&holds, &self.policies)?;
+        if let Some(most) = &self.most
+            && says.meet(most) != says
+        {
+            return Err(WorkshopError::Beyond {
+                asked: written(&holds),
+                most: written(&most.clearances(&self.policies)),
+            });
+        }
         let _lock = self.lock()?;
         let live = |e: &Entry| e.name == name && e.standing(now) == Standing::Live;
         if self.state.issued.values().any(live) {
             return Err(WorkshopError::Live(name));
         }
         let serial = self.state.new_serial()?;
-        let issued = self.issuing.leaf(&name, holds, valid, serial, None)?;
+        let issued = self
+            .issuing
+            .leaf(&name, (&holds, &self.policies), valid, serial, None)?;
         let serial = HEXLOWER.encode(&issued.serial);
         let dir = self.issued_dir(&name);
         // What a run that was cut short left here was never handed out.

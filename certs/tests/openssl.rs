@@ -5,7 +5,7 @@ use std::process::Command;
 
 use ordonnans_certs::Workshop;
 use ordonnans_identity::{Trust, Usage};
-use ordonnans_label::{Clearance, Kind, Level};
+use ordonnans_label::{Clearance, Kind, Level, Policies};
 use ordonnans_message::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -79,7 +79,10 @@ fn openssl_and_we_accept_and_reject_the_same() {
         tempfile::tempdir().expect("a folder"),
         tempfile::tempdir().expect("a folder"),
     );
-    let mut w = Workshop::init(dir.path(), "crisis.example", now()).expect("makes");
+    // With a constraint, which openssl does not know and need not.
+    let (most, policies) = (Clearance::new(Level::StgG), Policies::built_in());
+    let w = Workshop::init_up_to(dir.path(), "crisis.example", &most, policies, now());
+    let mut w = w.expect("makes");
     let trust = w.trust_dir();
     let (a, b) = (
         issue(&mut w, Kind::Node, "a"),

@@ -219,3 +219,150 @@ fn it_describes_itself() {
         assert!(good(dir.path(), args).contains(word), "{args:?}");
     }
 }
+
+/// A policy of one level above the lowest.
+const OWN: &str = r##"
+id = "XX"
+oid = "2.25.7"
+version = 1
+title = { nl = "x", en = "x" }
+
+[[level]]
+name = "OPEN"
+code = 1
+equals = "Ongerubriceerd"
+marking = { nl = "XX OPEN", en = "XX OPEN" }
+colour = "#000000"
+
+[[level]]
+name = "CLOSED"
+code = 9
+equals = "Stg.C"
+marking = { nl = "XX DICHT", en = "XX CLOSED" }
+colour = "#000000"
+
+[[level]]
+name = "FAR"
+code = 64
+equals = "Stg.G"
+marking = { nl = "XX VER", en = "XX FAR" }
+colour = "#000000"
+"##;
+
+#[test]
+fn clearances_of_several_policies() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (at, files) = (dir.path().join("ca"), dir.path().join("policies"));
+    std::fs::create_dir(&files).expect("makes");
+    std::fs::write(files.join("xx.toml"), OWN).expect("writes");
+    std::fs::write(files.join("notes.txt"), "no policy").expect("writes");
+    let files = files.to_str().expect("a path");
+    init(&at);
+    let issue = |more: &[&'static str]| {
+        let mut args = vec![
+            "issue",
+            "node",
+            "ncc",
+            "--clearance",
+            "NATO SECRET // CONTEXT NATO",
+        ];
+        args.extend(more);
+        args
+    };
+    bad(&at, &issue(&["--circle", "ICCB"]), 2, "belong to a Dutch");
+    bad(
+        &at,
+        &issue(&["--clearance", "NATO SECRET"]),
+        2,
+        "NATO stands twice",
+    );
+    bad(
+        &at,
+        &issue(&["--clearance", "Stg.G // RING A"]),
+        2,
+        "'RING A'",
+    );
+    bad(&at, &issue(&["--clearance", "XX CLOSED"]), 2, "'XX CLOSED'");
+    let mut far = issue(&["--clearance", "XX FAR", "--policies"]);
+    far.push(files);
+    bad(&at, &far, 2, "no level 'FAR'");
+    let mut all = issue(&["--clearance", "Stg.G // KRING NCC", "--circle", "iccb"]);
+    all.extend(["--clearance", "xx closed", "--policies", files]);
+    good(&at, &all);
+
+    let cert = at.join("issued/ncc.node.crisis.example/cert.pem");
+    let cert = cert.to_str().expect("a path");
+    let shown = good(&at, &["show", cert, "--json"]);
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    let texts = ["NATO SECRET // CONTEXT NATO", "Stg.G // KRING ICCB, NCC"];
+    assert_eq!(shown["clearances"], serde_json::json!(texts));
+    assert_eq!(shown["unknown"], serde_json::json!(["2.25.7"]));
+    assert_eq!(shown["clearance"], "Stg.G");
+    let lines = good(&at, &["show", cert, "--policies", files]);
+    for text in [texts[0], texts[1], "XX CLOSED"] {
+        assert!(
+            lines.contains(&format!("clearances    {text}\n")),
+            "{lines}"
+        );
+    }
+    assert!(!lines.contains("unknown"), "{lines}");
+
+    for (name, text, says) in [
+        ("xx.toml", "nonsense", "not valid"),
+        ("yy.toml", OWN, "known already"),
+    ] {
+        let file = Path::new(files).join(name);
+        let before = std::fs::read_to_string(&file).unwrap_or_default();
+        std::fs::write(&file, text).expect("writes");
+        let o = run(&at, &["show", "--policies", files]);
+        assert_eq!(o.status.code(), Some(2));
+        assert!(
+            err(&o).contains(name) && err(&o).contains(says),
+            "{}",
+            err(&o)
+        );
+        std::fs::write(&file, before).expect("writes");
+    }
+    bad(&at, &["show", "--policies", "/nowhere"], 2, "/nowhere");
+}
+
+#[test]
+fn an_authority_gives_no_more_than_it_may() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let at = dir.path();
+    let start = ["init", "--structure", "crisis.example", "--up-to"];
+    bad(at, &[&start[..], &["Top Secret"]].concat(), 2, "--up-to");
+    let twice = [&start[..], &["Stg.G", "--up-to", "Dep.V"]].concat();
+    bad(at, &twice, 2, "NL stands twice");
+    let most = ["Stg.C // KRING ICCB", "--up-to", "NATO RESTRICTED"];
+    good(at, &[&start[..], &most].concat());
+    let issue = |c: &'static [&'static str]| [&["issue", "node", "a", "--clearance"], c].concat();
+    for c in [
+        &["Stg.G"][..],
+        &["Dep.V", "--circle", "NCC"],
+        &["Dep.V", "--compartment", "CRYPTO"],
+        &["NATO RESTRICTED // CONTEXT NATO"],
+        &["EU RESTRICTED"],
+        &["Stg.C", "--clearance", "NATO SECRET"],
+    ] {
+        let most = "at most 'NATO RESTRICTED' and 'Stg.C // KRING ICCB'";
+        bad(at, &issue(c), 1, most);
+    }
+    let good_ones = [
+        "Stg.C",
+        "--circle",
+        "ICCB",
+        "--clearance",
+        "NATO RESTRICTED",
+    ];
+    good(
+        at,
+        &[&["issue", "node", "a", "--clearance"], &good_ones[..]].concat(),
+    );
+    // A broker needs no clearance, also where the authority may give none of the kind.
+    good(at, &["issue", "broker", "b1"]);
+    let cert = at.join("issued/b1.broker.crisis.example/cert.pem");
+    let shown = good(at, &["show", cert.to_str().expect("a path"), "--json"]);
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(shown["clearances"], serde_json::json!([]));
+}

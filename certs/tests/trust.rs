@@ -1,12 +1,13 @@
 //! What is believed and what is not: each trap of the verifier has a test.
 
-use ordonnans_certs::memory::Authority;
+use ordonnans_certs::memory::{Authority, Constraints};
 use ordonnans_certs::{Flaw, Issued, Validity};
+use ordonnans_identity::clearance::{constraint_of, constraints_value};
 use ordonnans_identity::{
     Certificate, FileSigner, InvalidCertificate, InvalidTrust, Signer, Untrusted, Usage,
     verify_signature,
 };
-use ordonnans_label::{Clearance, Level, Name};
+use ordonnans_label::{Clearance, Clearances, Level, Name, Policies};
 use ordonnans_message::Timestamp;
 use time::{Duration, OffsetDateTime};
 
@@ -59,7 +60,8 @@ fn a_good_certificate_is_believed_and_says_who_and_what() {
     let mut a = authority();
     let i = a.issue(&ncc(), &holds()).expect("made");
     let c = verify(&a, &i, Usage::Client).expect("believed");
-    assert_eq!((c.name(), c.clearance()), (&ncc(), Some(&holds())));
+    let says = c.certified().clearances(Policies::built_in());
+    assert_eq!((c.name(), says), (&ncc(), holds().into()));
     assert!(
         matches!(
             verify(&a, &i, Usage::Server),
@@ -211,4 +213,139 @@ fn trust_without_every_list_is_no_trust() {
         refused(vec![root, issuing, stranger]),
         InvalidTrust::Stranger(_)
     ));
+}
+
+fn several(texts: &[&str]) -> Clearances {
+    let read = |t: &&str| {
+        let all = Policies::built_in();
+        all.read_clearance(t).expect("a clearance")
+    };
+    texts.iter().map(read).collect()
+}
+
+/// What a subject that claims this is believed to hold below these authorities.
+fn cut(mut a: Authority, claims: &Clearances) -> Clearances {
+    let i = a.issue(&ncc(), claims).expect("made");
+    let claimed = Certificate::parse_der(&i.certificate).expect("read");
+    let claimed = claimed.certified().clearances(Policies::built_in());
+    assert_eq!(claimed, *claims, "what was only read is the claim");
+    let c = verify(&a, &i, Usage::Client).expect("believed");
+    assert_eq!(c.der(), &*i.certificate);
+    c.certified().clearances(Policies::built_in())
+}
+
+fn below(root: &[&str], issuing: &[&str]) -> Authority {
+    let value = |texts: &[&str]| {
+        let value = constraints_value(&several(texts), Policies::built_in());
+        (!texts.is_empty()).then(|| value.expect("written"))
+    };
+    let constraints = Constraints {
+        root: value(root),
+        issuing: value(issuing),
+    };
+    Authority::constrained("crisis.example", days(0, 30), constraints).expect("made")
+}
+
+#[test]
+fn nobody_holds_more_than_the_authorities_above_may_give() {
+    let claims = several(&[
+        "Stg.ZG // KRING ICCB, NCC // COMPARTIMENT CYBER",
+        "NATO SECRET // CONTEXT NATO, KFOR",
+    ]);
+    let wide = several(&[
+        "Stg.ZG // KRING ICCB, NCC // COMPARTIMENT CYBER, CRYPTO",
+        "NATO SECRET // CONTEXT NATO, KFOR",
+        "EU SECRET",
+    ]);
+    let of = |c: &Clearances| c.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let wide = of(&wide);
+    let wide: Vec<&str> = wide.iter().map(String::as_str).collect();
+    for (root, issuing, left) in [
+        (&[][..], &[][..], &of(&claims)[..]),
+        (&wide, &wide, &of(&claims)),
+        (&[], &["Dep.V"], &["Dep.V".to_owned()]),
+        (&["Dep.V"], &[], &["Dep.V".to_owned()]),
+        (
+            &["Stg.C // KRING ICCB, DCC"],
+            &["Stg.G // KRING NCC, ICCB // COMPARTIMENT CYBER"],
+            &["Stg.C // KRING ICCB".to_owned()],
+        ),
+        (
+            &wide,
+            &["NATO CONFIDENTIAL // CONTEXT KFOR"],
+            &["NATO CONFIDENTIAL // CONTEXT KFOR".to_owned()],
+        ),
+        (&["NATO SECRET"], &["Stg.ZG"], &[]),
+        (&["EU SECRET"], &[], &[]),
+    ] {
+        let held = of(&cut(below(root, issuing), &claims));
+        assert_eq!(held, left, "{root:?} {issuing:?}");
+    }
+    let most = several(&["Stg.C"]);
+    let a = Authority::up_to("crisis.example", days(0, 30), &most).expect("made");
+    assert_eq!(cut(a, &claims), most);
+}
+
+#[test]
+fn a_certificate_that_says_nothing_gets_nothing_from_a_constraint() {
+    let mut a = below(&[], &["Stg.G"]);
+    let i = a.issue(&ncc(), &Clearances::default()).expect("made");
+    let c = verify(&a, &i, Usage::Client).expect("believed");
+    assert!(c.certified().is_empty());
+}
+
+#[test]
+fn a_constraint_that_cannot_be_read_is_no_trust() {
+    // No clearance at all, and the fields of RFC 3281.
+    for bad in [
+        &[0x30, 0][..],
+        &[0x30, 6, 0x30, 4, 0x80, 2, 0x2a, 3],
+        &[5, 0],
+    ] {
+        let bad = || Some(bad.to_vec());
+        for (constraints, named) in [
+            (
+                Constraints {
+                    root: bad(),
+                    issuing: None,
+                },
+                "crisis.example root",
+            ),
+            (
+                Constraints {
+                    root: None,
+                    issuing: bad(),
+                },
+                "crisis.example issuing",
+            ),
+        ] {
+            let a = Authority::constrained("crisis.example", days(0, 30), constraints);
+            match a.expect("made").trust() {
+                Err(InvalidTrust::Constraint(name)) => assert!(name.contains(named), "{name}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+/// The constraint that examples of RFC 5913 use: three policies of RFC 3114, 1.2.840.113549.1.9.16.7.3, .2 and .1.
+#[test]
+fn the_published_constraint_leaves_nothing_of_ours() {
+    let mut value = vec![0x30, 57];
+    for (last, bits) in [(3, [2, 5, 0xe0]), (2, [2, 4, 0xf0]), (1, [2, 5, 0xe0])] {
+        value.extend([
+            0x30, 17, 6, 11, 42, 134, 72, 134, 247, 13, 1, 9, 16, 7, last, 3,
+        ]);
+        value.extend(bits);
+    }
+    let constraints = Constraints {
+        root: None,
+        issuing: Some(value),
+    };
+    let a = Authority::constrained("crisis.example", days(0, 30), constraints).expect("made");
+    let trust = a.trust().expect("trust");
+    let read = constraint_of(&trust.intermediates()[0]).expect("read");
+    assert_eq!(read.expect("there").statements().count(), 3);
+    assert_eq!(constraint_of(&trust.roots()[0]), Ok(None));
+    assert_eq!(cut(a, &holds().into()), Clearances::default());
 }

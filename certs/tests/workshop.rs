@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ordonnans_certs::{Standing, Workshop, WorkshopError};
 use ordonnans_identity::{FileSigner, Signer, Trust, Usage};
-use ordonnans_label::{Clearance, Kind, Level};
+use ordonnans_label::{Clearance, Kind, Level, Policies};
 use ordonnans_message::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -293,4 +293,30 @@ fn a_revoked_certificate_stays_on_the_list_beyond_its_end() {
             assert!(e.reason_code().is_none(), "nobody gave a reason");
         }
     }
+}
+
+#[test]
+fn what_an_authority_may_give_is_in_its_certificate() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let most = Clearance::new(Level::StgC)
+        .with_circle("ICCB")
+        .expect("a circle");
+    let policies = Policies::built_in();
+    let unknown = Clearance::new(Level::StgC)
+        .with_value(&"Ring".parse().expect("a set"), "A")
+        .expect("valid");
+    let made = Workshop::init_up_to(dir.path(), "crisis.example", &unknown, policies, now());
+    assert!(matches!(made, Err(WorkshopError::Clearance(_))));
+    assert_eq!(issued(dir.path()), 0, "nothing was made");
+    let w = Workshop::init_up_to(dir.path(), "crisis.example", &most, policies, now());
+    let opened = Workshop::open(dir.path()).expect("opens");
+    for mut w in [w.expect("makes"), opened] {
+        let high = Clearance::new(Level::StgG);
+        let beyond = w.issue(Kind::Node, "b", &high, 90, now());
+        assert!(matches!(beyond, Err(WorkshopError::Beyond { .. })));
+        assert_eq!(w.issued().filter(|(_, e)| e.name.local() == "b").count(), 0);
+    }
+    let mut w = Workshop::open(dir.path()).expect("opens");
+    let a = w.issue(Kind::Node, "a", &most, 90, now()).expect("issues");
+    assert!(believed(&w, &a));
 }

@@ -14,7 +14,7 @@ use ordonnans_audit::merkle::Frontier;
 use ordonnans_audit::{ClockQuality, Detail, Record, Verb};
 use ordonnans_engine::{Commit, Effect, Engine, Input, Recovered, Seq, Session, Settings};
 use ordonnans_identity::verify_signature;
-use ordonnans_label::Level;
+use ordonnans_label::{Level, Policies};
 use ordonnans_message::{Envelope, Frame, MessageId, Precedence, Timestamp};
 use ordonnans_policy::decide;
 use ordonnans_seal::{SeededEntropy, Verified, open, verify_envelope};
@@ -111,7 +111,8 @@ fn pure() {
     let says = |n: &ordonnans_label::Name| {
         house
             .index(n)
-            .and_then(|i| house.nodes[i].certificate.clearance().cloned())
+            .map(|i| house.nodes[i].certificate.certified())
+            .and_then(|says| says.clearances(Policies::built_in()).nl().cloned())
     };
     line(
         "decide, one recipient",

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ordonnans_audit::{Detail, Verb};
-use ordonnans_label::{Kind, Level};
+use ordonnans_label::{Kind, Level, Policies};
 use ordonnans_message::{
     AuditQuery, DirectoryEntry, Frame, ReplyCode, SignedKeyPackage, Timestamp, limits, sha256,
 };
@@ -94,8 +94,10 @@ impl Engine {
             return;
         };
         let holds = self.register.officer(peer.name()).and_then(|o| {
-            let certified = peer.certificate.clearance()?;
-            certified.meet(&o.clearance)
+            let says = peer.certificate.certified();
+            says.clearances(Policies::built_in())
+                .nl()?
+                .meet(&o.clearance)
         });
         let Some(holds) = holds else {
             return self.rejected(now, session, None, ReplyCode::NotPermitted);

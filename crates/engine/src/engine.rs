@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use ordonnans_audit::{ClockQuality, Detail, Verb, merkle::Frontier};
 use ordonnans_identity::Certificate;
-use ordonnans_label::{Clearance, Level, Name};
+use ordonnans_label::{Clearance, Level, Name, Policies};
 use ordonnans_message::{Digest, Envelope, Frame, MessageId, Timestamp};
 use ordonnans_policy::Register;
 use ordonnans_seal::Entropy;
@@ -307,7 +307,8 @@ impl Engine {
 
     /// The clearance in the certificate a node was last seen with.
     pub(crate) fn says(&self, name: &Name) -> Option<Clearance> {
-        self.certified.get(name)?.clearance().cloned()
+        let says = self.certified.get(name)?.certified();
+        says.clearances(Policies::built_in()).nl().cloned()
     }
 
     pub(crate) fn send(&mut self, session: Session, frame: Frame) {

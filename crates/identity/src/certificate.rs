@@ -1,17 +1,17 @@
 //! One certificate, read once.
 
-use ordonnans_label::{Clearance, Name};
+use ordonnans_label::Name;
 use ordonnans_message::{Digest, Timestamp, sha256};
-use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::clearance;
+use crate::{Certified, clearance};
 
 /// A subject's certificate whose form is right. Only [`crate::Trust::verify`] says whether to believe it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
     der: Vec<u8>,
     name: Name,
-    clearance: Option<Clearance>,
+    certified: Certified,
     serial: Vec<u8>,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -67,26 +67,14 @@ impl Certificate {
         if !usage.client_auth && !usage.server_auth {
             return Err(InvalidCertificate::Usage);
         }
-        let mut holds = None;
-        for extension in x.extensions() {
-            // The library has no form for this extension.
-            if matches!(
-                extension.parsed_extension(),
-                ParsedExtension::UnsupportedExtension { .. }
-            ) && extension
-                .oid
-                .iter()
-                .is_some_and(|arcs| arcs.eq(clearance::EXTENSION.iter().copied()))
-            {
-                holds = clearance::from_extension(extension.value)
-                    .map_err(|_| InvalidCertificate::Clearance)?;
-            }
-        }
+        let certified = clearance::extension(&x, clearance::EXTENSION)
+            .and_then(|value| value.map_or(Ok(Certified::default()), clearance::from_extension))
+            .map_err(|_| InvalidCertificate::Clearance)?;
         let time =
             |t: i64| Timestamp::from_millis(u64::try_from(t).unwrap_or(0).saturating_mul(1000));
         Ok(Self {
             name,
-            clearance: holds,
+            certified,
             serial: x.tbs_certificate.raw_serial().to_vec(),
             not_before: time(x.validity().not_before.timestamp()),
             not_after: time(x.validity().not_after.timestamp()),
@@ -109,10 +97,17 @@ impl Certificate {
         &self.name
     }
 
-    /// What it says the subject may hold.
+    /// What the subject may hold, by numbers; nothing where it says nothing. In a certificate from [`crate::Trust::verify`] this is cut to
+    /// what the authorities above it may give (RFC 5913); in one that was only read it is what the certificate claims.
     #[must_use]
-    pub fn clearance(&self) -> Option<&Clearance> {
-        self.clearance.as_ref()
+    pub fn certified(&self) -> &Certified {
+        &self.certified
+    }
+
+    /// The same, with no more than this.
+    pub(crate) fn within(mut self, limit: &Certified) -> Self {
+        self.certified = self.certified.meet(limit);
+        self
     }
 
     /// SHA-256 of the DER: what x5t carries.

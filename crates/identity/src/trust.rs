@@ -1,4 +1,7 @@
 //! Whom to believe: one root, its issuing authorities, and exactly one list of revoked certificates for each.
+//!
+//! An authority may be held to what those below it can be cleared for (RFC 5913). Such a constraint only ever takes away, and one that cannot be
+//! read is no trust at all.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,12 +13,12 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor
 use webpki::{
     BorrowedCertRevocationList, CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage,
     OwnedCertRevocationList, RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
-    anchor_from_trusted_cert, ring as algorithms,
+    VerifiedPath, anchor_from_trusted_cert, ring as algorithms,
 };
 use x509_parser::num_bigint::BigUint;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
-use crate::{Certificate, InvalidCertificate};
+use crate::{Certificate, Certified, InvalidCertificate, clearance};
 
 /// What a certificate is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,9 @@ pub enum InvalidTrust {
     /// A list whose signature does not fit: forged, or of another authority of the same name.
     #[error("the list of revoked certificates by '{0}' has a wrong signature")]
     Forged(String),
+    /// What those below an authority may be cleared for cannot be read.
+    #[error("the clearance constraint in the certificate of the authority '{0}' cannot be read")]
+    Constraint(String),
 }
 
 /// Why a certificate is not believed.
@@ -71,6 +77,9 @@ pub struct Trust {
     lists: Vec<CertificateRevocationListDer<'static>>,
     anchors: Vec<TrustAnchor<'static>>,
     parsed: Vec<OwnedCertRevocationList>,
+    /// The constraint of each anchor, and of each issuing authority.
+    root_limits: Vec<Option<Certified>>,
+    issuing_limits: Vec<Option<Certified>>,
 }
 
 impl Trust {
@@ -102,7 +111,7 @@ impl Trust {
     /// would take the first, and an old list beside a new one would bring revoked certificates back.
     ///
     /// # Errors
-    /// [`InvalidTrust`] where an authority has no list, a list has no authority, or a signature does not fit.
+    /// [`InvalidTrust`] where an authority has no list, a list has no authority, a signature does not fit, or a constraint cannot be read.
     pub fn from_parts(
         roots: Vec<CertificateDer<'static>>,
         intermediates: Vec<CertificateDer<'static>>,
@@ -148,6 +157,15 @@ impl Trust {
         {
             return Err(InvalidTrust::NoList(bare.subject().to_string()));
         }
+        let limit = |a: &X509Certificate<'_>| {
+            clearance::constraint_in(a)
+                .map_err(|_| InvalidTrust::Constraint(a.subject().to_string()))
+        };
+        let mut root_limits = authorities
+            .iter()
+            .map(limit)
+            .collect::<Result<Vec<_>, _>>()?;
+        let issuing_limits = root_limits.split_off(roots.len());
         let anchors = roots
             .iter()
             .map(|r| {
@@ -168,10 +186,13 @@ impl Trust {
             lists,
             anchors,
             parsed,
+            root_limits,
+            issuing_limits,
         })
     }
 
-    /// Reads a certificate and checks its chain, its time, its usage, its name constraints, and that nobody on the path is revoked.
+    /// Reads a certificate and checks its chain, its time, its usage, its name constraints, and that nobody on the path is revoked. What it says of
+    /// clearances is cut to what every authority on the path may give; to nothing, where they have nothing in common.
     ///
     /// # Errors
     /// [`Untrusted`]; the subject is refused.
@@ -205,7 +226,7 @@ impl Trust {
         if !allowed {
             return Err(InvalidCertificate::Usage.into());
         }
-        EndEntityCert::try_from(&der)
+        let limits = EndEntityCert::try_from(&der)
             .and_then(|cert| {
                 cert.verify_for_usage(
                     &[
@@ -220,10 +241,26 @@ impl Trust {
                     Some(revocation),
                     None,
                 )
-                .map(drop)
+                .map(|path| self.limits(&path))
             })
             .map_err(Untrusted::Chain)?;
-        Ok(certificate)
+        Ok(limits.into_iter().fold(certificate, Certificate::within))
+    }
+
+    /// The constraints on a path. Of roots with one name and key, which the verifier takes for one, all count.
+    fn limits(&self, path: &VerifiedPath<'_>) -> Vec<&Certified> {
+        let anchor = path.anchor();
+        let roots = self.anchors.iter().zip(&self.root_limits).filter(|(a, _)| {
+            a.subject == anchor.subject
+                && a.subject_public_key_info == anchor.subject_public_key_info
+        });
+        let issuing = self.intermediates.iter().zip(&self.issuing_limits);
+        let issuing = issuing.filter(|(der, _)| {
+            let mut on_path = path.intermediate_certificates();
+            on_path.any(|c| c.der() == **der)
+        });
+        let all = roots.map(|(_, l)| l).chain(issuing.map(|(_, l)| l));
+        all.flatten().collect()
     }
 
     /// The roots, DER.

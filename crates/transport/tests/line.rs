@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ordonnans_certs::memory::Authority;
 use ordonnans_certs::{Issued, Validity};
 use ordonnans_identity::Trust;
-use ordonnans_label::{Clearance, Level, Name};
+use ordonnans_label::{Clearance, Level, Name, Policies};
 use ordonnans_message::{Precedence, Timestamp};
 use ordonnans_transport::{
     ClientOptions, Clock, CloseCode, Closed, ConnectError, Connection, Identity, Lane, Limits,
@@ -138,8 +138,8 @@ async fn frames_go_both_ways_and_the_key_exchange_is_hybrid() {
     assert_eq!(server.key_exchange(), "X25519MLKEM768");
     assert_eq!(server.peer().name().as_str(), "a.node.crisis.example");
     assert_eq!(
-        server.peer().clearance(),
-        Some(&Clearance::new(Level::StgC))
+        server.peer().certified().clearances(Policies::built_in()),
+        Clearance::new(Level::StgC).into()
     );
     assert_eq!(client.peer().name().as_str(), "b1.broker.crisis.example");
     for n in 0..200u32 {

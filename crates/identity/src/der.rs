@@ -1,0 +1,48 @@
+//! As much DER (ITU-T X.690) as clearances need.
+
+use x509_parser::asn1_rs::{Any, FromDer};
+
+pub(crate) const OID: u8 = 0x06;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const UTF8: u8 = 0x0c;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
+
+/// An item with its tag octet and length.
+pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    match u8::try_from(content.len()) {
+        Ok(n @ 0..=0x7f) => out.push(n),
+        _ => {
+            let length = content.len().to_be_bytes();
+            let unused = length.iter().take_while(|b| **b == 0).count();
+            let length = &length[unused..];
+            // At most the eight octets of a length in memory.
+            out.push(0x80 | length.len() as u8);
+            out.extend_from_slice(length);
+        }
+    }
+    out.extend_from_slice(content);
+    out
+}
+
+/// The content of the next item, which must have this tag octet.
+pub(crate) fn next<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+    if input.first() != Some(&tag) {
+        return None;
+    }
+    let (rest, any) = Any::from_der(input).ok()?;
+    *input = rest;
+    Some(any.data)
+}
+
+/// The content of the one item there is.
+pub(crate) fn only(mut input: &[u8], tag: u8) -> Option<&[u8]> {
+    let content = next(&mut input, tag)?;
+    input.is_empty().then_some(content)
+}
+
+/// Whether this is one item, of any kind.
+pub(crate) fn is_one(input: &[u8]) -> bool {
+    Any::from_der(input).is_ok_and(|(rest, _)| rest.is_empty())
+}
