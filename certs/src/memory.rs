@@ -77,6 +77,17 @@ impl Authority {
         })
     }
 
+    /// Gives the issuing authority another constraint, or none where this is nothing: what it has issued is its own still, and may give less.
+    ///
+    /// # Errors
+    /// [`MintError`], also where a certificate cannot carry this.
+    pub fn constrain(&mut self, most: &impl Holds) -> Result<(), MintError> {
+        let constraint = constraint(&most.clearances(), &self.policies)?;
+        let (root, structure) = (&self.root, &self.structure);
+        self.issuing = root.renewed(&self.issuing, structure, self.validity, constraint)?;
+        Ok(())
+    }
+
     /// From now on clearances are written under these policies.
     #[must_use]
     pub fn with_policies(mut self, policies: Policies) -> Self {

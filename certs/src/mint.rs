@@ -173,6 +173,28 @@ impl Authority {
         constraint: Option<Vec<u8>>,
     ) -> Result<Self, MintError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        self.issuing_of(key, structure, validity, constraint)
+    }
+
+    /// The same issuing authority with another constraint: its name and key stay, and what it has signed.
+    pub(crate) fn renewed(
+        &self,
+        issuing: &Self,
+        structure: &str,
+        validity: Validity,
+        constraint: Option<Vec<u8>>,
+    ) -> Result<Self, MintError> {
+        let key = KeyPair::try_from(issuing.issuer.key().serialize_der())?;
+        self.issuing_of(key, structure, validity, constraint)
+    }
+
+    fn issuing_of(
+        &self,
+        key: KeyPair,
+        structure: &str,
+        validity: Validity,
+        constraint: Option<Vec<u8>>,
+    ) -> Result<Self, MintError> {
         let mut p = params(&format!("{structure} issuing"), validity);
         p.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         p.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ordonnans_identity::Trust;
+use ordonnans_identity::{Trust, Usage};
 use ordonnans_label::Name;
 
 use crate::connection::Connection;
@@ -84,7 +84,12 @@ pub async fn connect(
         .await
         .map_err(|_| unreachable("no answer".into()))?
         .map_err(|e| unreachable(e.to_string()))?;
-    Connection::open(quinn, endpoint)
+    let connection = Connection::open(quinn, endpoint)
         .await
-        .map_err(|closed| unreachable(closed.reason))
+        .map_err(|closed| unreachable(closed.reason))?;
+    let peer = trust
+        .verify(connection.peer().der(), Usage::Server, clock())
+        .map_err(|e| unreachable(e.to_string()))?;
+    connection.believe(peer);
+    Ok(connection)
 }

@@ -131,7 +131,10 @@ impl Line {
 
 pub(crate) struct Inner {
     pub(crate) line: Arc<Line>,
-    peer: Certificate,
+    /// As the handshake brought it,
+    shown: Certificate,
+    /// and as it was believed then.
+    believed: OnceLock<Certificate>,
     key_exchange: &'static str,
     id: u64,
     pub(crate) outgoing: Vec<Queue>,
@@ -155,7 +158,7 @@ pub struct Connection(pub(crate) Arc<Inner>);
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Connection({}, {})", self.0.id, self.0.peer.name())
+        write!(f, "Connection({}, {})", self.0.id, self.peer().name())
     }
 }
 
@@ -170,7 +173,7 @@ impl Connection {
             .peer_identity()?
             .downcast::<Vec<CertificateDer<'static>>>()
             .ok()?;
-        let peer = Certificate::parse_der(chain.first()?).ok()?;
+        let shown = Certificate::parse_der(chain.first()?).ok()?;
         let handshake = quinn.handshake_data()?.downcast::<HandshakeData>().ok()?;
         let key_exchange = match handshake.negotiated_key_exchange_group {
             NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
@@ -186,7 +189,8 @@ impl Connection {
         tokio::spawn(bulk::accept(Arc::clone(&line), heads));
         let inner = Inner {
             line,
-            peer,
+            shown,
+            believed: OnceLock::new(),
             key_exchange,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             outgoing: queues.outgoing,
@@ -230,10 +234,21 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Who is on the line, as of the handshake.
+    /// Who is on the line, as believed when the handshake ended: its clearances are cut to what its authorities may give.
     #[must_use]
     pub fn peer(&self) -> &Certificate {
-        &self.0.peer
+        self.0.believed.get().unwrap_or(&self.0.shown)
+    }
+
+    /// Whom trust takes the peer for. Before a connection is handed out this is said once.
+    pub(crate) fn believe(&self, peer: Certificate) {
+        // Said twice, the first counts: who looks at the peer never sees it change.
+        let _ = self.0.believed.set(peer);
+    }
+
+    /// Whether trust takes the peer for another than it did, or has not been asked yet.
+    pub(crate) fn is_still(&self, peer: &Certificate) -> bool {
+        self.0.believed.get().is_none_or(|b| b == peer)
     }
 
     /// The key exchange of this connection, as TLS reports it: `X25519MLKEM768` or `X25519`.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use ordonnans_identity::{Trust, Usage};
+use ordonnans_identity::{Trust, Untrusted, Usage};
 use ordonnans_label::Name;
 use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -126,16 +126,20 @@ impl Listener {
         Ok(self.recheck())
     }
 
-    /// Closes live peers that the present trust and time no longer believe: certificates expire while connected. Gives their names.
+    /// Closes live peers that the present trust and time no longer believe: certificates expire while connected. So it does with those whose
+    /// authorities may now give more or less than at their handshake; they come back as what they are now. Gives their names.
     #[must_use]
     pub fn recheck(&self) -> Vec<Name> {
         let (trust, now) = (self.state.trust().clone(), (self.state.clock)());
         let mut gone = vec![];
         for connection in self.state.live.all() {
-            if let Err(e) = trust.verify(connection.peer().der(), Usage::Client, now) {
-                connection.close(CloseCode::NotBelieved, &e.to_string());
-                gone.push(connection.peer().name().clone());
-            }
+            let why = match trust.verify(connection.peer().der(), Usage::Client, now) {
+                Ok(peer) if connection.is_still(&peer) => continue,
+                Ok(_) => "what the certificate gives has changed".to_owned(),
+                Err(e) => e.to_string(),
+            };
+            connection.close(CloseCode::NotBelieved, &why);
+            gone.push(connection.peer().name().clone());
         }
         gone
     }
@@ -268,12 +272,9 @@ async fn handshake(state: Arc<State>, incoming: Incoming, hand: mpsc::Sender<Con
         state.refuse();
         return connection.close(CloseCode::Full, "too many connections");
     }
-    // What the handshake believed may have been taken back while it was under way.
-    let trust = state.trust().clone();
-    let believed = trust.verify(connection.peer().der(), Usage::Client, (state.clock)());
     let (id, line) = (connection.id(), Arc::clone(&connection.0.line));
-    match believed {
-        Ok(_) => {
+    match believe(&state, &connection) {
+        Ok(()) => {
             if hand.send(connection).await.is_ok() {
                 line.closed().await;
             }
@@ -284,4 +285,13 @@ async fn handshake(state: Arc<State>, incoming: Incoming, hand: mpsc::Sender<Con
         }
     }
     state.live.remove(id);
+}
+
+/// What the handshake believed may have been taken back while it was under way. Under the lock, for a new trust looks at everyone only once: either
+/// this is the new one, or that look comes after.
+fn believe(state: &State, connection: &Connection) -> Result<(), Untrusted> {
+    let trust = state.trust();
+    let peer = trust.verify(connection.peer().der(), Usage::Client, (state.clock)())?;
+    connection.believe(peer);
+    Ok(())
 }

@@ -269,6 +269,29 @@ async fn a_revoked_peer_is_cut_off_and_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn a_peer_holds_what_its_authorities_may_give() {
+    let mut house = House::new();
+    let listener = house.listen(Limits::default());
+    let a = house.node("a");
+    let holds = |c: &Connection| c.peer().certified().clearances(Policies::built_in());
+    let (at_a, served_a) = pair(&house, &listener, &a).await;
+    assert_eq!(holds(&served_a), Clearance::new(Level::StgC).into());
+    let reload = |house: &House| {
+        let gone = listener.reload(&identity(&house.broker), &house.trust());
+        gone.expect("reloads")
+    };
+    assert_eq!(reload(&house), [], "nothing has changed");
+    let most = Clearance::new(Level::DepV);
+    house.authority.constrain(&most).expect("constrains");
+    assert_eq!(reload(&house), std::slice::from_ref(&a.name));
+    ended(&served_a, CloseCode::NotBelieved).await;
+    told(&at_a.closed().await, CloseCode::NotBelieved);
+    let (_at_a, served_a) = pair(&house, &listener, &a).await;
+    assert_eq!(holds(&served_a), most.into());
+    assert_eq!(listener.recheck(), []);
+}
+
+#[tokio::test]
 async fn a_certificate_that_expires_while_connected_ends_the_connection() {
     let mut house = House::new();
     let listener = house.listen(Limits::default());
