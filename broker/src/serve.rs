@@ -251,7 +251,7 @@ impl Broker {
         let whole = attachments
             .list()
             .map_err(io(config.data.join("attachments")))?;
-        let engine = Engine::new(
+        let mut engine = Engine::new(
             settings,
             files.register,
             recovered,
@@ -259,6 +259,12 @@ impl Broker {
             Box::new(SystemEntropy),
             now(),
         )?;
+        let trust = Arc::new(files.trust);
+        let believed = believed(Arc::clone(&trust));
+        // What a certificate gives rests on its authorities, too, and those are read at each start.
+        if !engine.agrees_with(&believed) {
+            engine.handle(now(), Input::TrustChanged { believed });
+        }
         sweep_orphans(&config, &engine, &attachments, &whole);
         let (inputs, taken) = mpsc::channel(config.limits.inputs);
         let (fatal, failed) = mpsc::channel(1);
@@ -270,13 +276,13 @@ impl Broker {
         let listener = Listener::bind(
             config.listen,
             &files.identity,
-            &files.trust,
+            &trust,
             limits,
             Arc::new(now),
         )?;
         let shared = Arc::new(Shared {
             name: name.clone(),
-            trust: RwLock::new(Arc::new(files.trust)),
+            trust: RwLock::new(trust),
             inputs,
             sessions: Arc::new(Sessions::default()),
             reader: reader.clone(),
@@ -468,7 +474,7 @@ impl Broker {
 fn believed(trust: Arc<Trust>) -> Believed {
     Believed::new(move |c| {
         let at = now().min(c.not_after());
-        trust.verify(c.der(), Usage::Client, at).is_ok()
+        trust.verify(c.der(), Usage::Client, at).ok()
     })
 }
 

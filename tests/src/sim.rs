@@ -501,7 +501,8 @@ impl World<'_> {
                     self.wire
                         .retain(|(n, _, w)| *n != gone || !matches!(w, Wire::Down(_)));
                 }
-                let believed = Believed::new(move |c| Some(c.name()) != gone.as_ref());
+                let believed =
+                    Believed::new(move |c| (Some(c.name()) != gone.as_ref()).then(|| c.clone()));
                 self.input(Input::TrustChanged { believed })?;
             }
             95..97 => {

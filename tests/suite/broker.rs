@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ordonnans_audit::{Public, Verb};
 use ordonnans_broker::Broker;
 use ordonnans_client::officer::{Officer, Page, verify_export, write_export};
-use ordonnans_label::Level;
+use ordonnans_label::{Clearance, Level};
 use ordonnans_message::{
     AuditQuery, BulkHead, Envelope, Frame, Precedence, ReceiptKind, ReplyCode, SignedReceipt,
     limits, sha256,
@@ -492,6 +492,40 @@ async fn a_revoked_node_gets_nothing_on_the_line_or_off_it() {
         w.site.peer(&w.house, DEF).await.is_none(),
         "does not come in"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_authority_may_give_counts_at_once_and_after_a_restart() {
+    let mut w = World::new().await;
+    let from = w.peer(NCC).await;
+    let e = w.seal(NCC, &[DEF], Level::StgC);
+    assert!(matches!(publish(&from, &e).await, Frame::Accepted { .. }));
+    // The issuing authority is held to less than what it has issued; the register still says more.
+    let all = Clearance::new(Level::DepV).with_circle("ICCB");
+    let most = all.expect("a circle");
+    w.house.authority.constrain(&most).expect("constrains");
+    let trust = w.house.authority.trust().expect("trust");
+    write_trust(&w.site.dir, &trust);
+    w.broker.reload().await.expect("reloads");
+    let closed = tokio::time::timeout(WITHIN, from.connection.closed()).await;
+    assert_eq!(closed.expect("in time").code, Some(CloseCode::NotBelieved));
+    let mut accepted = vec![];
+    for restarts in 0..2 {
+        let from = w.peer(NCC).await;
+        for (level, taken) in [(Level::StgC, false), (Level::DepV, true)] {
+            let e = w.seal(NCC, &[DEF], level);
+            let answer = publish(&from, &e).await;
+            let is = matches!(answer, Frame::Accepted { .. });
+            assert_eq!(is, taken, "{level} after {restarts}: {answer:?}");
+            accepted.extend(is.then(|| e.get().digest()));
+        }
+        w = w.restart().await;
+    }
+    // What was accepted before is held back.
+    let to = w.peer(DEF).await;
+    for digest in accepted {
+        assert_eq!(next_delivery(&to).await.digest(), digest);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

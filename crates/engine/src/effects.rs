@@ -13,18 +13,19 @@ use ordonnans_seal::Verified;
 use crate::Commit;
 use crate::sessions::Session;
 
-/// Says of a certificate whether it is believed: the runner's trust, at the runner's time.
-pub struct Believed(Box<dyn Fn(&Certificate) -> bool + Send>);
+/// Says of a certificate whether it is believed, and gives it as it is believed: with no more than its authorities may give. The runner's trust,
+/// at the runner's time.
+pub struct Believed(Box<dyn Fn(&Certificate) -> Option<Certificate> + Send>);
 
 impl Believed {
     /// Asks this.
     #[must_use]
-    pub fn new(ask: impl Fn(&Certificate) -> bool + Send + 'static) -> Self {
+    pub fn new(ask: impl Fn(&Certificate) -> Option<Certificate> + Send + 'static) -> Self {
         Self(Box::new(ask))
     }
 
-    pub(crate) fn is(&self, certificate: &Certificate) -> bool {
-        (self.0)(certificate)
+    pub(crate) fn now(&self, known: &Certificate) -> Option<Certificate> {
+        (self.0)(known)
     }
 }
 
@@ -132,7 +133,7 @@ pub enum Input {
     /// Other lists of revoked certificates came into force, or certificates ended: every known certificate is asked after again, on the line or
     /// off it.
     TrustChanged {
-        /// Whether a certificate is still believed.
+        /// Whether a certificate is still believed, and what it gives.
         believed: Believed,
     },
     /// The clock was set, or its quality is another.

@@ -10,7 +10,7 @@ use ordonnans_message::{Digest, Envelope, Frame, MessageId, Timestamp};
 use ordonnans_policy::Register;
 use ordonnans_seal::Entropy;
 
-use crate::effects::{Effect, Input};
+use crate::effects::{Believed, Effect, Input};
 use crate::ledger::Ledger;
 use crate::mailbox::{Mailbox, Queue};
 use crate::receipts::Returns;
@@ -192,6 +192,14 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether every certificate this rests on is believed as it is known here. One from the store is known as it was shown: at a start, where this
+    /// is false, give [`Input::TrustChanged`] first.
+    #[must_use]
+    pub fn agrees_with(&self, believed: &Believed) -> bool {
+        let mut known = self.certified.values();
+        known.all(|c| believed.now(c).as_ref() == Some(c))
     }
 
     /// Takes an input at a time. The time may run back; what rests on order does not look at it.

@@ -164,18 +164,19 @@ impl Engine {
     }
 
     pub(crate) fn trust_changed(&mut self, now: Timestamp, believed: &Believed) {
-        let gone: Vec<Name> = self
-            .certified
-            .iter()
-            .filter(|(_, c)| !believed.is(c))
-            .map(|(name, _)| name.clone())
-            .collect();
-        let cut: Vec<Session> = self
-            .sessions
-            .iter()
-            .filter(|(_, p)| !believed.is(&p.certificate))
-            .map(|(session, _)| *session)
-            .collect();
+        let (mut gone, mut cut) = (vec![], vec![]);
+        for (name, c) in &mut self.certified {
+            match believed.now(c) {
+                Some(now) => *c = now,
+                None => gone.push(name.clone()),
+            }
+        }
+        for (session, p) in &mut self.sessions {
+            match believed.now(&p.certificate) {
+                Some(now) => p.certificate = now,
+                None => cut.push(*session),
+            }
+        }
         let detail = Detail {
             who: Some(self.settings.broker.clone()),
             note: Some(format!(
