@@ -15,7 +15,9 @@ use crate::sessions::Session;
 
 /// Says of a certificate whether it is believed, and gives it as it is believed: with no more than its authorities may give. The runner's trust,
 /// at the runner's time.
-pub struct Believed(Box<dyn Fn(&Certificate) -> Option<Certificate> + Send>);
+pub struct Believed(Box<Ask>);
+
+type Ask = dyn Fn(&Certificate) -> Option<Certificate> + Send;
 
 impl Believed {
     /// Asks this.

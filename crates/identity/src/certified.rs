@@ -85,8 +85,8 @@ impl Statement {
 
     /// The clearance that this is under its policy; none where the policy's lowest level is not on the list.
     fn under(&self, policy: &Policy) -> Option<Clearance> {
-        let on_the_list = |l: &&_| self.has_class(code(l));
-        let highest = policy.levels().iter().take_while(on_the_list).last()?;
+        let levels = policy.levels().iter();
+        let highest = levels.take_while(|l| self.has_class(l.code)).last()?;
         let mut held = BTreeMap::<&TagSet, BTreeSet<Value>>::new();
         for set in sets(policy) {
             let values = self.categories.get(&type_of(policy, set)).into_iter();
@@ -176,10 +176,6 @@ impl Statement {
     }
 }
 
-fn code(l: &ordonnans_label::PolicyLevel) -> u8 {
-    l.code
-}
-
 /// The sets of which a subject may hold values.
 fn sets(policy: &Policy) -> impl Iterator<Item = &PolicySet> {
     let decides = |s: &&PolicySet| s.kind != CategoryType::Informative;
@@ -245,7 +241,7 @@ impl Certified {
             .collect()
     }
 
-    /// What both say: under each policy that both speak of the classes and the values that both list (RFC 5913 section 4). A statement without
+    /// What both say: under each policy that both speak of the classes and the values that both list (RFC 5913). A statement without
     /// a class is gone.
     #[must_use]
     pub fn meet(&self, other: &Self) -> Self {

@@ -199,7 +199,7 @@ fn from_der(mut body: &[u8]) -> Option<Statement> {
         let values = values(only(category, VALUE)?)?;
         let known = categories.entry(kind).or_default();
         known.extend(values);
-        // As in a label. A bound that cut would make of two wide statements a narrow one that is in neither.
+        // As many as a label has. More is refused, not cut: an intersection could bring back what was cut off.
         if known.len() > MAX_VALUES {
             return None;
         }
