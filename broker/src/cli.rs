@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin;
 use crate::config::Config;
-use crate::serve::{Broker, Files, StartError};
+use crate::serve::{Broker, Files, StartError, book, read_register};
 
 #[derive(Parser)]
 #[command(
@@ -28,10 +28,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or Ctrl-C; SIGHUP reads certificate, trust and register again.
+    /// Serve until SIGTERM or Ctrl-C; SIGHUP reads certificate, trust, policies and register again.
     Serve,
-    /// Check configuration, certificate, trust and register, and change nothing.
+    /// Check configuration, certificate, trust, policies and register, and change nothing.
     Check,
+    /// Look at register files; no broker and no configuration is needed.
+    Register {
+        /// Folder with policy files beside the built-in ones.
+        #[arg(long, global = true, value_name = "DIR")]
+        policies: Option<PathBuf>,
+        /// What to do.
+        #[command(subcommand)]
+        command: RegisterCommand,
+    },
     /// What a running broker is doing.
     Status {
         /// One JSON object.
@@ -45,6 +54,25 @@ enum Command {
     },
     /// The manual page, on stdout.
     Man,
+}
+
+#[derive(Subcommand)]
+enum RegisterCommand {
+    /// Read a register as the broker would, and count what it holds.
+    Check {
+        /// The register.
+        file: PathBuf,
+    },
+    /// What a new register changes; exit code 1 where a change widens anybody's access.
+    Diff {
+        /// The register in force.
+        old: PathBuf,
+        /// The new one.
+        new: PathBuf,
+        /// One JSON object a change.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// A failure as the user sees it: what is wrong, what to do, and the exit code.
@@ -70,6 +98,10 @@ impl From<StartError> for Failure {
             ),
             StartError::Trust(_) => (
                 "copy the four files of the workshop's folder `trust`; `ordonnans-ca crl` renews the lists",
+                REFUSED,
+            ),
+            StartError::Policies(_) => (
+                "correct the policy file; docs/policies.md describes it",
                 REFUSED,
             ),
             StartError::RegisterFile { .. } | StartError::Register { .. } => {
@@ -145,6 +177,9 @@ fn command(arguments: &Arguments) -> Result<(), Failure> {
                 .render(&mut std::io::stdout())
                 .map_err(|e| internal(&e));
         }
+        Command::Register { policies, command } => {
+            return register(policies.as_deref(), command);
+        }
         _ => {}
     }
     let config = Config::load(&arguments.config).map_err(|e| Failure {
@@ -190,6 +225,57 @@ fn log() {
     drop(set);
 }
 
+fn register(policies: Option<&Path>, command: &RegisterCommand) -> Result<(), Failure> {
+    let book = book(policies).map_err(StartError::from)?;
+    match command {
+        RegisterCommand::Check { file } => {
+            let r = read_register(file, &book)?;
+            println!("version     {}", r.version());
+            println!("structure   {}", r.structure());
+            println!("nodes       {}", r.nodes().count());
+            println!("persons     {}", r.persons().count());
+            println!("officers    {}", r.officers().count());
+            println!("circles     {}", r.circles().count());
+            println!("consents    {}", r.consents().len());
+            println!("digest      {}", r.digest());
+            println!("good");
+            Ok(())
+        }
+        RegisterCommand::Diff { old, new, json } => {
+            let (old, new) = (read_register(old, &book)?, read_register(new, &book)?);
+            let changes = old.changes(&new);
+            for c in &changes {
+                if *json {
+                    let line =
+                        serde_json::json!({"entry": c.entry, "what": c.what, "widens": c.widens});
+                    println!("{line}");
+                } else {
+                    println!("{c}");
+                }
+            }
+            if new.version() <= old.version() && !changes.is_empty() {
+                return Err(Failure {
+                    what: format!(
+                        "the new register has version {}, the old one {}",
+                        new.version(),
+                        old.version()
+                    ),
+                    hint: "raise `version` in the new one",
+                    code: REFUSED,
+                });
+            }
+            match changes.iter().filter(|c| c.widens).count() {
+                0 => Ok(()),
+                n => Err(Failure {
+                    what: format!("{n} of {} changes widen access", changes.len()),
+                    hint: "have a second person look at each before the broker reads it",
+                    code: REFUSED,
+                }),
+            }
+        }
+    }
+}
+
 fn check(config: &Config) -> Result<(), Failure> {
     let files = Files::load(config)?;
     let certificate = files.identity.certificate();
@@ -201,6 +287,13 @@ fn check(config: &Config) -> Result<(), Failure> {
         files.register.version(),
         files.register.nodes().count()
     );
+    for p in files.book.policies().iter() {
+        let digest = files
+            .book
+            .digest_of(p.id())
+            .map_or_else(String::new, |d| d.to_string());
+        println!("policy      {} version {}, {digest}", p.id(), p.version());
+    }
     println!("good");
     Ok(())
 }

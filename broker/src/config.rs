@@ -26,6 +26,8 @@ pub struct Config {
     pub trust: PathBuf,
     /// The register of nodes, persons, officers and circles.
     pub register: PathBuf,
+    /// Folder with policy files beside the built-in ones, where there are any.
+    pub policies: Option<PathBuf>,
     /// Unix socket for `status`, mode 0600.
     pub admin_socket: PathBuf,
     /// Bounds on what peers may use.
@@ -64,6 +66,7 @@ struct ConfigFile {
     identity: IdentityFile,
     trust: PathBuf,
     register: PathBuf,
+    policies: Option<PathBuf>,
     admin_socket: Option<PathBuf>,
     #[serde(default)]
     limits: LimitsFile,
@@ -163,6 +166,7 @@ impl Config {
             key: folder.join(file.identity.key),
             trust: folder.join(file.trust),
             register: folder.join(file.register),
+            policies: file.policies.map(|p| folder.join(p)),
             admin_socket: file
                 .admin_socket
                 .map_or_else(|| data.join("admin.sock"), |p| folder.join(p)),

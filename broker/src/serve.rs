@@ -3,16 +3,18 @@
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ordonnans_audit::ClockQuality;
 use ordonnans_engine::{Believed, CorruptRow, Engine, Input, Seq, Settings};
-use ordonnans_identity::{InvalidSigner, InvalidTrust, Trust, Usage};
+use ordonnans_identity::{
+    InvalidSigner, InvalidTrust, PolicyFileError, Trust, Usage, read_policies,
+};
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::Digest;
-use ordonnans_policy::{InvalidRegister, Register};
+use ordonnans_policy::{Book, InvalidRegister, Register};
 use ordonnans_seal::SystemEntropy;
 use ordonnans_store::{Fatal, OpenError, Options, Store};
 use ordonnans_transport::{BindError, Identity, InvalidIdentity, Limits, Listener};
@@ -46,6 +48,9 @@ pub enum StartError {
     /// The trust folder.
     #[error(transparent)]
     Trust(#[from] InvalidTrust),
+    /// A policy file.
+    #[error(transparent)]
+    Policies(#[from] PolicyFileError),
     /// The register cannot be read.
     #[error("the register {path} cannot be read: {source}")]
     RegisterFile {
@@ -94,6 +99,27 @@ pub(crate) struct Files {
     pub(crate) identity: Identity,
     pub(crate) trust: Trust,
     pub(crate) register: Register,
+    pub(crate) book: Book,
+}
+
+/// The policies of a folder beside the built-in ones.
+pub(crate) fn book(folder: Option<&Path>) -> Result<Book, PolicyFileError> {
+    Ok(match folder {
+        None => Book::built_in(),
+        Some(folder) => Book::new(read_policies(folder)?),
+    })
+}
+
+/// Reads a register under these policies.
+pub(crate) fn read_register(path: &Path, book: &Book) -> Result<Register, StartError> {
+    let text = std::fs::read_to_string(path).map_err(|source| StartError::RegisterFile {
+        path: path.into(),
+        source,
+    })?;
+    Register::parse_under(&text, book.policies()).map_err(|why| StartError::Register {
+        path: path.into(),
+        why,
+    })
 }
 
 impl Files {
@@ -101,15 +127,8 @@ impl Files {
     pub(crate) fn load(config: &Config) -> Result<Self, StartError> {
         let identity = Identity::load(&config.certificate, &config.key)?;
         let trust = Trust::load_dir(&config.trust)?;
-        let path = &config.register;
-        let text = std::fs::read_to_string(path).map_err(|source| StartError::RegisterFile {
-            path: path.clone(),
-            source,
-        })?;
-        let register = Register::parse(&text).map_err(|why| StartError::Register {
-            path: path.clone(),
-            why,
-        })?;
+        let book = book(config.policies.as_deref())?;
+        let register = read_register(&config.register, &book)?;
         let certificate = identity.certificate();
         if certificate.name().kind() != Kind::Broker {
             return Err(StartError::Certificate(format!(
@@ -131,6 +150,7 @@ impl Files {
             identity,
             trust,
             register,
+            book,
         })
     }
 }
@@ -254,6 +274,7 @@ impl Broker {
         let mut engine = Engine::new(
             settings,
             files.register,
+            files.book,
             recovered,
             whole.clone(),
             Box::new(SystemEntropy),
@@ -397,7 +418,7 @@ impl Broker {
         &self.name
     }
 
-    /// Reads certificate, trust and register again and puts them in force together; peers no longer believed are cut off.
+    /// Reads certificate, trust, policies and register again and puts them in force together; peers no longer believed are cut off.
     ///
     /// # Errors
     /// [`ReloadError`]: everything stays as it was.
@@ -421,9 +442,11 @@ impl Broker {
             register = files.register.version(),
             "reloaded"
         );
-        self.shared
-            .tell(Input::RegisterChanged(Box::new(files.register)))
-            .await;
+        let law = Input::LawChanged {
+            register: Box::new(files.register),
+            book: Box::new(files.book),
+        };
+        self.shared.tell(law).await;
         Ok(())
     }
 

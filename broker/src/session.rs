@@ -208,6 +208,16 @@ async fn take(
             request,
             query,
         },
+        Frame::CatalogGet { request, to } => Input::CatalogGet {
+            session,
+            request,
+            to,
+        },
+        Frame::ExplainGet { request, about } => Input::ExplainGet {
+            session,
+            request,
+            about,
+        },
         Frame::Hello { .. }
         | Frame::Welcome { .. }
         | Frame::Accepted { .. }
@@ -216,7 +226,9 @@ async fn take(
         | Frame::KeyPackageStored
         | Frame::Directory { .. }
         | Frame::AttachmentState { .. }
-        | Frame::AuditPage { .. } => {
+        | Frame::AuditPage { .. }
+        | Frame::Catalog { .. }
+        | Frame::Explanation { .. } => {
             return Err("a frame only the broker sends, or a second greeting");
         }
     };

@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use data_encoding::HEXLOWER;
 use ordonnans_identity::Certificate;
+use ordonnans_identity::read_policies;
 use ordonnans_label::{Clearance, Clearances, Kind, Level, Policies};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::policies::read_policies;
 use crate::workshop::{Workshop, WorkshopError};
 
 #[derive(Parser)]

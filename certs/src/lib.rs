@@ -7,7 +7,6 @@
 mod cli;
 mod holds;
 mod mint;
-mod policies;
 mod state;
 mod workshop;
 
@@ -16,6 +15,5 @@ pub mod memory;
 pub use cli::run;
 pub use holds::Holds;
 pub use mint::{Flaw, Issued, MintError, Validity};
-pub use policies::{PolicyFileError, read_policies};
 pub use state::{Entry, Standing};
 pub use workshop::{Workshop, WorkshopError};

@@ -14,9 +14,11 @@ use ordonnans_audit::merkle::Frontier;
 use ordonnans_audit::{ClockQuality, Detail, Record, Verb};
 use ordonnans_engine::{Commit, Effect, Engine, Input, Recovered, Seq, Session, Settings};
 use ordonnans_identity::verify_signature;
-use ordonnans_label::{Level, Policies};
-use ordonnans_message::{Envelope, Frame, MessageId, Precedence, Timestamp};
-use ordonnans_policy::decide;
+use ordonnans_label::{Clearances, Level, Name};
+use ordonnans_message::{
+    Envelope, Frame, MessageId, Precedence, Recipient, Role, Timestamp, sha256,
+};
+use ordonnans_policy::{Book, Grounds, Question, Register, decide};
 use ordonnans_seal::{SeededEntropy, Verified, open, verify_envelope};
 use ordonnans_store::{Options, Store};
 use ordonnans_tests::crash;
@@ -31,8 +33,9 @@ fn main() -> ExitCode {
         return code;
     }
     let wanted = |name: &str| args.len() < 2 || args.iter().any(|a| a == name);
-    let sections: [(&str, fn()); 6] = [
+    let sections: [(&str, fn()); 7] = [
         ("pure", pure),
+        ("rules", rules),
         ("engine", engine),
         ("store", store),
         ("wire", wire),
@@ -107,25 +110,6 @@ fn pure() {
             drop(verify_envelope(e.clone(), &house.trust, night()))
         }),
     );
-    let (register, header) = (register(1, None), e.header());
-    let says = |n: &ordonnans_label::Name| {
-        house
-            .index(n)
-            .map(|i| house.nodes[i].certificate.certified())
-            .and_then(|says| says.clearances(Policies::built_in()).nl().cloned())
-    };
-    line(
-        "decide, one recipient",
-        each(20_000, || {
-            drop(decide(
-                &register,
-                &says,
-                header,
-                &header.recipients[0],
-                night(),
-            ))
-        }),
-    );
     for n in [1, 3, 5] {
         let d = draft(0, (1..=n).collect(), 256);
         let us = each(200, || drop(house.seal(&d, night(), &mut entropy)));
@@ -134,6 +118,102 @@ fn pure() {
     let node = &house.nodes[1];
     let keys = std::slice::from_ref(&node.secret);
     line("open", each(500, || drop(open(&sealed, keys, &node.name))));
+}
+
+/// A register of so many nodes, each in ten circles and ten compartments.
+fn large_register(nodes: usize) -> String {
+    use std::fmt::Write as _;
+    let list = |of: &str| {
+        let all: Vec<String> = (0..10).map(|i| format!("\"{of}{i}\"")).collect();
+        format!("[{}]", all.join(", "))
+    };
+    let mut t = String::from("version = 1\nstructure = \"crisis.example\"\n");
+    for i in 0..10 {
+        let _ = writeln!(t, "[[circle]]\nname = \"K{i}\"\ntitle = \"K\"");
+    }
+    for i in 0..nodes {
+        let _ = writeln!(
+            t,
+            "[[node]]\nname = \"n{i}\"\ntitle = \"node\"\nclearance = \"Stg.G\"\ncircles = {}\ncompartments = {}\nrijksdienst = false\n\
+             assurance = {{ up_to = \"Stg.G\", decision = \"d\", until = \"2036-01-01\" }}\n\
+             link = {{ up_to = \"Stg.G\", decision = \"d\", until = \"2036-01-01\" }}\naccredited_until = \"2036-01-01\"\nstanding = \"active\"",
+            list("K"),
+            list("C")
+        );
+    }
+    t
+}
+
+/// The decision, with ten categories in the label and a thousand nodes in the register, beside a hash of 256 bytes.
+fn rules() {
+    let text = large_register(1000);
+    let Ok(register) = Register::parse(&text) else {
+        return;
+    };
+    let says: std::collections::BTreeMap<Name, Clearances> = register
+        .nodes()
+        .map(|n| (n.name.clone(), n.clearances.clone()))
+        .collect();
+    let book = Book::built_in();
+    let grounds = Grounds {
+        register: &register,
+        book: &book,
+        says: &says,
+    };
+    let label =
+        "Stg.C // KRING K9 // COMPARTIMENT C0, C1, C2, C3, C4, C5, C6, C7, C8 // TOT 2036-01-01";
+    let Ok(label) = label.parse() else { return };
+    let names: Vec<Name> = register.nodes().map(|n| n.name.clone()).collect();
+    let question = Question {
+        originator: &names[0],
+        label: &label,
+        created: night(),
+        expires: night().after(60_000),
+    };
+    let to: Vec<Recipient> = names
+        .iter()
+        .map(|n| Recipient {
+            node: n.clone(),
+            person: None,
+            role: Role::Action,
+            precedence: Precedence::Routine,
+        })
+        .collect();
+    let id = MessageId::new(night(), [0; 10]);
+    let ask = |n: usize| {
+        for r in &to[..n] {
+            assert!(decide(&grounds, id, &question, r, night()).is_ok());
+        }
+    };
+    let hash = each(20_000, || {
+        std::hint::black_box(sha256(&[&[7; 256]]));
+    });
+    let mut single: Vec<f64> = (0..9999)
+        .map(|i| {
+            let r = &to[i % to.len()];
+            let began = Instant::now();
+            assert!(decide(&grounds, id, &question, r, night()).is_ok());
+            began.elapsed().as_secs_f64() * 1e9
+        })
+        .collect();
+    single.sort_by(f64::total_cmp);
+    println!("a hash of 256 bytes                {:9.0} ns", hash * 1e3);
+    println!(
+        "decide, one recipient              {:9.0} ns median, {:.0} ns 99th of 100",
+        single[single.len() / 2],
+        single[single.len() * 99 / 100]
+    );
+    for n in [1, 50, 500] {
+        let us = each(200, || ask(n));
+        println!(
+            "decide, {n:3} recipients            {:9.1} us, {:.0} ns each",
+            us,
+            us * 1e3 / n as f64
+        );
+    }
+    let text = large_register(10_000);
+    let ms = each(1, || drop(Register::parse(&text))) / 1e3;
+    println!("reading a register of 10,000 nodes {ms:9.0} ms");
 }
 
 fn settings(house: &House) -> Settings {
@@ -156,6 +236,7 @@ fn engine() {
     let made = Engine::new(
         settings(&house),
         register(1, None),
+        Book::built_in(),
         Recovered::default(),
         vec![],
         entropy,

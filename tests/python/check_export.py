@@ -134,7 +134,7 @@ def public_fields(raw):
 
 def detail_fields(raw):
     item = decode(raw)
-    need(isinstance(item, list) and len(item) == 9, "no detail")
+    need(isinstance(item, list) and len(item) == 10, "no detail")
 
     def field(at, of, right, show):
         value = item[at]
@@ -157,8 +157,9 @@ def detail_fields(raw):
         "digest": digest(4),
         "rule": field(5, int, lambda n: 0 <= n < 1 << 16, lambda n: f"POL-{n:02}"),
         "register": digest(6),
-        "copy": field(7, int, lambda n: 0 <= n < 1 << 32, int),
-        "note": field(8, str, lambda t: len(t) <= 200, str),
+        "policy": digest(7),
+        "copy": field(8, int, lambda n: 0 <= n < 1 << 32, int),
+        "note": field(9, str, lambda t: len(t) <= 200, str),
     }
 
 

@@ -379,6 +379,24 @@ def every(read, most):
     return lambda v: [read(one) for one in array(v, most=most)]
 
 
+def addressee(v):
+    array(v, 2)
+    name(v[0])
+    null_or(v[1], name)
+
+
+def step(v):
+    array(v, 4)
+    uint(v[0], U16)
+    null_or(v[1], name)
+    boolean(v[2])
+    limit(len(text(v[3], 1600)) <= 400, "a fact")
+
+
+def addressees(most):
+    return lambda v: form(every(addressee, most)(v), "nobody")
+
+
 CHECKPOINT = maybe(text, 4096)
 TRANSFER = [digest, some(uint, MAX_ATTACHMENT)]
 FRAMES = {
@@ -399,6 +417,10 @@ FRAMES = {
     15: ("AttachmentGet", TRANSFER),
     16: ("AuditGet", [some(uint, U32), uint, some(uint, 256), maybe(message_id)]),
     17: ("AuditPage", [some(uint, U32), every(some(blob, 1024), 256), every(maybe(blob, 1024), 256), CHECKPOINT]),
+    18: ("CatalogGet", [some(uint, U32), addressees(64)]),
+    19: ("Catalog", [some(uint, U32), every(label, 256)]),
+    20: ("ExplainGet", [some(uint, U32), name, addressees(16), label, maybe(time)]),
+    21: ("Explanation", [some(uint, U32), every(step, 256)]),
 }
 
 

@@ -108,8 +108,8 @@ pub fn register_of(members: &[Member], version: u64, suspended: Option<usize>) -
         };
         let _ = write!(
             text,
-            "[[node]]\nname = \"{local}\"\ntitle = \"{local}\"\nclearance = \"{level}\"\ncircles = {circles}\nrijksdienst = true\naccredited_until = \"2036-01-01\"\nstanding = \"{standing}\"\n\
-             [[person]]\nname = \"p-{local}\"\nnode = \"{local}\"\nclearance = \"{level}\"\ncircles = {circles}\nestablishes = \"{level}\"\n"
+            "[[node]]\nname = \"{local}\"\ntitle = \"{local}\"\nclearance = \"{level}\"\ncircles = {circles}\nrijksdienst = true\nlink = {{ up_to = \"{level}\", decision = \"test\", until = \"2036-01-01\", stg_zg = \"test\" }}\naccredited_until = \"2036-01-01\"\nstanding = \"{standing}\"\n\
+             [[person]]\nname = \"p-{local}\"\nnode = \"{local}\"\nclearance = \"{level}\"\ncircles = {circles}\nmandate = {{ up_to = \"{level}\", decision = \"test\", until = \"2036-01-01\" }}\n"
         );
     }
     text.push_str("[[officer]]\nname = \"bva\"\nclearance = \"Stg.ZG\"\n");

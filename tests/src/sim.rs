@@ -17,6 +17,7 @@ use ordonnans_label::Level;
 use ordonnans_message::{
     Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, Sha256Stream, Timestamp, sha256,
 };
+use ordonnans_policy::Book;
 use ordonnans_seal::{SeededEntropy, Verified};
 
 use crate::house::{Draft, House, NODES, night, register};
@@ -214,6 +215,7 @@ impl World<'_> {
         let engine = Engine::new(
             settings,
             register(self.version, self.suspended),
+            Book::built_in(),
             recovered,
             vec![],
             entropy,
@@ -491,8 +493,11 @@ impl World<'_> {
                     self.wire
                         .retain(|(n, _, w)| *n != gone || !matches!(w, Wire::Down(_)));
                 }
-                let changed = Box::new(register(self.version, self.suspended));
-                self.input(Input::RegisterChanged(changed))?;
+                let changed = Input::LawChanged {
+                    register: Box::new(register(self.version, self.suspended)),
+                    book: Box::new(Book::built_in()),
+                };
+                self.input(changed)?;
             }
             94..95 => {
                 self.revoked = self.dice.chance(60).then_some(node);

@@ -227,6 +227,8 @@ pub struct Detail {
     pub rule: Option<u16>,
     /// The register in force.
     pub register: Option<Digest>,
+    /// The policy of the label, where one was asked.
+    pub policy: Option<Digest>,
     /// Number of the copy.
     pub copy: Option<u32>,
     /// A short remark of the broker's own, at most [`MAX_NOTE_CHARS`] characters.
@@ -273,7 +275,7 @@ impl Detail {
                 w.uint(n);
             });
         };
-        w.array(9);
+        w.array(10);
         name(w, &self.who);
         name(w, &self.person);
         name(w, &self.to);
@@ -283,6 +285,7 @@ impl Detail {
         digest(w, &self.digest);
         number(w, self.rule.map(Into::into));
         digest(w, &self.register);
+        digest(w, &self.policy);
         number(w, self.copy.map(Into::into));
         w.option(self.note.as_deref(), |w, n| {
             w.text(n);
@@ -292,7 +295,7 @@ impl Detail {
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let name = |r: &mut Reader<'_>| r.option(|r| r.parsed::<Name>("name", Name::MAX_BYTES));
         let digest = |r: &mut Reader<'_>| r.option(|r| r.fixed::<32>("digest").map(Digest::from));
-        r.tuple("detail", 9)?;
+        r.tuple("detail", 10)?;
         Ok(Self {
             who: name(r)?,
             person: name(r)?,
@@ -307,6 +310,7 @@ impl Detail {
                 .option(|r| r.uint("rule", u16::MAX.into()))?
                 .and_then(|n| n.try_into().ok()),
             register: digest(r)?,
+            policy: digest(r)?,
             copy: r
                 .option(|r| r.uint("copy", u32::MAX.into()))?
                 .and_then(|n| n.try_into().ok()),
@@ -386,6 +390,7 @@ mod tests {
             digest: Some(sha256(&[b"e"])),
             rule: Some(7),
             register: Some(sha256(&[b"r"])),
+            policy: Some(sha256(&[b"p"])),
             copy: Some(3),
             note: Some("noot".into()),
         };

@@ -102,6 +102,7 @@ fn read_detail(bytes: &[u8]) -> Result<(Facts, Vec<u8>), DecodeError> {
         ("digest", d.digest.map(|d| d.to_string())),
         ("rule", d.rule.map(|n| format!("POL-{n:02}"))),
         ("register", d.register.map(|d| d.to_string())),
+        ("policy", d.policy.map(|d| d.to_string())),
         ("copy", d.copy.map(|n| n.to_string())),
         ("note", d.note.clone()),
         ("salt", Some(HEXLOWER.encode(&SALT))),

@@ -3,7 +3,7 @@
 use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::Name;
 use ordonnans_message::{Digest, MessageId, Precedence, ReplyCode, Timestamp};
-use ordonnans_policy::{Permit, Refusal, RuleId, admit, decide};
+use ordonnans_policy::{Permit, Question, Refusal, RuleId, admit, decide};
 
 use crate::Session;
 use crate::effects::Effect;
@@ -25,20 +25,22 @@ impl Engine {
     /// A permit for this node: its sender may still send it, and one of the message's recipients there may have it now. Times and labels
     /// were settled when it was accepted.
     fn permit(&self, held: &Held, node: &Name, now: Timestamp) -> Result<Permit, Refusal> {
-        let says = |n: &Name| self.says(n);
+        let (grounds, question) = (self.grounds(), Question::of(&held.header));
         let sender = [
+            RuleId::LABEL_VALID,
             RuleId::SENDER_KNOWN,
             RuleId::SENDER_STANDING,
             RuleId::SENDER_CLEARED,
+            RuleId::LINK_STG_ZG,
         ];
-        if let Err(refusal) = admit(&self.register, &says, &held.header, now)
+        if let Err(refusal) = admit(&grounds, &question, now)
             && sender.contains(&refusal.rule())
         {
             return Err(refusal);
         }
         let mut verdict = None;
         for to in held.header.recipients.iter().filter(|r| r.node == *node) {
-            match decide(&self.register, &says, &held.header, to, now) {
+            match decide(&grounds, held.header.id, &question, to, now) {
                 Ok(permit) => return Ok(permit),
                 Err(refusal) => verdict = verdict.or(Some(refusal)),
             }
@@ -110,6 +112,7 @@ impl Engine {
                 message: Some(id),
                 digest: Some(held.digest),
                 register: Some(permit.register()),
+                policy: permit.policy(),
                 ..Detail::default()
             };
             self.ledger
@@ -153,6 +156,7 @@ impl Engine {
             digest: Some(held.digest),
             rule: Some(refusal.rule().number()),
             register: Some(self.register.digest()),
+            policy: self.policy_of(&held.header),
             ..Detail::default()
         };
         self.ledger

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ordonnans_audit::{Detail, Verb};
-use ordonnans_label::{Kind, Level, Policies};
+use ordonnans_label::{Clearance, Kind, Level, Name};
 use ordonnans_message::{
     AuditQuery, DirectoryEntry, Frame, ReplyCode, SignedKeyPackage, Timestamp, limits, sha256,
 };
@@ -83,6 +83,16 @@ impl Engine {
         }
     }
 
+    /// The officer on this connection, and what the officer holds under the Dutch policy.
+    pub(crate) fn officer(&self, session: Session) -> Option<(Name, Clearance)> {
+        let peer = self.sessions.get(&session)?;
+        let registered = &self.register.officer(peer.name())?.clearances;
+        let certified = peer.certificate.certified();
+        let certified = certified.clearances(self.book.policies());
+        let holds = certified.nl()?.meet(registered.nl()?)?;
+        Some((peer.name().clone(), holds))
+    }
+
     pub(crate) fn audit_get(
         &mut self,
         now: Timestamp,
@@ -90,20 +100,11 @@ impl Engine {
         request: u32,
         query: AuditQuery,
     ) {
-        let Some(peer) = self.sessions.get(&session) else {
-            return;
-        };
-        let holds = self.register.officer(peer.name()).and_then(|o| {
-            let says = peer.certificate.certified();
-            says.clearances(Policies::built_in())
-                .nl()?
-                .meet(&o.clearance)
-        });
-        let Some(holds) = holds else {
+        let Some((officer, holds)) = self.officer(session) else {
             return self.rejected(now, session, None, ReplyCode::NotPermitted);
         };
         let detail = Detail {
-            who: Some(peer.name().clone()),
+            who: Some(officer),
             message: query.message,
             note: Some(format!("from {}, at most {}", query.from, query.limit)),
             ..Detail::default()

@@ -4,10 +4,10 @@ use ordonnans_audit::ClockQuality;
 use ordonnans_identity::Certificate;
 use ordonnans_label::{Level, Name};
 use ordonnans_message::{
-    AuditQuery, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode,
-    SignedKeyPackage, SignedReceipt,
+    Addressee, AuditQuery, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode,
+    SignedKeyPackage, SignedReceipt, Supposed,
 };
-use ordonnans_policy::Register;
+use ordonnans_policy::{Book, Register};
 use ordonnans_seal::Verified;
 
 use crate::Commit;
@@ -130,8 +130,31 @@ pub enum Input {
         /// Which records.
         query: AuditQuery,
     },
-    /// Another register comes into force.
-    RegisterChanged(Box<Register>),
+    /// Another register or other policies come into force. The register was read under these policies.
+    LawChanged {
+        /// The register.
+        register: Box<Register>,
+        /// The policies.
+        book: Box<Book>,
+    },
+    /// A node asks which labels it may use.
+    CatalogGet {
+        /// The connection.
+        session: Session,
+        /// The number the answer carries.
+        request: u32,
+        /// To whom.
+        to: Vec<Addressee>,
+    },
+    /// An officer asks why, or why not.
+    ExplainGet {
+        /// The connection.
+        session: Session,
+        /// The number the answer carries.
+        request: u32,
+        /// The message that is thought of.
+        about: Box<Supposed>,
+    },
     /// Other lists of revoked certificates came into force, or certificates ended: every known certificate is asked after again, on the line or
     /// off it.
     TrustChanged {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use ordonnans_audit::{ClockQuality, Detail, Verb, merkle::Frontier};
 use ordonnans_identity::Certificate;
-use ordonnans_label::{Clearance, Level, Name, Policies};
+use ordonnans_label::{Clearances, Level, Name};
 use ordonnans_message::{Digest, Envelope, Frame, MessageId, Timestamp};
-use ordonnans_policy::Register;
+use ordonnans_policy::{Book, Grounds, Register};
 use ordonnans_seal::Entropy;
 
 use crate::effects::{Believed, Effect, Input};
@@ -65,6 +65,7 @@ impl std::fmt::Debug for Recovered {
 pub struct Engine {
     pub(crate) settings: Settings,
     pub(crate) register: Register,
+    pub(crate) book: Book,
     pub(crate) ledger: Ledger,
     pub(crate) mailbox: Mailbox,
     pub(crate) seen: BTreeMap<MessageId, Seen>,
@@ -74,6 +75,8 @@ pub struct Engine {
     pub(crate) returns: BTreeMap<Name, Returns>,
     /// The certificate each node was last seen with.
     pub(crate) certified: BTreeMap<Name, Certificate>,
+    /// What these certificates say under the policies in force.
+    pub(crate) holds: BTreeMap<Name, Clearances>,
     pub(crate) sessions: BTreeMap<Session, Peer>,
     pub(crate) on_line: BTreeMap<Name, Session>,
     pub(crate) attachments: BTreeMap<Digest, u64>,
@@ -93,6 +96,7 @@ impl Engine {
     pub fn new(
         settings: Settings,
         register: Register,
+        book: Book,
         recovered: Recovered,
         attachments: Vec<(Digest, u64)>,
         entropy: Box<dyn Entropy>,
@@ -108,6 +112,7 @@ impl Engine {
         let mut engine = Self {
             settings,
             register,
+            book,
             ledger: Ledger::new(frontier, seq, at, clock, entropy),
             mailbox: Mailbox::default(),
             seen: BTreeMap::new(),
@@ -115,6 +120,7 @@ impl Engine {
             packages: BTreeMap::new(),
             returns: BTreeMap::new(),
             certified: BTreeMap::new(),
+            holds: BTreeMap::new(),
             sessions: BTreeMap::new(),
             on_line: BTreeMap::new(),
             attachments: attachments.into_iter().collect(),
@@ -134,9 +140,11 @@ impl Engine {
                 why,
             });
         }
+        engine.resolve();
         let detail = Detail {
             who: Some(engine.settings.broker.clone()),
             register: Some(engine.register.digest()),
+            policy: Some(engine.book.digest()),
             ..Detail::default()
         };
         engine
@@ -232,7 +240,17 @@ impl Engine {
                 request,
                 query,
             } => self.audit_get(now, session, request, query),
-            Input::RegisterChanged(register) => self.register_changed(now, *register),
+            Input::LawChanged { register, book } => self.law_changed(now, *register, *book),
+            Input::CatalogGet {
+                session,
+                request,
+                to,
+            } => self.catalog_get(now, session, request, to),
+            Input::ExplainGet {
+                session,
+                request,
+                about,
+            } => self.explain_get(now, session, request, &about),
             Input::TrustChanged { believed } => self.trust_changed(now, &believed),
             Input::Clock { quality, step_ms } => self.clock(now, quality, step_ms),
             Input::Tick => self.tick(now),
@@ -313,10 +331,23 @@ impl Engine {
         self.mailbox.queues_mut().for_each(Queue::rewind);
     }
 
-    /// The clearance in the certificate a node was last seen with.
-    pub(crate) fn says(&self, name: &Name) -> Option<Clearance> {
-        let says = self.certified.get(name)?.certified();
-        says.clearances(Policies::built_in()).nl().cloned()
+    /// Works out what the known certificates say under the policies in force. To be called when either changes: a decision is too short for it.
+    pub(crate) fn resolve(&mut self) {
+        let policies = self.book.policies();
+        self.holds = self
+            .certified
+            .iter()
+            .map(|(name, c)| (name.clone(), c.certified().clearances(policies)))
+            .collect();
+    }
+
+    /// What decisions rest on.
+    pub(crate) fn grounds(&self) -> Grounds<'_> {
+        Grounds {
+            register: &self.register,
+            book: &self.book,
+            says: &self.holds,
+        }
     }
 
     pub(crate) fn send(&mut self, session: Session, frame: Frame) {

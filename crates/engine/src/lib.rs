@@ -10,6 +10,7 @@
 //! - every yes and no is an audit record;
 //! - every queue and table has a bound in [`Settings`] or below.
 
+mod asking;
 mod commit;
 mod delivery;
 mod directory;

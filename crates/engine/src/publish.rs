@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::{Kind, Level, Name};
-use ordonnans_message::{Envelope, Frame, Header, MessageId, ReplyCode, Timestamp, limits, sha256};
-use ordonnans_policy::{Refusal, RuleId, admit, decide};
+use ordonnans_message::{
+    Digest, Envelope, Frame, Header, MessageId, ReplyCode, Timestamp, limits, sha256,
+};
+use ordonnans_policy::{Question, Refusal, RuleId, admit, decide};
 use ordonnans_seal::Verified;
 
 use crate::Session;
@@ -52,6 +54,7 @@ impl Engine {
                 digest: Some(digest),
                 rule: Some(refusal.rule().number()),
                 register: Some(self.register.digest()),
+                policy: self.policy_of(header),
                 ..Detail::default()
             };
             self.ledger.record(now, Verb::Refused, level, detail);
@@ -79,12 +82,17 @@ impl Engine {
     /// All rules of the sender and of every recipient. One no is a no to the whole message: a message that reached some of its
     /// addressees only would say to each that the others have it.
     fn judge(&self, header: &Header, now: Timestamp) -> Result<(), Refusal> {
-        let says = |n: &Name| self.says(n);
-        admit(&self.register, &says, header, now)?;
+        let (grounds, question) = (self.grounds(), Question::of(header));
+        admit(&grounds, &question, now)?;
         for to in &header.recipients {
-            decide(&self.register, &says, header, to, now)?;
+            decide(&grounds, header.id, &question, to, now)?;
         }
         Ok(())
+    }
+
+    /// The digest of the policy a message is labelled under; `None` where that is not in force.
+    pub(crate) fn policy_of(&self, header: &Header) -> Option<Digest> {
+        self.book.digest_of(header.label.confidentiality.policy())
     }
 
     fn accept(
@@ -93,7 +101,7 @@ impl Engine {
         session: Session,
         header: Header,
         bytes: bytes::Bytes,
-        digest: ordonnans_message::Digest,
+        digest: Digest,
     ) {
         let (id, level) = (header.id, header.label.confidentiality.level());
         let nodes: BTreeSet<Name> = header.nodes().into_iter().cloned().collect();
@@ -103,6 +111,7 @@ impl Engine {
             message: Some(id),
             digest: Some(digest),
             register: Some(self.register.digest()),
+            policy: self.policy_of(&header),
             ..Detail::default()
         };
         let sequence = self.ledger.record(now, Verb::Accepted, level, detail);

@@ -3,8 +3,8 @@
 use ordonnans_audit::{Detail, Verb};
 use ordonnans_identity::Certificate;
 use ordonnans_label::{Kind, Level, Name};
-use ordonnans_message::Timestamp;
-use ordonnans_policy::Register;
+use ordonnans_message::{Digest, Timestamp};
+use ordonnans_policy::{Book, Register};
 
 use crate::effects::{Believed, Effect, Why};
 use crate::engine::Engine;
@@ -82,6 +82,8 @@ impl Engine {
         if self.certified.get(name) == Some(peer) {
             return;
         }
+        let says = peer.certified().clearances(self.book.policies());
+        self.holds.insert(name.clone(), says);
         self.certified.insert(name.clone(), peer.clone());
         self.ledger.write(Write::Put {
             table: Table::Certified,
@@ -138,12 +140,43 @@ impl Engine {
         }
     }
 
-    pub(crate) fn register_changed(&mut self, now: Timestamp, register: Register) {
+    pub(crate) fn law_changed(&mut self, now: Timestamp, register: Register, book: Book) {
+        let broker = self.settings.broker.clone();
+        let policies = book.policies().iter().filter(|p| {
+            let old = self.book.digest_of(p.id());
+            old != book.digest_of(p.id())
+        });
+        let mut notes: Vec<(Option<Digest>, String)> = policies
+            .map(|p| {
+                let note = format!("{} version {}", p.id(), p.version());
+                (book.digest_of(p.id()), note)
+            })
+            .collect();
+        let gone = self.book.policies().iter();
+        let gone = gone.filter(|p| book.digest_of(p.id()).is_none());
+        notes.extend(gone.map(|p| (None, format!("{} no longer in force", p.id()))));
+        for (policy, note) in notes {
+            let detail = Detail {
+                who: Some(broker.clone()),
+                policy,
+                note: Some(note),
+                ..Detail::default()
+            };
+            self.ledger.record(now, Verb::PolicyChanged, OPEN, detail);
+        }
+        let changes = self.register.changes(&register);
+        let widening = changes.iter().filter(|c| c.widens).count();
+        self.book = book;
         self.register = register;
+        self.resolve();
         let detail = Detail {
-            who: Some(self.settings.broker.clone()),
+            who: Some(broker),
             register: Some(self.register.digest()),
-            note: Some(format!("version {}", self.register.version())),
+            note: Some(format!(
+                "version {}: {} changes, {widening} of them widening",
+                self.register.version(),
+                changes.len()
+            )),
             ..Detail::default()
         };
         self.ledger.record(now, Verb::RegisterChanged, OPEN, detail);
@@ -194,6 +227,7 @@ impl Engine {
                 key: name.as_str().to_owned().into(),
             });
         }
+        self.resolve();
         for session in cut {
             self.end(now, session, "certificate no longer believed");
             self.out.push(Effect::Close {

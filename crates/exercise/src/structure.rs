@@ -337,14 +337,22 @@ fn register(s: &Scenario, now: OffsetDateTime) -> String {
     for n in &s.node {
         let _ = write!(
             t,
-            "\n[[node]]\nname = {:?}\ntitle = {:?}\nclearance = {:?}\ncircles = {}\ncompartments = {}\nrijksdienst = {}\naccredited_until = \"{until}\"\nstanding = \"active\"\n",
+            "\n[[node]]\nname = {:?}\ntitle = {:?}\nclearance = {:?}\ncircles = {}\ncompartments = {}\nrijksdienst = {}\nlink = {{ up_to = {:?}, decision = \"exercise\", until = \"{until}\", stg_zg = \"exercise\" }}\naccredited_until = \"{until}\"\nstanding = \"active\"\n",
             n.name,
             n.title,
             n.clearance,
             texts(&n.circles),
             texts(&n.compartments),
-            n.rijksdienst
+            n.rijksdienst,
+            n.clearance
         );
+        if !n.rijksdienst {
+            let _ = writeln!(
+                t,
+                "assurance = {{ up_to = {:?}, decision = \"exercise\", until = \"{until}\" }}",
+                n.clearance
+            );
+        }
     }
     for p in &s.person {
         let _ = write!(
@@ -357,7 +365,10 @@ fn register(s: &Scenario, now: OffsetDateTime) -> String {
             texts(&p.compartments)
         );
         if let Some(level) = &p.establishes {
-            let _ = writeln!(t, "establishes = {level:?}");
+            let _ = writeln!(
+                t,
+                "mandate = {{ up_to = {level:?}, decision = \"exercise\", until = \"{until}\" }}"
+            );
         }
     }
     let circles: Vec<String> = s.circle.iter().map(|c| c.name.clone()).collect();

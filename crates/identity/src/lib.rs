@@ -14,12 +14,14 @@ pub mod clearance;
 mod der;
 pub mod ed25519;
 mod oid;
+mod policies;
 mod secret;
 mod signer;
 mod trust;
 
 pub use certificate::{Certificate, InvalidCertificate};
 pub use certified::{CategoryValue, Certified, Statement, Unwritable};
+pub use policies::{PolicyFileError, read_policies};
 pub use secret::{KeyFileError, read_secret_file, write_secret_file};
 pub use signer::{BadSignature, FileSigner, InvalidSigner, SignError, Signer, verify_signature};
 pub use trust::{InvalidTrust, Trust, Untrusted, Usage};

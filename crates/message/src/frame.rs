@@ -5,12 +5,14 @@
 use std::fmt;
 
 use bytes::Bytes;
-use ordonnans_label::Name;
+use ordonnans_label::{Label, Name};
 
+use crate::asking::{read_addressees, write_addressees};
 use crate::cbor::{DecodeError, Reader, Writer, exactly};
 use crate::header::{digest, message_id, name, time};
+use crate::label::{decode_label, encode_label};
 use crate::receipt::ReceiptKind;
-use crate::{Digest, MessageId, Timestamp, limits};
+use crate::{Addressee, Digest, ExplainedRule, MessageId, Supposed, Timestamp, limits};
 
 /// Version of the protocol both ends state first.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -255,6 +257,34 @@ pub enum Frame {
         /// Newest checkpoint, text.
         checkpoint: Option<String>,
     },
+    /// 18, to the broker: which labels may this node use to these?
+    CatalogGet {
+        /// Number the answer will carry.
+        request: u32,
+        /// To whom, 1 to [`limits::MAX_RECIPIENTS`].
+        to: Vec<Addressee>,
+    },
+    /// 19, from the broker: level and categories this node may use, at most [`limits::MAX_CATALOG`].
+    Catalog {
+        /// The number of the request.
+        request: u32,
+        /// Each proposed and without a duration.
+        labels: Vec<Label>,
+    },
+    /// 20, to the broker, from officers: every rule for a message that is only thought of.
+    ExplainGet {
+        /// Number the answer will carry.
+        request: u32,
+        /// The message.
+        about: Box<Supposed>,
+    },
+    /// 21, from the broker: the rules in the order of asking, at most [`limits::MAX_STEPS`].
+    Explanation {
+        /// The number of the request.
+        request: u32,
+        /// The rules.
+        rules: Vec<ExplainedRule>,
+    },
 }
 
 impl Frame {
@@ -296,6 +326,10 @@ impl Frame {
             Self::AttachmentGet { .. } => 15,
             Self::AuditGet { .. } => 16,
             Self::AuditPage { .. } => 17,
+            Self::CatalogGet { .. } => 18,
+            Self::Catalog { .. } => 19,
+            Self::ExplainGet { .. } => 20,
+            Self::Explanation { .. } => 21,
         }
     }
 
@@ -409,6 +443,28 @@ impl Frame {
                 }
                 text(w, checkpoint);
             }
+            Self::CatalogGet { request, to } => {
+                head(w, 2);
+                write_addressees(w.uint((*request).into()), to);
+            }
+            Self::Catalog { request, labels } => {
+                head(w, 2);
+                w.uint((*request).into()).array(labels.len());
+                for l in labels {
+                    encode_label(l, w);
+                }
+            }
+            Self::ExplainGet { request, about } => {
+                head(w, 5);
+                about.write(w.uint((*request).into()));
+            }
+            Self::Explanation { request, rules } => {
+                head(w, 2);
+                w.uint((*request).into()).array(rules.len());
+                for rule in rules {
+                    rule.write(w);
+                }
+            }
         }
     }
 
@@ -418,10 +474,10 @@ impl Frame {
         let fields = match kind {
             10 | 11 => 0,
             3 | 6 | 7 | 9 => 1,
-            1 | 2 | 13 | 14 | 15 => 2,
+            1 | 2 | 13 | 14 | 15 | 18 | 19 | 21 => 2,
             4 | 8 | 12 => 3,
             16 | 17 => 4,
-            5 => 5,
+            5 | 20 => 5,
             _ => return Err(DecodeError::Unknown("frame kind")),
         };
         if n != fields + 1 {
@@ -533,7 +589,7 @@ impl Frame {
                     },
                 }
             }
-            _ => {
+            17 => {
                 let request = small(r, "request")?;
                 let n = r.array("records", limits::MAX_PAGE)?;
                 let records = (0..n)
@@ -548,6 +604,32 @@ impl Frame {
                     records,
                     details,
                     checkpoint: checkpoint(r)?,
+                }
+            }
+            18 => Self::CatalogGet {
+                request: small(r, "request")?,
+                to: read_addressees(r, limits::MAX_RECIPIENTS)?,
+            },
+            19 => {
+                let request = small(r, "request")?;
+                let n = r.array("labels", limits::MAX_CATALOG)?;
+                Self::Catalog {
+                    request,
+                    labels: (0..n).map(|_| decode_label(r)).collect::<Result<_, _>>()?,
+                }
+            }
+            20 => Self::ExplainGet {
+                request: small(r, "request")?,
+                about: Box::new(Supposed::read(r)?),
+            },
+            _ => {
+                let request = small(r, "request")?;
+                let n = r.array("rules", limits::MAX_STEPS)?;
+                Self::Explanation {
+                    request,
+                    rules: (0..n)
+                        .map(|_| ExplainedRule::read(r))
+                        .collect::<Result<_, _>>()?,
                 }
             }
         })
@@ -610,7 +692,7 @@ mod tests {
             Frame::Directory {
                 version: 3,
                 entries: vec![DirectoryEntry {
-                    name,
+                    name: name.clone(),
                     title: "NCC".into(),
                     package: Some(b.clone()),
                 }],
@@ -638,6 +720,38 @@ mod tests {
                 records: vec![b.clone(), b.clone()],
                 details: vec![None, Some(b)],
                 checkpoint: None,
+            },
+            Frame::CatalogGet {
+                request: 5,
+                to: vec![Addressee {
+                    node: name.clone(),
+                    person: None,
+                }],
+            },
+            Frame::Catalog {
+                request: 5,
+                labels: vec!["Dep.V // KRING ICCB".parse().expect("a label")],
+            },
+            Frame::ExplainGet {
+                request: 6,
+                about: Box::new(Supposed {
+                    from: name.clone(),
+                    to: vec![Addressee {
+                        node: name.clone(),
+                        person: None,
+                    }],
+                    label: "NATO SECRET".parse().expect("a label"),
+                    at: Some(Timestamp::from_millis(7)),
+                }),
+            },
+            Frame::Explanation {
+                request: 6,
+                rules: vec![ExplainedRule {
+                    rule: 8,
+                    recipient: Some(name.clone()),
+                    holds: false,
+                    fact: "é".repeat(limits::MAX_FACT),
+                }],
             },
         ]
     }

@@ -6,6 +6,7 @@
 //!
 //! Holds always: a decoder allocates no more than the limit of what it reads, and leaves no byte over.
 
+mod asking;
 pub mod cbor;
 mod content;
 pub mod cose;
@@ -19,6 +20,7 @@ pub mod limits;
 mod receipt;
 mod time;
 
+pub use asking::{Addressee, ExplainedRule, Supposed};
 pub use cbor::DecodeError;
 pub use content::{AttachmentKey, Content};
 pub use digest::{Digest, InvalidDigest, Sha256Stream, sha256};

@@ -34,6 +34,14 @@ pub const MAX_CHECKPOINT: usize = 4 * 1024;
 pub const MAX_DIRECTORY: usize = 128;
 /// Records in one page of the audit log.
 pub const MAX_PAGE: usize = 256;
+/// Labels of one catalogue.
+pub const MAX_CATALOG: usize = 256;
+/// Recipients of one explanation; each costs at most thirteen rules.
+pub const MAX_EXPLAINED: usize = 16;
+/// Rules of one explanation: eight of the sender, thirteen of each recipient, with room.
+pub const MAX_STEPS: usize = 256;
+/// Characters of the fact a rule rests on; a longer one is cut.
+pub const MAX_FACT: usize = 400;
 /// Bytes of an audit record's part.
 pub const MAX_RECORD: usize = 1024;
 /// Characters of a subject line.

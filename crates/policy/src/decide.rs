@@ -1,24 +1,73 @@
-//! The decision.
+//! The decision: the rules, asked one by one.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::ControlFlow;
 
-use ordonnans_label::{Clearance, Kind, Level, Name, State};
+use ordonnans_label::{
+    CategoryType, Clearance, Clearances, Confidentiality, Duration, Kind, Label, Level, Name,
+    PolicyId, State, TagSet, Value,
+};
 use ordonnans_message::{Digest, Header, MessageId, Recipient, Timestamp};
 
-use crate::{NodeEntry, Register, RuleId};
+use crate::register::{Link, Memberships};
+use crate::{Book, NodeEntry, Register, RuleId};
 
 /// How far a sender's clock may run ahead of ours, in milliseconds: five minutes, more than a free-running clock drifts in a week.
 const CLOCK_AHEAD_MS: u64 = 5 * 60 * 1000;
 
-/// What certificates say of their subjects: the clearance in the certificate a name was last seen with.
+/// What certificates say of their subjects: the clearances in the certificate a name was last seen with.
 pub trait Statements {
-    /// The clearance in the subject's certificate, or `None` where none is known: then the subject may hold nothing.
-    fn certified(&self, name: &Name) -> Option<Clearance>;
+    /// The clearances in the subject's certificate, or `None` where none is known: then the subject may hold nothing.
+    fn certified(&self, name: &Name) -> Option<&Clearances>;
 }
 
-impl<F: Fn(&Name) -> Option<Clearance>> Statements for F {
-    fn certified(&self, name: &Name) -> Option<Clearance> {
-        self(name)
+impl Statements for std::collections::BTreeMap<Name, Clearances> {
+    fn certified(&self, name: &Name) -> Option<&Clearances> {
+        self.get(name)
+    }
+}
+
+/// What a decision rests on.
+#[derive(Clone, Copy)]
+pub struct Grounds<'a> {
+    /// The register in force.
+    pub register: &'a Register,
+    /// The policies in force.
+    pub book: &'a Book,
+    /// What certificates say.
+    pub says: &'a dyn Statements,
+}
+
+impl fmt::Debug for Grounds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Grounds({})", self.register.digest())
+    }
+}
+
+/// What is asked about: a message, or one that is only thought of.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The node that sends it.
+    pub originator: &'a Name,
+    /// Its label in force.
+    pub label: &'a Label,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it expires.
+    pub expires: Timestamp,
+}
+
+impl<'a> Question<'a> {
+    /// About a message under the label it came with.
+    #[must_use]
+    pub fn of(header: &'a Header) -> Self {
+        Self {
+            originator: &header.originator,
+            label: &header.label,
+            created: header.created,
+            expires: header.expires,
+        }
     }
 }
 
@@ -28,6 +77,7 @@ pub struct Permit {
     message: MessageId,
     recipient: Name,
     register: Digest,
+    policy: Option<Digest>,
 }
 
 impl Permit {
@@ -47,6 +97,12 @@ impl Permit {
     #[must_use]
     pub fn register(&self) -> Digest {
         self.register
+    }
+
+    /// The policy of the label.
+    #[must_use]
+    pub fn policy(&self) -> Option<Digest> {
+        self.policy
     }
 }
 
@@ -75,14 +131,19 @@ impl Refusal {
     #[must_use]
     pub fn told_to_sender(&self) -> &'static str {
         if self.recipient.is_some() {
-            "a recipient may not receive this message; check the addressee and the label"
-        } else if self.rule == RuleId::LIFETIME {
-            "the message has expired or carries a time in the future; check the clock and send it again"
-        } else if [RuleId::DURATION, RuleId::ESTABLISHED, RuleId::VASTSTELLER].contains(&self.rule)
-        {
-            "from Dep.V up a label needs a duration and must be established by someone entitled to; complete the label"
-        } else {
-            "this node may not send this message; ask your security officer"
+            return "a recipient may not receive this message; check the addressee and the label";
+        }
+        match self.rule {
+            RuleId::LIFETIME => {
+                "the message has expired or carries a time in the future; check the clock and send it again"
+            }
+            RuleId::DURATION | RuleId::ESTABLISHED | RuleId::VASTSTELLER => {
+                "from Dep.V up a label needs a duration and must be established by someone entitled to; complete the label"
+            }
+            RuleId::LABEL_VALID => {
+                "the label is not valid under its policy; `ordonnans label parse` says what is wrong with it"
+            }
+            _ => "this node may not send this message; ask your security officer",
         }
     }
 }
@@ -96,432 +157,387 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Whether the message may be accepted from its sender at all (POL-01 to POL-07). Asked once, before any recipient.
+/// Whoever asks the rules. One stops at the first no, the other wants them all with their facts.
+pub(crate) trait Asker {
+    /// Hears a verdict, and whether to go on.
+    fn hear(
+        &mut self,
+        rule: RuleId,
+        holds: bool,
+        fact: impl FnOnce() -> String,
+    ) -> ControlFlow<RuleId>;
+}
+
+/// Stops at the first no and asks for no facts.
+struct Decider;
+
+impl Asker for Decider {
+    #[inline]
+    fn hear(
+        &mut self,
+        rule: RuleId,
+        holds: bool,
+        _fact: impl FnOnce() -> String,
+    ) -> ControlFlow<RuleId> {
+        if holds {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(rule)
+        }
+    }
+}
+
+/// Whether the message may be accepted from its sender at all. Asked once when it arrives, and again, where it waits, before each delivery.
 ///
 /// # Errors
 /// The first rule that does not hold.
-pub fn admit(
-    register: &Register,
-    says: &dyn Statements,
-    header: &Header,
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    let hold = |holds: bool, rule| {
-        if holds {
-            Ok(())
-        } else {
-            Err(Refusal {
-                rule,
-                recipient: None,
-            })
-        }
-    };
-    let label = &header.label;
-    let level = label.confidentiality.level();
-    let sender = register.node(&header.originator).ok_or(Refusal {
-        rule: RuleId::SENDER_KNOWN,
-        recipient: None,
-    })?;
-    hold(sender.in_good_standing(now), RuleId::SENDER_STANDING)?;
-    let cleared = effective(sender, says).is_some_and(|c| c.covers(&label.confidentiality));
-    hold(cleared, RuleId::SENDER_CLEARED)?;
-    hold(
-        now < header.expires && header.created <= now.after(CLOCK_AHEAD_MS),
-        RuleId::LIFETIME,
-    )?;
-    if level == Level::Ongerubriceerd {
-        return Ok(());
-    }
-    hold(label.duration.is_some(), RuleId::DURATION)?;
-    let State::Established { by } = &label.state else {
-        return Err(Refusal {
-            rule: RuleId::ESTABLISHED,
+pub fn admit(g: &Grounds<'_>, q: &Question<'_>, now: Timestamp) -> Result<(), Refusal> {
+    match sender(&mut Decider, g, q, now) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(rule) => Err(Refusal {
+            rule,
             recipient: None,
-        });
-    };
-    let entitled = register
-        .person(by)
-        .and_then(|p| p.establishes)
-        .is_some_and(|up_to| level <= up_to);
-    hold(entitled, RuleId::VASTSTELLER)
+        }),
+    }
 }
 
-/// Whether one recipient may have the message (POL-08 to POL-15). Asked on acceptance, and again at each delivery.
+/// Whether one recipient may have the message. Asked on acceptance, and again at each delivery.
 ///
 /// # Errors
 /// The first rule that does not hold.
 pub fn decide(
-    register: &Register,
-    says: &dyn Statements,
-    header: &Header,
+    g: &Grounds<'_>,
+    message: MessageId,
+    q: &Question<'_>,
     to: &Recipient,
     now: Timestamp,
 ) -> Result<Permit, Refusal> {
-    let refuse = |rule| Refusal {
-        rule,
-        recipient: Some(to.node.clone()),
-    };
-    let hold = |holds: bool, rule| if holds { Ok(()) } else { Err(refuse(rule)) };
-    let label = &header.label.confidentiality;
-    let node = register
-        .node(&to.node)
-        .ok_or_else(|| refuse(RuleId::RECIPIENT_KNOWN))?;
-    hold(node.in_good_standing(now), RuleId::RECIPIENT_STANDING)?;
-    let holds = effective(node, says).ok_or_else(|| refuse(RuleId::RECIPIENT_LEVEL))?;
-    hold(
-        holds.policy() == label.policy() && label.level() <= holds.level(),
-        RuleId::RECIPIENT_LEVEL,
-    )?;
-    hold(
-        label
-            .compartments()
-            .all(|c| holds.compartments().contains(c)),
-        RuleId::RECIPIENT_COMPARTMENTS,
-    )?;
-    hold(
-        label
-            .circles()
-            .is_none_or(|c| !c.is_disjoint(holds.circles())),
-        RuleId::RECIPIENT_CIRCLES,
-    )?;
-    // The three rules above name the reason; the lattice has the last word.
-    hold(holds.covers(label), RuleId::RECIPIENT_LEVEL)?;
-    match &to.person {
-        None => hold(label.level() < Level::StgG, RuleId::NAMED_PERSON)?,
-        Some(name) => {
-            let person = register.person(name).filter(|p| p.node == to.node);
-            let person = person.ok_or_else(|| refuse(RuleId::PERSON_KNOWN))?;
-            hold(
-                name.kind() == Kind::Person && person.clearance.covers(label),
-                RuleId::PERSON_CLEARED,
-            )?;
-        }
+    match recipient(&mut Decider, g, q, to, now) {
+        ControlFlow::Continue(()) => Ok(Permit {
+            message,
+            recipient: to.node.clone(),
+            register: g.register.digest(),
+            policy: g.book.digest_of(q.label.confidentiality.policy()),
+        }),
+        ControlFlow::Break(rule) => Err(Refusal {
+            rule,
+            recipient: Some(to.node.clone()),
+        }),
     }
-    Ok(Permit {
-        message: header.id,
-        recipient: to.node.clone(),
-        register: register.digest(),
-    })
 }
 
-/// The minimum of what certificate and register say. No certificate, no clearance.
-fn effective(node: &NodeEntry, says: &dyn Statements) -> Option<Clearance> {
-    says.certified(&node.name)?.meet(&node.clearance)
+/// The rules about sender and message, in the order of asking.
+pub(crate) fn sender(
+    a: &mut impl Asker,
+    g: &Grounds<'_>,
+    q: &Question<'_>,
+    now: Timestamp,
+) -> ControlFlow<RuleId> {
+    let c = &q.label.confidentiality;
+    let (level, from) = (c.level(), q.originator);
+    let valid = g.book.policies().check(c);
+    a.hear(RuleId::LABEL_VALID, valid.is_ok(), || match &valid {
+        Ok(()) => format!("{c} is a label of {}", c.policy()),
+        Err(why) => why.to_string(),
+    })?;
+    let Some(node) = g.register.node(from) else {
+        a.hear(RuleId::SENDER_KNOWN, false, || unknown(g, from))?;
+        return ControlFlow::Break(RuleId::SENDER_KNOWN);
+    };
+    a.hear(RuleId::SENDER_KNOWN, true, || known(g, from))?;
+    a.hear(RuleId::SENDER_STANDING, node.in_good_standing(now), || {
+        standing(node)
+    })?;
+    let holds = Effective::of(g, node, c.policy());
+    a.hear(
+        RuleId::SENDER_CLEARED,
+        holds.as_ref().is_some_and(|e| e.covers(c)),
+        || of(holds.as_ref(), node, c.policy()),
+    )?;
+    a.hear(
+        RuleId::LINK_STG_ZG,
+        level < Level::StgZg || accredited(node),
+        || link(node),
+    )?;
+    a.hear(
+        RuleId::LIFETIME,
+        now < q.expires && q.created <= now.after(CLOCK_AHEAD_MS),
+        || format!("made {}, expires {}", q.created, q.expires),
+    )?;
+    // Under another policy the legal act is its originator's, and so is the duration (VIRBI 2025 articles 2(3) and 5).
+    if level == Level::Ongerubriceerd || c.alternative().is_some() {
+        return ControlFlow::Continue(());
+    }
+    a.hear(RuleId::DURATION, q.label.duration.is_some(), || {
+        match &q.label.duration {
+            None => "the label names neither day nor event".into(),
+            Some(Duration::Until(day)) => format!("until {day}"),
+            Some(Duration::Event(event)) => format!("until \"{event}\""),
+        }
+    })?;
+    let State::Established { by } = &q.label.state else {
+        a.hear(RuleId::ESTABLISHED, false, || "only proposed".into())?;
+        return ControlFlow::Break(RuleId::ESTABLISHED);
+    };
+    a.hear(RuleId::ESTABLISHED, true, || format!("by {by}"))?;
+    let mandate = g.register.person(by).and_then(|p| p.mandate.as_ref());
+    a.hear(
+        RuleId::VASTSTELLER,
+        mandate.is_some_and(|m| m.nodes.contains(from) && m.grant.reaches(level, now)),
+        || match mandate {
+            None => format!("{by} has no mandate"),
+            Some(m) => format!(
+                "{by} is mandated up to {} until {} by {} for {}",
+                m.grant.up_to,
+                m.grant.until,
+                m.grant.decision,
+                names(&m.nodes)
+            ),
+        },
+    )
+}
+
+/// The rules about one recipient, in the order of asking.
+pub(crate) fn recipient(
+    a: &mut impl Asker,
+    g: &Grounds<'_>,
+    q: &Question<'_>,
+    to: &Recipient,
+    now: Timestamp,
+) -> ControlFlow<RuleId> {
+    let c = &q.label.confidentiality;
+    let level = c.level();
+    let Some(node) = g.register.node(&to.node) else {
+        a.hear(RuleId::RECIPIENT_KNOWN, false, || unknown(g, &to.node))?;
+        return ControlFlow::Break(RuleId::RECIPIENT_KNOWN);
+    };
+    a.hear(RuleId::RECIPIENT_KNOWN, true, || known(g, &to.node))?;
+    a.hear(
+        RuleId::RECIPIENT_STANDING,
+        node.in_good_standing(now),
+        || standing(node),
+    )?;
+    let holds = Effective::of(g, node, c.policy());
+    a.hear(
+        RuleId::RECIPIENT_LEVEL,
+        holds.as_ref().is_some_and(|e| e.reaches(c)),
+        || of(holds.as_ref(), node, c.policy()),
+    )?;
+    let Some(holds) = holds else {
+        return ControlFlow::Break(RuleId::RECIPIENT_LEVEL);
+    };
+    a.hear(RuleId::RECIPIENT_COMPARTMENTS, holds.every(c), || {
+        of(Some(&holds), node, c.policy())
+    })?;
+    a.hear(RuleId::RECIPIENT_CIRCLES, holds.one_of_each(c), || {
+        of(Some(&holds), node, c.policy())
+    })?;
+    let member = |m: &Memberships| {
+        c.circles().is_none_or(|circles| {
+            circles.iter().any(|v| {
+                holds.one(&TagSet::kring(), v)
+                    && m.get(v)
+                        .is_some_and(|s| s.contains(q.created) && s.contains(now))
+            })
+        })
+    };
+    a.hear(RuleId::MEMBER_WHEN_MADE, member(&node.memberships), || {
+        times(&node.memberships, c, q.created)
+    })?;
+    a.hear(
+        RuleId::LINK_STG_ZG,
+        level < Level::StgZg || accredited(node),
+        || link(node),
+    )?;
+    let assured = |n: &NodeEntry| n.assurance.as_ref().is_some_and(|s| s.reaches(level, now));
+    a.hear(
+        RuleId::ASSURANCE,
+        level == Level::Ongerubriceerd || node.rijksdienst || assured(node),
+        || match (&node.assurance, node.rijksdienst) {
+            (_, true) => format!("{} is inside the Rijksdienst", node.name.local()),
+            (None, _) => "outside the Rijksdienst, without an assurance decision".into(),
+            (Some(s), _) => format!(
+                "outside the Rijksdienst, assured up to {} until {} by {}",
+                s.up_to, s.until, s.decision
+            ),
+        },
+    )?;
+    let own = || {
+        g.register
+            .node(q.originator)
+            .is_some_and(|n| n.speaks_for.contains(c.policy()))
+    };
+    let consent = || g.register.consent(c.policy(), level, &to.node, now);
+    a.hear(
+        RuleId::CONSENT,
+        level == Level::Ongerubriceerd || c.alternative().is_none() || own() || consent().is_some(),
+        || match consent() {
+            _ if c.alternative().is_none() => "a Dutch label".into(),
+            _ if own() => format!("{} speaks for {}", q.originator.local(), c.policy()),
+            None => format!(
+                "no consent of {} for {} to {}",
+                c.policy(),
+                c,
+                to.node.local()
+            ),
+            Some(k) => format!(
+                "consent of {} up to {} until {} by {}",
+                k.policy, k.grant.up_to, k.grant.until, k.grant.decision
+            ),
+        },
+    )?;
+    let Some(name) = &to.person else {
+        return a.hear(RuleId::NAMED_PERSON, level < Level::StgG, || {
+            format!("addressed to {}, no person", to.node.local())
+        });
+    };
+    a.hear(RuleId::NAMED_PERSON, true, || {
+        format!("addressed to {name}")
+    })?;
+    let person = g.register.person(name).filter(|p| p.node == to.node);
+    a.hear(RuleId::PERSON_KNOWN, person.is_some(), || match person {
+        Some(_) => format!("{name} works at {}", to.node.local()),
+        None => format!("{name} is not registered at {}", to.node.local()),
+    })?;
+    let Some(person) = person else {
+        return ControlFlow::Break(RuleId::PERSON_KNOWN);
+    };
+    let held = person.clearances.under(c.policy());
+    a.hear(
+        RuleId::PERSON_CLEARED,
+        name.kind() == Kind::Person
+            && held.is_some_and(|h| h.covers(c))
+            && member(&person.memberships),
+        || match held {
+            None => format!("{name} has no clearance under {}", c.policy()),
+            Some(h) => format!("{name} holds {h}"),
+        },
+    )
+}
+
+/// The minimum of what certificate, register and link say, without making it: each is asked.
+struct Effective<'a> {
+    certified: &'a Clearance,
+    registered: &'a Clearance,
+    link: Option<&'a Link>,
+}
+
+impl<'a> Effective<'a> {
+    /// `None` where certificate or register say nothing under the policy: then nothing may be held.
+    fn of(g: &Grounds<'a>, node: &'a NodeEntry, policy: &PolicyId) -> Option<Self> {
+        Some(Self {
+            certified: g.says.certified(&node.name)?.under(policy)?,
+            registered: node.clearances.under(policy)?,
+            link: node.link.as_ref(),
+        })
+    }
+
+    fn reaches(&self, c: &Confidentiality) -> bool {
+        let link = self.link.map_or(Level::Ongerubriceerd, |l| l.grant.up_to);
+        self.certified.highest().reaches(c.classification())
+            && self.registered.highest().reaches(c.classification())
+            && c.level() <= link
+    }
+
+    fn one(&self, set: &TagSet, value: &Value) -> bool {
+        self.certified.held(set).contains(value) && self.registered.held(set).contains(value)
+    }
+
+    fn every(&self, c: &Confidentiality) -> bool {
+        c.categories(CategoryType::Restrictive)
+            .all(|(set, values)| values.iter().all(|v| self.one(set, v)))
+    }
+
+    fn one_of_each(&self, c: &Confidentiality) -> bool {
+        c.categories(CategoryType::Permissive)
+            .all(|(set, values)| values.iter().any(|v| self.one(set, v)))
+    }
+
+    fn covers(&self, c: &Confidentiality) -> bool {
+        self.reaches(c) && self.every(c) && self.one_of_each(c)
+    }
+}
+
+fn accredited(node: &NodeEntry) -> bool {
+    node.link.as_ref().is_some_and(|l| l.stg_zg.is_some())
+}
+
+fn known(g: &Grounds<'_>, name: &Name) -> String {
+    format!(
+        "{} is a node of register version {}",
+        name.local(),
+        g.register.version()
+    )
+}
+
+fn unknown(g: &Grounds<'_>, name: &Name) -> String {
+    format!(
+        "{name} is no node of register version {}",
+        g.register.version()
+    )
+}
+
+fn standing(node: &NodeEntry) -> String {
+    format!(
+        "{:?}, accredited until {}{}",
+        node.standing,
+        node.accredited_until,
+        node.accreditation
+            .as_deref()
+            .map_or_else(String::new, |d| format!(" by {d}"))
+    )
+}
+
+fn of(e: Option<&Effective<'_>>, node: &NodeEntry, policy: &PolicyId) -> String {
+    let registered = node.clearances.under(policy);
+    match e {
+        Some(e) => format!(
+            "certificate {}; register {}; {}",
+            e.certified,
+            e.registered,
+            link(node)
+        ),
+        None => format!(
+            "register {}; no believed certificate with a clearance under {policy}",
+            registered.map_or_else(|| "nothing".into(), ToString::to_string)
+        ),
+    }
+}
+
+fn link(node: &NodeEntry) -> String {
+    match &node.link {
+        None => "link not approved".into(),
+        Some(l) => format!(
+            "link approved up to {} until {} by {}{}",
+            l.grant.up_to,
+            l.grant.until,
+            l.grant.decision,
+            l.stg_zg
+                .as_deref()
+                .map_or_else(String::new, |a| format!(", accredited for Stg.ZG by {a}"))
+        ),
+    }
+}
+
+fn times(m: &Memberships, c: &Confidentiality, made: Timestamp) -> String {
+    let Some(circles) = c.circles() else {
+        return "the label names no circle".into();
+    };
+    let open = |t: Option<Timestamp>| t.map_or_else(|| "open".into(), |t| t.to_string());
+    let spans: Vec<String> = circles
+        .iter()
+        .filter_map(|v| {
+            let s = m.get(v)?;
+            Some(format!("{v} from {} to {}", open(s.since), open(s.until)))
+        })
+        .collect();
+    format!("made {made}; member of {}", spans.join(", "))
+}
+
+fn names(all: &BTreeSet<Name>) -> String {
+    let local: Vec<&str> = all.iter().map(Name::local).collect();
+    local.join(", ")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::register::tests::GOOD;
-    use ordonnans_message::{ContentRef, Precedence, Role, Sealing, sha256};
-
-    fn now() -> Timestamp {
-        "2026-11-23T00:00:00Z".parse().expect("a time")
-    }
-
-    fn name(s: &str) -> Name {
-        s.parse().expect("a name")
-    }
-
-    fn top(_: &Name) -> Option<Clearance> {
-        Clearance::new(Level::StgZg)
-            .with_circle("ICCB")
-            .and_then(|c| c.with_compartment("CYBER"))
-            .ok()
-    }
-
-    fn header(label: &str) -> Header {
-        let d = sha256(&[]);
-        Header {
-            id: MessageId::new(now(), [0; 10]),
-            originator: name("ncc.node.crisis.example"),
-            author: None,
-            label: label.parse().expect("a label"),
-            recipients: vec![to(None)],
-            exercise: true,
-            created: now(),
-            expires: now().after(60_000),
-            reply_by: None,
-            references: vec![],
-            supersedes: None,
-            content: ContentRef {
-                digest: d,
-                length: 0,
-            },
-            attachments: vec![],
-            sealing: Sealing {
-                suite: 1,
-                commitment: d,
-                seals: d,
-            },
-        }
-    }
-
-    fn to(person: Option<&str>) -> Recipient {
-        Recipient {
-            node: name("locc.node.crisis.example"),
-            person: person.map(name),
-            role: Role::Action,
-            precedence: Precedence::Routine,
-        }
-    }
-
-    const DEP_V: &str = "Dep.V // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example";
-
-    fn register(from: &str, by: &str) -> Register {
-        assert!(GOOD.contains(from));
-        Register::parse(&GOOD.replace(from, by)).expect("valid")
-    }
-
-    fn good() -> Register {
-        Register::parse(GOOD).expect("valid")
-    }
-
-    fn admitted(r: &Register, h: &Header) -> Result<(), u16> {
-        admit(r, &top, h, now()).map_err(|e| e.rule().number())
-    }
-
-    fn decided(r: &Register, h: &Header, to: &Recipient) -> Result<(), u16> {
-        decide(r, &top, h, to, now())
-            .map(drop)
-            .map_err(|e| e.rule().number())
-    }
-
-    #[test]
-    fn pol_01_sender_known() {
-        let h = header(DEP_V);
-        assert_eq!(admitted(&good(), &h), Ok(()));
-        assert_eq!(
-            admitted(
-                &good(),
-                &Header {
-                    originator: name("x.node.crisis.example"),
-                    ..h
-                }
-            ),
-            Err(1)
-        );
-    }
-
-    #[test]
-    fn pol_02_sender_standing() {
-        assert_eq!(
-            admitted(
-                &register("standing = \"active\"", "standing = \"suspended\""),
-                &header(DEP_V)
-            ),
-            Err(2)
-        );
-        assert_eq!(
-            admitted(&register("2030-12-31", "2026-11-22"), &header(DEP_V)),
-            Err(2)
-        );
-        assert_eq!(
-            admitted(&register("2030-12-31", "2026-11-23"), &header(DEP_V)),
-            Ok(())
-        );
-    }
-
-    #[test]
-    fn pol_03_sender_cleared_by_certificate_and_register() {
-        let low = |_: &Name| Some(Clearance::new(Level::Ongerubriceerd));
-        let none = |_: &Name| None;
-        let e = |says: &dyn Statements| {
-            admit(&good(), says, &header(DEP_V), now()).map_err(|e| e.rule().number())
-        };
-        assert_eq!((e(&top), e(&low), e(&none)), (Ok(()), Err(3), Err(3)));
-        assert_eq!(
-            admitted(&good(), &header("Stg.C // KRING MCCB // TOT 2036-01-01")),
-            Err(3)
-        );
-    }
-
-    #[test]
-    fn pol_04_lifetime() {
-        let h = header(DEP_V);
-        let at = |h: &Header, now| admit(&good(), &top, h, now).map_err(|e| e.rule().number());
-        assert_eq!(
-            at(&h, Timestamp::from_millis(h.expires.as_millis() - 1)),
-            Ok(())
-        );
-        assert_eq!(at(&h, h.expires), Err(4));
-        let ahead = |ms| Header {
-            created: now().after(ms),
-            expires: now().after(ms + 1),
-            ..h.clone()
-        };
-        assert_eq!(at(&ahead(CLOCK_AHEAD_MS), now()), Ok(()));
-        assert_eq!(at(&ahead(CLOCK_AHEAD_MS + 1), now()), Err(4));
-    }
-
-    #[test]
-    fn pol_05_06_07_the_legal_act() {
-        let r = good();
-        assert_eq!(admitted(&r, &header("Ongerubriceerd")), Ok(()));
-        assert_eq!(
-            admitted(
-                &r,
-                &header("Dep.V // VASTGESTELD vermeer.person.crisis.example")
-            ),
-            Err(5)
-        );
-        assert_eq!(
-            admitted(&r, &header("Dep.V // TOT GEBEURTENIS \"einde crisis\"")),
-            Err(6)
-        );
-        for (label, verdict) in [
-            (
-                "Stg.G // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example",
-                Ok(()),
-            ),
-            (
-                "Stg.ZG // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example",
-                Err(7),
-            ),
-            (
-                "Dep.V // TOT 2036-01-01 // VASTGESTELD bos.person.crisis.example",
-                Err(7),
-            ),
-            (
-                "Dep.V // TOT 2036-01-01 // VASTGESTELD nemo.person.crisis.example",
-                Err(7),
-            ),
-        ] {
-            assert_eq!(admitted(&r, &header(label)), verdict, "{label}");
-        }
-    }
-
-    #[test]
-    fn pol_08_09_recipient_known_and_standing() {
-        let h = header(DEP_V);
-        assert_eq!(decided(&good(), &h, &to(None)), Ok(()));
-        let stranger = Recipient {
-            node: name("x.node.crisis.example"),
-            ..to(None)
-        };
-        assert_eq!(decided(&good(), &h, &stranger), Err(8));
-        assert_eq!(
-            decided(
-                &register("standing = \"active\"", "standing = \"suspended\""),
-                &h,
-                &to(None)
-            ),
-            Err(9)
-        );
-    }
-
-    #[test]
-    fn pol_10_recipient_level_is_the_minimum() {
-        let h = header("Stg.C // TOT 2036-01-01");
-        assert_eq!(decided(&good(), &h, &to(None)), Ok(()));
-        assert_eq!(
-            decided(
-                &register("clearance = \"Stg.G\"", "clearance = \"Dep.V\""),
-                &h,
-                &to(None)
-            ),
-            Err(10)
-        );
-        let low = |_: &Name| Some(Clearance::new(Level::DepV));
-        let none = |_: &Name| None;
-        let foreign = |_: &Name| {
-            Some(Clearance::under(
-                "NATO".parse().expect("valid"),
-                Level::StgZg.into(),
-            ))
-        };
-        for says in [&low as &dyn Statements, &none, &foreign] {
-            let e = decide(&good(), says, &h, &to(None), now()).expect_err("not cleared");
-            assert_eq!(e.rule(), RuleId::RECIPIENT_LEVEL);
-        }
-    }
-
-    #[test]
-    fn pol_11_12_compartments_and_circles() {
-        let r = good();
-        assert_eq!(
-            decided(
-                &r,
-                &header("Stg.C // COMPARTIMENT CYBER // TOT 2036-01-01"),
-                &to(None)
-            ),
-            Err(11)
-        );
-        assert_eq!(
-            decided(
-                &r,
-                &header("Stg.C // KRING ICCB // TOT 2036-01-01"),
-                &to(None)
-            ),
-            Err(12)
-        );
-        assert_eq!(
-            decided(&r, &header("Dep.V // KRING NIEMAND"), &to(None)),
-            Err(12)
-        );
-        let ncc = Recipient {
-            node: name("ncc.node.crisis.example"),
-            ..to(None)
-        };
-        let both = header("Stg.C // KRING ICCB, MCCB // COMPARTIMENT CYBER // MERKING IETS");
-        assert_eq!(
-            decided(&r, &both, &ncc),
-            Ok(()),
-            "one circle is enough; a marking decides nothing"
-        );
-    }
-
-    #[test]
-    fn pol_13_14_15_named_persons() {
-        let r = register("clearance = \"Stg.C\"", "clearance = \"Stg.G\"");
-        let h = header("Stg.G // TOT 2036-01-01");
-        assert_eq!(decided(&r, &h, &to(None)), Err(13));
-        assert_eq!(
-            decided(&r, &h, &to(Some("bos.person.crisis.example"))),
-            Ok(())
-        );
-        assert_eq!(
-            decided(&r, &h, &to(Some("nemo.person.crisis.example"))),
-            Err(14)
-        );
-        assert_eq!(
-            decided(&r, &h, &to(Some("vermeer.person.crisis.example"))),
-            Err(14),
-            "works elsewhere"
-        );
-        assert_eq!(
-            decided(&good(), &h, &to(Some("bos.person.crisis.example"))),
-            Err(15)
-        );
-        assert_eq!(
-            decided(
-                &good(),
-                &header("Stg.C"),
-                &to(Some("bos.person.crisis.example"))
-            ),
-            Ok(())
-        );
-    }
-
-    #[test]
-    fn a_permit_names_what_it_is_for() {
-        let (r, h) = (good(), header(DEP_V));
-        let p = decide(&r, &top, &h, &to(None), now()).expect("permitted");
-        assert_eq!(
-            (p.message(), p.recipient(), p.register()),
-            (h.id, &h.recipients[0].node, r.digest())
-        );
-    }
-
-    #[test]
-    fn what_a_sender_hears_is_the_same_for_every_reason() {
-        let h = header("Stg.C // KRING ICCB // COMPARTIMENT CYBER");
-        let hear = |r: &Register| {
-            decide(r, &top, &h, &to(None), now())
-                .expect_err("no")
-                .told_to_sender()
-        };
-        let low = register("clearance = \"Stg.G\"", "clearance = \"Dep.V\"");
-        assert_eq!(hear(&low), hear(&good()));
-    }
-}
+mod tests;

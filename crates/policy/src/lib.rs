@@ -5,12 +5,19 @@
 //!
 //! Holds always: a [`Permit`] is made by [`decide`] alone.
 
+mod book;
+mod catalog;
 mod decide;
+mod explain;
 mod register;
 mod rules;
 
-pub use decide::{Permit, Refusal, Statements, admit, decide};
+pub use book::Book;
+pub use catalog::{MAX_CATALOG, catalog};
+pub use decide::{Grounds, Permit, Question, Refusal, Statements, admit, decide};
+pub use explain::{Step, Verdict, explain};
 pub use register::{
-    Circle, InvalidRegister, NodeEntry, OfficerEntry, PersonEntry, Register, Standing,
+    Change, Circle, Consent, Grant, InvalidRegister, Link, Mandate, Memberships, NodeEntry,
+    OfficerEntry, PersonEntry, Register, Span, Standing,
 };
 pub use rules::{RULES, Rule, RuleId};

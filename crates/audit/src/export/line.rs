@@ -33,6 +33,7 @@ struct DetailFields<'a> {
     digest: Option<Digest>,
     rule: Option<String>,
     register: Option<Digest>,
+    policy: Option<Digest>,
     copy: Option<u32>,
     note: Option<&'a str>,
 }
@@ -54,6 +55,7 @@ fn readable(d: &Detail) -> DetailFields<'_> {
         digest: d.digest,
         rule: d.rule.map(|n| format!("POL-{n:02}")),
         register: d.register,
+        policy: d.policy,
         copy: d.copy,
         note: d.note.as_deref(),
     }

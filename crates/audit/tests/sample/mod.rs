@@ -18,6 +18,7 @@ pub(crate) fn record(i: u64) -> Record {
         digest: full.then(|| sha256(&[b"envelope"])),
         rule: Some(7),
         register: full.then(|| sha256(&[b"register"])),
+        policy: full.then(|| sha256(&[b"policy"])),
         copy: full.then_some(3),
         note: Some(format!("é \"{i}\"\u{7}\u{1f5fa}")),
     };

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use ordonnans_label::Name;
 use ordonnans_message::cbor::Writer;
 use ordonnans_message::{
-    AuditQuery, DirectoryEntry, Frame, MessageId, ReceiptKind, ReplyCode, Timestamp, limits, sha256,
+    Addressee, AuditQuery, DirectoryEntry, ExplainedRule, Frame, MessageId, ReceiptKind, ReplyCode,
+    Supposed, Timestamp, limits, sha256,
 };
 
 use crate::{Decoded, Source, facts};
@@ -36,6 +37,10 @@ fn word(frame: &Frame) -> &'static str {
         Frame::AttachmentGet { .. } => "AttachmentGet",
         Frame::AuditGet { .. } => "AuditGet",
         Frame::AuditPage { .. } => "AuditPage",
+        Frame::CatalogGet { .. } => "CatalogGet",
+        Frame::Catalog { .. } => "Catalog",
+        Frame::ExplainGet { .. } => "ExplainGet",
+        Frame::Explanation { .. } => "Explanation",
     }
 }
 
@@ -74,6 +79,11 @@ fn good() -> Vec<(String, Vec<u8>)> {
         title: "Nationaal Crisiscentrum".into(),
         package,
     };
+    let addressee = |person: Option<&str>| Addressee {
+        node: name(),
+        person: person.map(|p| p.parse().expect("a name")),
+    };
+    let label = |text: &str| text.parse().expect("a label");
     let query = |message| Frame::AuditGet {
         request: 4,
         query: AuditQuery {
@@ -176,6 +186,55 @@ fn good() -> Vec<(String, Vec<u8>)> {
                 checkpoint,
             },
         ),
+        (
+            "which labels to these",
+            Frame::CatalogGet {
+                request: 5,
+                to: vec![
+                    addressee(None),
+                    addressee(Some("bos.person.crisis.example")),
+                ],
+            },
+        ),
+        (
+            "these labels",
+            Frame::Catalog {
+                request: 5,
+                labels: vec![label("Dep.V // KRING ICCB"), label("NATO SECRET")],
+            },
+        ),
+        (
+            "why not",
+            Frame::ExplainGet {
+                request: 6,
+                about: Box::new(Supposed {
+                    from: name(),
+                    to: vec![addressee(None)],
+                    label: label("NATO SECRET // CONTEXT NATO"),
+                    at: Some(Timestamp::from_millis(1_790_000_000_123)),
+                }),
+            },
+        ),
+        (
+            "therefore",
+            Frame::Explanation {
+                request: 6,
+                rules: vec![
+                    ExplainedRule {
+                        rule: 16,
+                        recipient: None,
+                        holds: true,
+                        fact: "NATO SECRET is a label of NATO".into(),
+                    },
+                    ExplainedRule {
+                        rule: 20,
+                        recipient: Some(name()),
+                        holds: false,
+                        fact: "no consent".into(),
+                    },
+                ],
+            },
+        ),
     ];
     frames
         .into_iter()
@@ -233,7 +292,7 @@ pub(crate) fn source() -> Source {
         ("no array", vec![0x0b]),
         ("a byte over", vec![0x81, 0x0b, 0x00]),
         ("kind 0", vec![0x81, 0x00]),
-        ("kind 18", vec![0x81, 0x12]),
+        ("kind 22", vec![0x81, 0x16]),
         ("a negative kind", vec![0x81, 0x20]),
         ("a kind in two bytes", vec![0x81, 0x18, 0x0b]),
         ("a length in two bytes", vec![0x98, 0x01, 0x0b]),
@@ -305,6 +364,37 @@ pub(crate) fn source() -> Source {
             bytes(|w| {
                 w.array(5).uint(17).uint(1).array(1).bytes(b"r").array(0);
                 null(w);
+            }),
+        ),
+        (
+            "a catalogue for nobody",
+            bytes(|w| {
+                w.array(3).uint(18).uint(1).array(0);
+            }),
+        ),
+        (
+            "65 addressees announced",
+            bytes(|w| {
+                w.array(3).uint(18).uint(1).array(65);
+            }),
+        ),
+        (
+            "257 labels announced",
+            bytes(|w| {
+                w.array(3).uint(19).uint(1).array(257);
+            }),
+        ),
+        (
+            "an explanation for 17",
+            bytes(|w| {
+                w.array(6).uint(20).uint(1).text(who).array(17);
+            }),
+        ),
+        (
+            "a fact of 401 characters",
+            bytes(|w| {
+                null(w.array(3).uint(21).uint(1).array(1).array(4).uint(1));
+                w.bool(true).text(&"x".repeat(401));
             }),
         ),
         (

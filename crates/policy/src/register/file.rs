@@ -1,0 +1,583 @@
+//! Reading a register file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ordonnans_label::{
+    Clearance, Clearances, Date, InvalidLabel, InvalidName, InvalidValue, Kind, Level, Name,
+    Policies, PolicyId, TagSet, Value,
+};
+use ordonnans_message::{Timestamp, sha256};
+use serde::Deserialize;
+
+use super::{
+    Circle, Consent, Grant, Link, Mandate, Memberships, NodeEntry, OfficerEntry, PersonEntry,
+    Register, Span, Standing,
+};
+
+/// Why a register was refused. Each names the entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRegister {
+    /// Not TOML of the documented form; the text says where.
+    #[error("the register is not valid: {0}")]
+    Malformed(String),
+    /// A name that cannot be one.
+    #[error("{entry}: {why}")]
+    Name {
+        /// The entry.
+        entry: String,
+        /// What is wrong with its name.
+        why: InvalidName,
+    },
+    /// Two entries with one name.
+    #[error("{0} stands twice in the register; remove one")]
+    Twice(String),
+    /// A circle, compartment, level or date that cannot be one.
+    #[error("{entry}: '{word}' {why}")]
+    Word {
+        /// The entry.
+        entry: String,
+        /// The word.
+        word: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Something named that the register or the policies do not hold.
+    #[error("{entry} names {what} '{name}', which is not there; add it or correct the name")]
+    Missing {
+        /// The entry.
+        entry: String,
+        /// Node, circle or policy.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u64,
+    structure: String,
+    #[serde(default)]
+    circle: Vec<CircleFile>,
+    #[serde(default)]
+    node: Vec<NodeFile>,
+    #[serde(default)]
+    person: Vec<PersonFile>,
+    #[serde(default)]
+    officer: Vec<OfficerFile>,
+    #[serde(default)]
+    consent: Vec<ConsentFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CircleFile {
+    name: String,
+    title: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum MemberFile {
+    Always(String),
+    For {
+        name: String,
+        since: Option<String>,
+        until: Option<String>,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantFile {
+    up_to: String,
+    decision: String,
+    until: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkFile {
+    up_to: String,
+    decision: String,
+    until: String,
+    stg_zg: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MandateFile {
+    up_to: String,
+    decision: String,
+    until: String,
+    #[serde(default)]
+    nodes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConsentFile {
+    policy: String,
+    up_to: String,
+    decision: String,
+    until: String,
+    to: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeFile {
+    name: String,
+    title: String,
+    clearance: String,
+    #[serde(default)]
+    also: Vec<String>,
+    #[serde(default)]
+    circles: Vec<MemberFile>,
+    #[serde(default)]
+    compartments: Vec<String>,
+    rijksdienst: bool,
+    assurance: Option<GrantFile>,
+    link: Option<LinkFile>,
+    accredited_until: String,
+    accreditation: Option<String>,
+    standing: Standing,
+    #[serde(default)]
+    speaks_for: Vec<String>,
+    bva: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PersonFile {
+    name: String,
+    node: String,
+    clearance: String,
+    #[serde(default)]
+    also: Vec<String>,
+    #[serde(default)]
+    circles: Vec<MemberFile>,
+    #[serde(default)]
+    compartments: Vec<String>,
+    mandate: Option<MandateFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfficerFile {
+    name: String,
+    clearance: String,
+    #[serde(default)]
+    also: Vec<String>,
+    #[serde(default)]
+    circles: Vec<MemberFile>,
+    #[serde(default)]
+    compartments: Vec<String>,
+}
+
+/// The clearances of an entry, as the file writes them.
+struct Held<'a> {
+    clearance: &'a str,
+    also: &'a [String],
+    circles: &'a [MemberFile],
+    compartments: &'a [String],
+}
+
+/// Reads one register; holds what names are checked against.
+struct Reading<'a> {
+    policies: &'a Policies,
+    structure: String,
+    circles: BTreeMap<String, Circle>,
+}
+
+impl Register {
+    /// Reads a register under the built-in policies, as [`Self::parse_under`].
+    ///
+    /// # Errors
+    /// [`InvalidRegister`] names the entry and what to do.
+    pub fn parse(text: &str) -> Result<Self, InvalidRegister> {
+        Self::parse_under(text, Policies::built_in())
+    }
+
+    /// Reads a register and checks that everything it names is there.
+    ///
+    /// # Errors
+    /// [`InvalidRegister`] names the entry and what to do.
+    pub fn parse_under(text: &str, policies: &Policies) -> Result<Self, InvalidRegister> {
+        let file: File = toml::from_str(text)
+            .map_err(|e| InvalidRegister::Malformed(e.to_string().trim_end().to_owned()))?;
+        let mut reading = Reading {
+            policies,
+            structure: file.structure,
+            circles: BTreeMap::new(),
+        };
+        for c in file.circle {
+            reading.circle(c)?;
+        }
+        let mut nodes = BTreeMap::new();
+        for n in file.node {
+            let entry = format!("node {}", n.name);
+            let node = reading.node(&entry, n)?;
+            once(&mut nodes, node.name.clone(), node, entry)?;
+        }
+        let mut persons = BTreeMap::new();
+        for p in file.person {
+            let entry = format!("person {}", p.name);
+            let person = reading.person(&entry, p, &nodes)?;
+            once(&mut persons, person.name.clone(), person, entry)?;
+        }
+        let mut officers = BTreeMap::new();
+        for o in file.officer {
+            let entry = format!("officer {}", o.name);
+            let name = reading.name(&entry, &o.name, Kind::Officer)?;
+            let (clearances, _) = reading.clearances(
+                &entry,
+                &Held {
+                    clearance: &o.clearance,
+                    also: &o.also,
+                    circles: &o.circles,
+                    compartments: &o.compartments,
+                },
+            )?;
+            let officer = OfficerEntry {
+                name: name.clone(),
+                clearances,
+            };
+            once(&mut officers, name, officer, entry)?;
+        }
+        let consents = file
+            .consent
+            .into_iter()
+            .enumerate()
+            .map(|(i, c)| reading.consent(&format!("consent {}", i + 1), c, &nodes))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            version: file.version,
+            structure: reading.structure,
+            digest: sha256(&[text.as_bytes()]),
+            nodes,
+            persons,
+            officers,
+            circles: reading.circles,
+            consents,
+        })
+    }
+}
+
+fn once<T>(
+    all: &mut BTreeMap<Name, T>,
+    name: Name,
+    value: T,
+    entry: String,
+) -> Result<(), InvalidRegister> {
+    match all.insert(name, value) {
+        None => Ok(()),
+        Some(_) => Err(InvalidRegister::Twice(entry)),
+    }
+}
+
+impl Reading<'_> {
+    fn circle(&mut self, c: CircleFile) -> Result<(), InvalidRegister> {
+        let entry = format!("circle {}", c.name);
+        // A label compares circles in upper case, so the register writes them so.
+        let upper: Value = c.name.parse().map_err(|why| word(&entry, &c.name, &why))?;
+        if upper.as_str() != c.name {
+            let why = format!("is written {upper} in labels; write it so here");
+            return Err(InvalidRegister::Word {
+                entry,
+                word: c.name,
+                why,
+            });
+        }
+        let circle = Circle {
+            name: c.name.clone(),
+            title: c.title,
+        };
+        match self.circles.insert(c.name, circle) {
+            None => Ok(()),
+            Some(_) => Err(InvalidRegister::Twice(entry)),
+        }
+    }
+
+    fn node(&self, entry: &str, n: NodeFile) -> Result<NodeEntry, InvalidRegister> {
+        let name = self.name(entry, &n.name, Kind::Node)?;
+        let (clearances, memberships) = self.clearances(
+            entry,
+            &Held {
+                clearance: &n.clearance,
+                also: &n.also,
+                circles: &n.circles,
+                compartments: &n.compartments,
+            },
+        )?;
+        let link = n
+            .link
+            .map(|l| {
+                grant(entry, &l.up_to, l.decision, &l.until).map(|grant| Link {
+                    grant,
+                    stg_zg: l.stg_zg,
+                })
+            })
+            .transpose()?;
+        let assurance = n
+            .assurance
+            .map(|a| grant(entry, &a.up_to, a.decision, &a.until))
+            .transpose()?;
+        Ok(NodeEntry {
+            name,
+            title: n.title,
+            clearances,
+            memberships,
+            rijksdienst: n.rijksdienst,
+            assurance,
+            link,
+            accredited_until: date(entry, &n.accredited_until)?,
+            accreditation: n.accreditation,
+            standing: n.standing,
+            speaks_for: n
+                .speaks_for
+                .iter()
+                .map(|p| self.policy(entry, p))
+                .collect::<Result<_, _>>()?,
+            bva: n.bva,
+        })
+    }
+
+    fn person(
+        &self,
+        entry: &str,
+        p: PersonFile,
+        nodes: &BTreeMap<Name, NodeEntry>,
+    ) -> Result<PersonEntry, InvalidRegister> {
+        let name = self.name(entry, &p.name, Kind::Person)?;
+        let node = self.known(entry, &p.node, nodes)?;
+        let (clearances, memberships) = self.clearances(
+            entry,
+            &Held {
+                clearance: &p.clearance,
+                also: &p.also,
+                circles: &p.circles,
+                compartments: &p.compartments,
+            },
+        )?;
+        let mandate = match p.mandate {
+            None => None,
+            Some(m) => {
+                let mut of: BTreeSet<Name> = m
+                    .nodes
+                    .iter()
+                    .map(|n| self.known(entry, n, nodes))
+                    .collect::<Result<_, _>>()?;
+                if of.is_empty() {
+                    of.insert(node.clone());
+                }
+                Some(Mandate {
+                    grant: grant(entry, &m.up_to, m.decision, &m.until)?,
+                    nodes: of,
+                })
+            }
+        };
+        Ok(PersonEntry {
+            name,
+            node,
+            clearances,
+            memberships,
+            mandate,
+        })
+    }
+
+    fn consent(
+        &self,
+        entry: &str,
+        c: ConsentFile,
+        nodes: &BTreeMap<Name, NodeEntry>,
+    ) -> Result<Consent, InvalidRegister> {
+        let policy = self.policy(entry, &c.policy)?;
+        let named = self.policies.get(&policy).and_then(|p| p.level(&c.up_to));
+        let up_to = named.ok_or_else(|| InvalidRegister::Missing {
+            entry: entry.into(),
+            what: "level",
+            name: c.up_to.clone(),
+        })?;
+        let up_to = up_to.classification.level().abbreviation();
+        Ok(Consent {
+            policy,
+            grant: grant(entry, up_to, c.decision, &c.until)?,
+            to: c
+                .to
+                .iter()
+                .map(|n| self.known(entry, n, nodes))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn name(&self, entry: &str, local: &str, kind: Kind) -> Result<Name, InvalidRegister> {
+        Name::new(local, kind, &self.structure).map_err(|why| InvalidRegister::Name {
+            entry: entry.into(),
+            why,
+        })
+    }
+
+    fn known(
+        &self,
+        entry: &str,
+        local: &str,
+        nodes: &BTreeMap<Name, NodeEntry>,
+    ) -> Result<Name, InvalidRegister> {
+        let name = self.name(entry, local, Kind::Node)?;
+        if nodes.contains_key(&name) {
+            return Ok(name);
+        }
+        Err(InvalidRegister::Missing {
+            entry: entry.into(),
+            what: "node",
+            name: local.into(),
+        })
+    }
+
+    fn policy(&self, entry: &str, id: &str) -> Result<PolicyId, InvalidRegister> {
+        let known = id
+            .parse::<PolicyId>()
+            .ok()
+            .filter(|id| self.policies.get(id).is_some());
+        known.ok_or_else(|| InvalidRegister::Missing {
+            entry: entry.into(),
+            what: "policy",
+            name: id.into(),
+        })
+    }
+
+    fn clearances(
+        &self,
+        entry: &str,
+        held: &Held<'_>,
+    ) -> Result<(Clearances, Memberships), InvalidRegister> {
+        let mut own = self.clearance(entry, held.clearance)?;
+        if *own.policy() != PolicyId::nl() {
+            return Err(InvalidRegister::Word {
+                entry: entry.into(),
+                word: held.clearance.into(),
+                why: "is no Dutch level; write it under `also`, and the Dutch one here".into(),
+            });
+        }
+        let mut memberships: Memberships = own
+            .circles()
+            .iter()
+            .map(|v| (v.clone(), Span::default()))
+            .collect();
+        for member in held.circles {
+            let (name, since, until) = match member {
+                MemberFile::Always(name) => (name, &None, &None),
+                MemberFile::For { name, since, until } => (name, since, until),
+            };
+            let value: Value = name.parse().map_err(|why| word(entry, name, &why))?;
+            let time = |t: &Option<String>| t.as_deref().map(|t| moment(entry, t)).transpose();
+            let span = Span {
+                since: time(since)?,
+                until: time(until)?,
+            };
+            memberships.insert(value, span);
+        }
+        for circle in memberships.keys() {
+            if !self.circles.contains_key(circle.as_str()) {
+                return Err(InvalidRegister::Missing {
+                    entry: entry.into(),
+                    what: "circle",
+                    name: circle.as_str().into(),
+                });
+            }
+            own = own
+                .with_circle(circle.as_str())
+                .map_err(|why| word(entry, circle.as_str(), &why))?;
+        }
+        for v in held.compartments {
+            own = own
+                .with_value(&TagSet::compartiment(), v)
+                .map_err(|why| word(entry, v, &why))?;
+        }
+        let mut all = Clearances::from(own);
+        for text in held.also {
+            let c = self.clearance(entry, text)?;
+            if let Some(old) = all.insert(c) {
+                return Err(InvalidRegister::Word {
+                    entry: entry.into(),
+                    word: text.clone(),
+                    why: format!("is a second clearance under {}; write one", old.policy()),
+                });
+            }
+        }
+        Ok((all, memberships))
+    }
+
+    fn clearance(&self, entry: &str, text: &str) -> Result<Clearance, InvalidRegister> {
+        self.policies
+            .read_clearance(text)
+            .map_err(|why| InvalidRegister::Word {
+                entry: entry.into(),
+                word: text.chars().take(40).collect(),
+                why: match why {
+                    InvalidLabel::Level(_) => format!(
+                        "is {}, and no level of a known policy",
+                        ordonnans_label::InvalidLevel
+                    ),
+                    why => format!("is no clearance: {why}"),
+                },
+            })
+    }
+}
+
+fn grant(
+    entry: &str,
+    up_to: &str,
+    decision: String,
+    until: &str,
+) -> Result<Grant, InvalidRegister> {
+    if decision.trim().is_empty() {
+        return Err(InvalidRegister::Word {
+            entry: entry.into(),
+            word: decision,
+            why: "names no decision; write the one it rests on".into(),
+        });
+    }
+    let level = up_to
+        .parse::<Level>()
+        .map_err(|why| InvalidRegister::Word {
+            entry: entry.into(),
+            word: up_to.into(),
+            why: format!("is {why}"),
+        })?;
+    Ok(Grant {
+        up_to: level,
+        decision,
+        until: date(entry, until)?,
+    })
+}
+
+fn date(entry: &str, text: &str) -> Result<Date, InvalidRegister> {
+    text.parse()
+        .map_err(|why: ordonnans_label::InvalidDate| InvalidRegister::Word {
+            entry: entry.into(),
+            word: text.into(),
+            why: format!("is {why}"),
+        })
+}
+
+/// A moment, or the first of a day.
+fn moment(entry: &str, text: &str) -> Result<Timestamp, InvalidRegister> {
+    text.parse()
+        .or_else(|_| format!("{text}T00:00:00Z").parse())
+        .map_err(|_| InvalidRegister::Word {
+            entry: entry.into(),
+            word: text.into(),
+            why: "is not a time; write 2026-11-24 or 2026-11-24T03:00:00Z".into(),
+        })
+}
+
+fn word(entry: &str, word: &str, why: &InvalidValue) -> InvalidRegister {
+    InvalidRegister::Word {
+        entry: entry.into(),
+        word: word.into(),
+        why: format!("cannot stand here: {why}"),
+    }
+}

@@ -1,0 +1,495 @@
+use super::*;
+use ordonnans_label::Level;
+
+/// Two nodes of the Rijksdienst, one outside it, one of a partner nation; persons at three.
+pub(crate) const GOOD: &str = r#"
+    version = 3
+    structure = "crisis.example"
+    circle = [{ name = "ICCB", title = "Commissie" }, { name = "MCCB", title = "Commissie" }]
+    officer = [{ name = "bva", clearance = "Stg.ZG" }]
+    [[node]]
+    name = "ncc"
+    title = "Nationaal Crisiscentrum"
+    clearance = "Stg.ZG"
+    also = ["NATO SECRET // CONTEXT NATO"]
+    circles = ["ICCB"]
+    compartments = ["CYBER"]
+    rijksdienst = true
+    link = { up_to = "Stg.ZG", decision = "NCC-1", until = "2030-12-31", stg_zg = "Z-1" }
+    accredited_until = "2030-12-31"
+    standing = "active"
+    bva = "bva@ncc.example"
+    [[node]]
+    name = "locc"
+    title = "LOCC"
+    clearance = "Stg.ZG"
+    also = ["NATO SECRET // CONTEXT NATO"]
+    circles = [{ name = "MCCB", since = "2026-11-01", until = "2026-12-01T12:00:00Z" }]
+    rijksdienst = true
+    link = { up_to = "Stg.ZG", decision = "LOCC-1", until = "2030-12-31", stg_zg = "Z-2" }
+    accredited_until = "2030-12-31"
+    accreditation = "SG-7"
+    standing = "active"
+    [[node]]
+    name = "vrz"
+    title = "Veiligheidsregio Zeeland"
+    clearance = "Stg.C"
+    rijksdienst = false
+    assurance = { up_to = "Dep.V", decision = "SG-8", until = "2030-12-31" }
+    link = { up_to = "Stg.C", decision = "VRZ-1", until = "2030-12-31" }
+    accredited_until = "2030-12-31"
+    standing = "active"
+    [[node]]
+    name = "shape"
+    title = "SHAPE"
+    clearance = "Ongerubriceerd"
+    also = ["NATO SECRET // CONTEXT NATO"]
+    rijksdienst = false
+    assurance = { up_to = "Stg.G", decision = "NATO-1", until = "2030-12-31" }
+    link = { up_to = "Stg.G", decision = "NATO-2", until = "2030-12-31" }
+    accredited_until = "2030-12-31"
+    standing = "active"
+    speaks_for = ["NATO"]
+    [[person]]
+    name = "vermeer"
+    node = "ncc"
+    clearance = "Stg.ZG"
+    circles = ["ICCB"]
+    compartments = ["CYBER"]
+    mandate = { up_to = "Stg.ZG", decision = "SG-9", until = "2030-12-31" }
+    [[person]]
+    name = "bos"
+    node = "locc"
+    clearance = "Stg.G"
+    also = ["NATO CONFIDENTIAL // CONTEXT NATO"]
+    circles = [{ name = "MCCB", since = "2026-11-10" }]
+    [[person]]
+    name = "smit"
+    node = "locc"
+    clearance = "Stg.ZG"
+    mandate = { up_to = "Stg.C", decision = "SG-10", until = "2030-12-31", nodes = ["ncc", "locc"] }
+    [[consent]]
+    policy = "NATO"
+    up_to = "CONFIDENTIAL"
+    to = ["locc"]
+    decision = "NATO-3"
+    until = "2030-12-31"
+"#;
+
+#[test]
+fn the_document_s_example_is_a_register() {
+    let page = include_str!("../../../../docs/policy.md");
+    let example = page
+        .split("```toml")
+        .nth(1)
+        .and_then(|t| t.split("```").next());
+    let r = Register::parse(example.expect("an example")).expect("valid");
+    assert_eq!((r.version(), r.nodes().count()), (3, 3));
+}
+
+fn name(s: &str) -> Name {
+    s.parse().expect("a name")
+}
+
+fn at(t: &str) -> Timestamp {
+    t.parse().expect("a time")
+}
+
+#[test]
+fn reads_what_it_says() {
+    let r = Register::parse(GOOD).expect("valid");
+    assert_eq!(
+        (
+            r.version(),
+            r.structure(),
+            r.nodes().count(),
+            r.circles().count()
+        ),
+        (3, "crisis.example", 4, 2)
+    );
+    let person = r
+        .person(&name("smit.person.crisis.example"))
+        .expect("there");
+    let mandate = person.mandate.as_ref().expect("mandated");
+    assert_eq!((mandate.grant.up_to, mandate.nodes.len()), (Level::StgC, 2));
+    let own = r
+        .person(&name("vermeer.person.crisis.example"))
+        .expect("there");
+    let own = own.mandate.as_ref().expect("mandated");
+    assert!(own.nodes.contains(&name("ncc.node.crisis.example")) && own.nodes.len() == 1);
+    let ncc = r.node(&name("ncc.node.crisis.example")).expect("there");
+    assert_eq!(
+        ncc.clearances
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        [
+            "NATO SECRET // CONTEXT NATO",
+            "Stg.ZG // COMPARTIMENT CYBER // KRING ICCB"
+        ]
+    );
+    assert!(r.officer(&name("bva.officer.crisis.example")).is_some());
+}
+
+#[test]
+fn the_last_day_of_an_accreditation_counts() {
+    let r = Register::parse(GOOD).expect("valid");
+    let n = r.nodes().next().expect("a node");
+    assert!(n.in_good_standing(at("2030-12-31T23:59:59Z")));
+    assert!(!n.in_good_standing(at("2031-01-01T00:00:00Z")));
+    let link = n.link.as_ref().expect("a link");
+    assert!(link.grant.reaches(Level::StgZg, at("2030-12-31T23:59:59Z")));
+    assert!(!link.grant.reaches(Level::StgZg, at("2031-01-01T00:00:00Z")));
+}
+
+#[test]
+fn a_membership_has_its_times() {
+    let r = Register::parse(GOOD).expect("valid");
+    let n = r.node(&name("locc.node.crisis.example")).expect("there");
+    let span = n
+        .memberships
+        .get(&"MCCB".parse().expect("valid"))
+        .expect("a member");
+    for (t, inside) in [
+        ("2026-10-31T23:59:59Z", false),
+        ("2026-11-01T00:00:00Z", true),
+        ("2026-12-01T11:59:59Z", true),
+        ("2026-12-01T12:00:00Z", false),
+    ] {
+        assert_eq!(span.contains(at(t)), inside, "{t}");
+    }
+    assert!(Span::default().contains(Timestamp::default()));
+}
+
+#[test]
+fn each_inconsistency_is_named() {
+    for (from, to, says) in [
+        ("version = 3", "versie = 3", "versie"),
+        ("name = \"locc\"", "name = \"ncc\"", "node ncc stands twice"),
+        (
+            "name = \"locc\"",
+            "name = \"LOCC\"",
+            "node LOCC: a name reads",
+        ),
+        (
+            "name = \"bos\"",
+            "name = \"vermeer\"",
+            "person vermeer stands twice",
+        ),
+        (
+            "name = \"MCCB\", title",
+            "name = \"ICCB\", title",
+            "circle ICCB stands twice",
+        ),
+        (
+            "node = \"locc\"",
+            "node = \"atlantis\"",
+            "person bos names node 'atlantis'",
+        ),
+        (
+            "nodes = [\"ncc\", \"locc\"]",
+            "nodes = [\"x\"]",
+            "person smit names node 'x'",
+        ),
+        (
+            "to = [\"locc\"]",
+            "to = [\"x\"]",
+            "consent 1 names node 'x'",
+        ),
+        (
+            "policy = \"NATO\"",
+            "policy = \"UK\"",
+            "consent 1 names policy 'UK'",
+        ),
+        (
+            "up_to = \"CONFIDENTIAL\"",
+            "up_to = \"Stg.C\"",
+            "consent 1 names level 'Stg.C'",
+        ),
+        (
+            "speaks_for = [\"NATO\"]",
+            "speaks_for = [\"UK\"]",
+            "node shape names policy 'UK'",
+        ),
+        (
+            "clearance = \"Stg.G\"",
+            "clearance = \"GEHEIM\"",
+            "person bos: 'GEHEIM' is not a level",
+        ),
+        (
+            "clearance = \"Stg.G\"",
+            "clearance = \"NATO SECRET\"",
+            "is no Dutch level",
+        ),
+        (
+            "also = [\"NATO CONF",
+            "also = [\"NATO SECRET\", \"NATO CONF",
+            "second clearance under NATO",
+        ),
+        (
+            "also = [\"NATO CONF",
+            "also = [\"NATO RESTRICTED // TOT 2030-01-01\", \"NATO CONF",
+            "is no clearance",
+        ),
+        (
+            "circles = [\"ICCB\"]",
+            "circles = [\"XX\"]",
+            "node ncc names circle 'XX'",
+        ),
+        (
+            "since = \"2026-11-01\"",
+            "since = \"soon\"",
+            "node locc: 'soon' is not a time",
+        ),
+        (
+            "since = \"2026-11-01\"",
+            "from = \"2026-11-01\"",
+            "not valid",
+        ),
+        (
+            "compartments = [\"CYBER\"]",
+            "compartments = [\"\"]",
+            "node ncc: '' cannot stand here",
+        ),
+        (
+            "accredited_until = \"2030-12-31\"",
+            "accredited_until = \"soon\"",
+            "node ncc: 'soon' is not a date",
+        ),
+        (
+            "decision = \"NCC-1\"",
+            "decision = \" \"",
+            "names no decision",
+        ),
+        (
+            "up_to = \"Dep.V\"",
+            "up_to = \"laag\"",
+            "node vrz: 'laag' is not a level",
+        ),
+        ("standing = \"active\"", "standing = \"lost\"", "lost"),
+        (
+            "name = \"ICCB\"",
+            "name = \"iccb\"",
+            "circle iccb: 'iccb' is written ICCB",
+        ),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let e = Register::parse(&GOOD.replacen(from, to, 1))
+            .expect_err(to)
+            .to_string();
+        assert!(e.contains(says), "{to}: {e}");
+    }
+}
+
+#[test]
+fn a_change_says_whether_it_widens() {
+    let old = Register::parse(GOOD).expect("valid");
+    assert_eq!(old.changes(&old), []);
+    for (from, to, says, widens) in [
+        ("version = 3", "version = 4", "", false),
+        (
+            "title = \"LOCC\"",
+            "title = \"LOCC-KCR2\"",
+            "node locc: another title",
+            false,
+        ),
+        (
+            "clearance = \"Stg.C\"",
+            "clearance = \"Stg.G\"",
+            "node vrz: clearance Stg.G, was Stg.C",
+            true,
+        ),
+        (
+            "clearance = \"Stg.C\"",
+            "clearance = \"Dep.V\"",
+            "node vrz: clearance Dep.V, was Stg.C",
+            false,
+        ),
+        (
+            "circles = [\"ICCB\"]",
+            "circles = []",
+            "node ncc: clearance Stg.ZG // COMPARTIMENT CYBER, was",
+            false,
+        ),
+        (
+            "circles = [\"ICCB\"]",
+            "circles = [\"ICCB\", \"MCCB\"]",
+            "node ncc: clearance",
+            true,
+        ),
+        (
+            "compartments = [\"CYBER\"]",
+            "compartments = [\"ATOM\"]",
+            "node ncc: clearance",
+            true,
+        ),
+        (
+            "also = [\"NATO CONFIDENTIAL // CONTEXT NATO\"]",
+            "",
+            "person bos: clearance NATO CONFIDENTIAL // CONTEXT NATO withdrawn",
+            false,
+        ),
+        (
+            "also = [\"NATO CONF",
+            "also = [\"EU SECRET\", \"NATO CONF",
+            "person bos: clearance EU SECRET, had none",
+            true,
+        ),
+        (
+            "since = \"2026-11-01\"",
+            "since = \"2026-11-02\"",
+            "other times in circle MCCB",
+            false,
+        ),
+        (
+            "since = \"2026-11-01\", ",
+            "",
+            "other times in circle MCCB",
+            true,
+        ),
+        (
+            ", until = \"2026-12-01T12:00:00Z\"",
+            "",
+            "other times in circle MCCB",
+            true,
+        ),
+        (
+            "rijksdienst = true",
+            "rijksdienst = false",
+            "node ncc: now outside",
+            false,
+        ),
+        (
+            "rijksdienst = false",
+            "rijksdienst = true",
+            "node vrz: now inside",
+            true,
+        ),
+        (
+            "assurance = { up_to = \"Dep.V\", decision = \"SG-8\", until = \"2030-12-31\" }",
+            "",
+            "assurance withdrawn",
+            false,
+        ),
+        (
+            "up_to = \"Dep.V\", decision = \"SG-8\"",
+            "up_to = \"Stg.C\", decision = \"SG-8\"",
+            "assurance up to Stg.C",
+            true,
+        ),
+        (
+            "decision = \"SG-8\", until = \"2030",
+            "decision = \"SG-8\", until = \"2031",
+            "assurance up to Dep.V until 2031",
+            true,
+        ),
+        (
+            "decision = \"SG-8\", until = \"2030",
+            "decision = \"SG-8\", until = \"2029",
+            "assurance up to Dep.V until 2029",
+            false,
+        ),
+        (
+            ", stg_zg = \"Z-2\"",
+            "",
+            "no longer accredited for Stg.ZG",
+            false,
+        ),
+        (
+            "decision = \"VRZ-1\", until = \"2030-12-31\"",
+            "decision = \"VRZ-1\", until = \"2030-12-31\", stg_zg = \"Z\"",
+            "accredited for Stg.ZG by Z",
+            true,
+        ),
+        (
+            "accredited_until = \"2030-12-31\"",
+            "accredited_until = \"2031-12-31\"",
+            "node ncc: accredited until 2031",
+            true,
+        ),
+        (
+            "standing = \"active\"",
+            "standing = \"suspended\"",
+            "node ncc: suspended",
+            false,
+        ),
+        (
+            "speaks_for = [\"NATO\"]",
+            "speaks_for = [\"NATO\", \"EU\"]",
+            "speaks for EU",
+            true,
+        ),
+        (
+            "speaks_for = [\"NATO\"]",
+            "",
+            "no longer speaks for NATO",
+            false,
+        ),
+        (
+            "name = \"bos\"\n    node = \"locc\"",
+            "name = \"bos\"\n    node = \"ncc\"",
+            "person bos: works at ncc",
+            true,
+        ),
+        (
+            "nodes = [\"ncc\", \"locc\"]",
+            "nodes = [\"ncc\", \"vrz\"]",
+            "mandate for vrz",
+            true,
+        ),
+        (
+            "nodes = [\"ncc\", \"locc\"]",
+            "nodes = [\"ncc\"]",
+            "mandate no longer for locc",
+            false,
+        ),
+        (
+            "up_to = \"Stg.C\", decision = \"SG-10\"",
+            "up_to = \"Stg.G\", decision = \"SG-10\"",
+            "mandate up to Stg.G",
+            true,
+        ),
+        (
+            "name = \"bva\", clearance = \"Stg.ZG\"",
+            "name = \"bva\", clearance = \"Stg.G\"",
+            "officer bva: clearance Stg.G",
+            false,
+        ),
+        (
+            "name = \"bva\"",
+            "name = \"bvb\"",
+            "officer bvb: added",
+            true,
+        ),
+        (
+            "up_to = \"CONFIDENTIAL\"",
+            "up_to = \"SECRET\"",
+            "consent: added: NATO up to Stg.G to locc",
+            true,
+        ),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let new = Register::parse(&GOOD.replacen(from, to, 1)).expect(to);
+        let changes = old.changes(&new);
+        if says.is_empty() {
+            assert_eq!(changes, [], "{to}");
+            continue;
+        }
+        let found = changes
+            .iter()
+            .find(|c| format!("{}: {}", c.entry, c.what).contains(says));
+        let found = found.unwrap_or_else(|| panic!("{to}: {changes:?}"));
+        assert_eq!(found.widens, widens, "{to}: {found}");
+        // What goes one way comes back the other.
+        if !widens && !matches!(to, x if x.contains("title")) {
+            let back = new.changes(&old);
+            assert!(back.iter().any(|c| c.widens), "{to}: back {back:?}");
+        }
+    }
+    let without = GOOD.split("[[consent]]").next().expect("a head");
+    let changes = old.changes(&Register::parse(without).expect("valid"));
+    assert_eq!(
+        changes.iter().map(|c| c.widens).collect::<Vec<_>>(),
+        [false]
+    );
+}
