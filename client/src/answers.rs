@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use ordonnans_identity::Signer;
-use ordonnans_message::{Envelope, Header, MessageId, Receipt, ReceiptKind};
+use ordonnans_label::Language;
+use ordonnans_message::{Addressee, Envelope, Header, MessageId, Receipt, ReceiptKind};
 use serde_json::{Value, json};
 
+use crate::address::Address;
 use crate::daemon::Daemon;
 use crate::desk::{internal, usage};
 use crate::failure::{Exit, Failure};
@@ -17,6 +19,8 @@ use crate::incoming::Opened;
 use crate::local::{Request, Submission};
 use crate::spool::{Arrived, Listed, Sent, Verdict};
 
+/// How long `label catalog` waits for the broker.
+const CATALOG_WITHIN: Duration = Duration::from_secs(10);
 /// How long `send` waits for a directory that may have a recipient's key by now.
 const KEY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -29,6 +33,7 @@ async fn blocking<T: Send + 'static>(
 pub(crate) async fn answer(daemon: &Arc<Daemon>, request: Request) -> Result<Value, Failure> {
     match request {
         Request::Send { message, wait } => send(daemon, *message, wait).await,
+        Request::Catalog { to } => catalog(daemon, &to).await,
         other => {
             let daemon = Arc::clone(daemon);
             blocking(move || listing(&daemon, other)).await
@@ -71,10 +76,45 @@ async fn send(daemon: &Arc<Daemon>, message: Submission, wait: bool) -> Result<V
     }
 }
 
+async fn catalog(daemon: &Arc<Daemon>, to: &[String]) -> Result<Value, Failure> {
+    let desk = &daemon.desk;
+    let structure = desk.name.structure();
+    let to = to
+        .iter()
+        .map(|t| {
+            let a = Address::parse(t, structure)
+                .map_err(|e| usage(e.to_string(), "`ordonnans directory` lists the nodes"))?;
+            Ok(Addressee {
+                node: a.node,
+                person: a.person,
+            })
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let answered = tokio::time::timeout(CATALOG_WITHIN, desk.ask(to)).await;
+    let Ok(Ok(labels)) = answered else {
+        return Err(Failure::new(
+            Exit::Unreachable,
+            "the broker did not answer",
+            "`ordonnans status` shows whether there is a line",
+        ));
+    };
+    let policies = desk.policies();
+    Ok(labels
+        .iter()
+        .map(|l| {
+            let c = &l.confidentiality;
+            json!({
+                "label": c.to_string(), "dutch_level": c.level(),
+                "marking": policies.marking(c, Language::Nl),
+            })
+        })
+        .collect())
+}
+
 fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
     let desk = &daemon.desk;
     match request {
-        Request::Send { .. } => Err(internal("answered elsewhere")),
+        Request::Send { .. } | Request::Catalog { .. } => Err(internal("answered elsewhere")),
         Request::Inbox => {
             let mut all = desk.spool.inbox()?;
             // Most urgent first, then as they came.

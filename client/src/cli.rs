@@ -47,6 +47,10 @@ pub enum Command {
     Directory(Listing),
     /// Show the state of the daemon.
     Status(Listing),
+    /// Labels: what one says, how it is shown, what a whole needs, which may be used.
+    Label(LabelArgs),
+    /// Every rule for a message that is only thought of, for security officers; the asking is recorded.
+    Explain(ExplainArgs),
     /// The broker's audit log, for security officers.
     Audit(AuditArgs),
     /// Print shell completions.
@@ -138,6 +142,99 @@ pub struct ReadArgs {
     #[arg(long, value_name = "KEY", requires = "reader")]
     pub key: Option<PathBuf>,
     /// How to print what is known beside the content (on standard error).
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+/// What `label` takes.
+#[derive(Debug, Args)]
+pub struct LabelArgs {
+    /// Folder with policy files beside the built-in ones; without it that of the configuration, where there is one.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub policies: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: LabelCommand,
+}
+
+/// The label commands. All but `catalog` work without a daemon.
+#[derive(Debug, Subcommand)]
+pub enum LabelCommand {
+    /// Read a label as it is typed, and say whether its policy allows it; exit code 1 when not.
+    Parse {
+        /// The label.
+        label: String,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// How a label is shown to people.
+    Render {
+        /// The label.
+        label: String,
+        /// In Dutch or in English.
+        #[arg(long, value_enum, default_value = "nl")]
+        language: Tongue,
+    },
+    /// The label that a whole of these parts needs.
+    Join {
+        /// Labels of parts.
+        labels: Vec<String>,
+        /// A text whose lines begin with portion marks, such as (Stg.C).
+        #[arg(long, short, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Which labels this node may use to all of these.
+    Catalog {
+        /// Addressees: NODE or PERSON@NODE, short or in full.
+        #[arg(
+            long = "to",
+            value_name = "NAME",
+            required = true,
+            value_delimiter = ','
+        )]
+        to: Vec<String>,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// The policies that are known here.
+    Policies(Listing),
+}
+
+/// A language.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Tongue {
+    /// Dutch.
+    Nl,
+    /// English.
+    En,
+}
+
+/// What `explain` takes.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The sender: a node, short or in full.
+    #[arg(long, value_name = "NAME")]
+    pub from: String,
+    /// Addressees: NODE or PERSON@NODE, short or in full.
+    #[arg(
+        long = "to",
+        value_name = "NAME",
+        required = true,
+        value_delimiter = ','
+    )]
+    pub to: Vec<String>,
+    /// The label.
+    #[arg(long, short)]
+    pub label: String,
+    /// As at this time: RFC 3339. The register and the certificates are those of now.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// How to print.
     #[command(flatten)]
     pub listing: Listing,
 }

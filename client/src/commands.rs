@@ -17,11 +17,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{audit, verify};
-use crate::cli::{AuditCommand, Cli, Command, Listing, ReadArgs, SendArgs};
+use crate::cli::{
+    AuditCommand, Cli, Command, LabelArgs, LabelCommand, Listing, ReadArgs, SendArgs,
+};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::desk::{now, usage};
 use crate::failure::{Exit, Failure};
+use crate::labels;
 use crate::local::{Request, Submission, ask};
 use crate::table;
 
@@ -63,6 +66,9 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
                 .map(|()| Exit::Done)
                 .map_err(|e| Failure::internal(e.to_string()));
         }
+        Command::Label(ref args) if !matches!(args.command, LabelCommand::Catalog { .. }) => {
+            return labels::local(&cli.config, args);
+        }
         Command::Audit(ref audit) => {
             if let AuditCommand::Verify { dir, key, listing } = &audit.command {
                 return show(&verify(dir, key)?, *listing);
@@ -93,7 +99,15 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
             let (value, listing) = runtime()?.block_on(audit(&config, args.command))?;
             show(&value, listing)
         }
-        Command::Completions { .. } | Command::Man => Ok(Exit::Done),
+        Command::Label(LabelArgs {
+            command: LabelCommand::Catalog { to, listing },
+            ..
+        }) => simple(&Request::Catalog { to }, listing),
+        Command::Explain(args) => {
+            let (value, listing) = runtime()?.block_on(labels::explain(&config, args))?;
+            show(&value, listing)
+        }
+        Command::Completions { .. } | Command::Man | Command::Label(_) => Ok(Exit::Done),
     }
 }
 
@@ -105,7 +119,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// Prints an answer: JSON, one object a line, or a table.
-fn show(value: &Value, listing: Listing) -> Result<Exit, Failure> {
+pub(crate) fn show(value: &Value, listing: Listing) -> Result<Exit, Failure> {
     let text = match value {
         Value::Array(rows) if listing.json => rows.iter().map(|r| format!("{r}\n")).collect(),
         value if listing.json => format!("{value}\n"),

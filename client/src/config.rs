@@ -25,6 +25,8 @@ pub struct Config {
     pub key: PathBuf,
     /// The folder with `root.pem`, `issuing.pem`, `root.crl.pem` and `issuing.crl.pem`.
     pub trust: PathBuf,
+    /// The folder with policy files beside the built-in ones, where there are any.
+    pub policies: Option<PathBuf>,
     /// The folder of the outbox, the inbox, sealed attachments and the sealing key. Default `data`.
     pub data: PathBuf,
     /// The Unix socket of the local API; it is made with mode 0600. Default `ordonnans.sock`
@@ -69,6 +71,7 @@ struct File {
     broker_name: String,
     identity: Identity,
     trust: PathBuf,
+    policies: Option<PathBuf>,
     #[serde(default = "default_data")]
     data: PathBuf,
     socket: Option<PathBuf>,
@@ -151,6 +154,7 @@ impl Config {
             certificate: inside("identity.certificate", file.identity.certificate)?,
             key: inside("identity.key", file.identity.key)?,
             trust: inside("trust", file.trust)?,
+            policies: file.policies.map(|p| inside("policies", p)).transpose()?,
             data,
             socket,
             hybrid_only: file.hybrid_only,

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ordonnans_label::Kind;
-use ordonnans_message::{Envelope, Frame, Precedence, ReceiptKind, ReplyCode};
+use ordonnans_label::{Kind, Label};
+use ordonnans_message::{Addressee, Envelope, Frame, Precedence, ReceiptKind, ReplyCode};
 use ordonnans_seal::sign_receipt;
 use ordonnans_transport::Lane;
 
@@ -308,4 +308,55 @@ fn attachments_go_before_the_message_and_arrive_before_its_receipt() {
     )
     .expect("kept");
     assert!(a.sealed.list().expect("listed").is_empty());
+}
+
+#[test]
+fn a_catalogue_is_asked_for_and_heard() {
+    let mut house = House::new();
+    let (a, _) = house.pair();
+    let now = Instant::now();
+    let mut machine = begun(&a, now);
+    heard(&mut machine);
+    let to = |local: &str| Addressee {
+        node: crate::house::name(local, Kind::Node),
+        person: None,
+    };
+    let gone = a.ask(vec![to("ncc")]);
+    drop(gone);
+    let mut answer = a.ask(vec![to("locc")]);
+    machine.pump(now).expect("pumps");
+    let said = heard(&mut machine);
+    let [(Lane::Control, Frame::CatalogGet { request, to: asked })] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!(asked[..], [to("locc")], "who has gone is not asked for");
+    let labels: Vec<Label> = vec!["Dep.V".parse().expect("a label")];
+    let catalog = |request| Frame::Catalog {
+        request,
+        labels: labels.clone(),
+    };
+    machine.take(catalog(request + 1), now).expect("takes");
+    assert!(answer.try_recv().is_err(), "the answer to another question");
+    machine.take(catalog(*request), now).expect("takes");
+    assert_eq!(answer.try_recv(), Ok(labels));
+}
+
+#[test]
+fn a_label_that_cannot_be_is_told_before_anything_is_sent() {
+    let mut house = House::new();
+    let (a, _) = house.pair();
+    let mut m = message(&["locc"], b"(Stg.C) een deel\nrest");
+    for (label, says) in [
+        ("Dep.V // TOT 2036-01-01", "line 1 is marked Stg.C"),
+        ("NATO SECRET", "does not protect"),
+        ("NATO SECRET // RELEASABLE TO NATO", "Context RELEASABLE"),
+        ("geheim", "begins with 'geheim'"),
+    ] {
+        m.label = label.into();
+        let e = a.submit(&m).expect_err(label).to_string();
+        assert!(e.contains(says), "{label}: {e}");
+    }
+    assert!(a.outbox().order.is_empty());
+    m.label = "Stg.C // TOT 2036-01-01".into();
+    assert!(a.submit(&m).is_ok());
 }

@@ -68,7 +68,7 @@ impl Daemon {
             loop {
                 tokio::select! {
                     () = daemon.stop.cancelled() => return Ok(()),
-                    _ = tick.tick() => daemon.desk.reload_trust(),
+                    _ = tick.tick() => daemon.desk.reload(),
                 }
             }
         };
@@ -100,7 +100,7 @@ impl Daemon {
                 () = tokio::time::sleep(backoff.next_wait()) => {}
             }
             // A new list of revoked certificates may be why, or may be due.
-            self.desk.reload_trust();
+            self.desk.reload();
         }
     }
 

@@ -10,16 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use ordonnans_identity::{FileSigner, Signer, Trust};
-use ordonnans_label::{Kind, Name};
+use ordonnans_identity::{FileSigner, Signer, Trust, read_policies};
+use ordonnans_label::{Kind, Label, Name, Policies};
 use ordonnans_message::{
-    AttachmentRef, Digest, DirectoryEntry, Header, MessageId, Precedence, SignedKeyPackage,
-    SignedReceipt, Timestamp,
+    Addressee, AttachmentRef, Digest, DirectoryEntry, Header, MessageId, Precedence,
+    SignedKeyPackage, SignedReceipt, Timestamp,
 };
 use ordonnans_seal::{NodeSecret, SystemEntropy, sign_key_package};
 use ordonnans_store::AttachmentStore;
 use ordonnans_transport::Clock;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -71,6 +71,25 @@ impl Outbox {
     }
 }
 
+/// Which labels may be used to these: asked of the broker for a command that waits.
+pub(crate) struct Asked {
+    pub(crate) to: Vec<Addressee>,
+    pub(crate) answer: oneshot::Sender<Vec<Label>>,
+}
+
+/// The policies of the configuration.
+pub(crate) fn policies(folder: Option<&Path>) -> Result<Policies, Failure> {
+    let Some(folder) = folder else {
+        return Ok(Policies::built_in().clone());
+    };
+    read_policies(folder).map_err(|e| {
+        usage(
+            e.to_string(),
+            "correct the policy file; docs/policies.md describes it",
+        )
+    })
+}
+
 /// The desk of one node.
 pub(crate) struct Desk {
     pub(crate) config: Config,
@@ -84,6 +103,8 @@ pub(crate) struct Desk {
     pub(crate) secret: NodeSecret,
     clock: Clock,
     trust: RwLock<Arc<Trust>>,
+    policies: RwLock<Arc<Policies>>,
+    asked: Mutex<Vec<Asked>>,
     outbox: Mutex<Outbox>,
     owed: Mutex<BTreeMap<ReceiptKey, Bytes>>,
     work: Notify,
@@ -151,6 +172,7 @@ impl Desk {
                 "give the daemon the node's own certificate",
             ));
         }
+        let policies = policies(config.policies.as_deref())?;
         let mut folder = std::fs::DirBuilder::new();
         folder.recursive(true).mode(0o700);
         folder.create(&config.data).map_err(internal)?;
@@ -178,6 +200,8 @@ impl Desk {
             secret,
             clock,
             trust: RwLock::new(Arc::new(trust)),
+            policies: RwLock::new(Arc::new(policies)),
+            asked: Mutex::new(vec![]),
             outbox: Mutex::new(outbox),
             owed: Mutex::new(owed),
             work: Notify::new(),
@@ -202,8 +226,40 @@ impl Desk {
         Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the trust folder again; where it cannot be used, the old one stays.
-    pub(crate) fn reload_trust(&self) {
+    pub(crate) fn policies(&self) -> Arc<Policies> {
+        Arc::clone(&self.policies.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks the broker, as soon as there is a line, which labels may be used.
+    pub(crate) fn ask(&self, to: Vec<Addressee>) -> oneshot::Receiver<Vec<Label>> {
+        let (answer, heard) = oneshot::channel();
+        let mut asked = lock(&self.asked);
+        // Who does not wait any more is not asked for.
+        asked.retain(|a| !a.answer.is_closed());
+        asked.push(Asked { to, answer });
+        drop(asked);
+        self.work();
+        heard
+    }
+
+    /// What is to be asked of the broker.
+    pub(crate) fn take_asked(&self) -> Vec<Asked> {
+        let mut all = std::mem::take(&mut *lock(&self.asked));
+        all.retain(|a| !a.answer.is_closed());
+        all
+    }
+
+    /// Reads the policy and trust folders again; where one cannot be used, what was stays.
+    pub(crate) fn reload(&self) {
+        match policies(self.config.policies.as_deref()) {
+            Ok(new) => {
+                *self
+                    .policies
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+            }
+            Err(why) => tracing::warn!(%why, "a policy cannot be used; the old ones stay"),
+        }
         match Trust::load_dir(&self.config.trust) {
             Ok(trust) => {
                 *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);

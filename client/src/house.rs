@@ -99,6 +99,7 @@ impl House {
         let data = self.dir.path().join(data);
         let nowhere = Path::new("/nowhere").to_owned();
         Config {
+            policies: None,
             broker: "localhost:1".into(),
             broker_name: name("b1", Kind::Broker),
             certificate: nowhere.clone(),

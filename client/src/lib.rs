@@ -24,6 +24,7 @@ mod house;
 mod incoming;
 #[cfg(test)]
 mod keeping;
+mod labels;
 mod line;
 pub mod local;
 mod machine;

@@ -121,6 +121,11 @@ pub enum Request {
         /// The message.
         id: Option<MessageId>,
     },
+    /// Which labels may be used to these.
+    Catalog {
+        /// Addressees, as for a message.
+        to: Vec<String>,
+    },
     /// List the directory.
     Directory,
     /// What the daemon is doing.

@@ -14,7 +14,7 @@ use ordonnans_message::{
 };
 use ordonnans_transport::Lane;
 
-use crate::desk::Desk;
+use crate::desk::{Asked, Desk};
 use crate::failure::Failure;
 use crate::incoming::Arrival;
 use crate::queues::Queues;
@@ -79,6 +79,9 @@ pub(crate) struct Machine {
     incomplete: BTreeMap<MessageId, (Envelope, BTreeSet<Digest>)>,
     wanted: BTreeMap<Digest, Wanted>,
     directory_asked: Instant,
+    /// Questions whose answers are due, by the number of the request.
+    asked: BTreeMap<u32, Asked>,
+    requests: u32,
     /// Parts of a directory whose last has not come.
     directory: Vec<DirectoryEntry>,
 }
@@ -100,6 +103,8 @@ impl Machine {
             incomplete: BTreeMap::new(),
             wanted: BTreeMap::new(),
             directory_asked: now,
+            asked: BTreeMap::new(),
+            requests: 0,
             directory: vec![],
         };
         machine.say(Lane::Control, &Frame::KeyPackage { package });
@@ -131,6 +136,13 @@ impl Machine {
         if desk.take_directory_wanted() || asked >= DIRECTORY_EVERY {
             self.directory_asked = now;
             self.say(Lane::Control, &Frame::DirectoryGet);
+        }
+        self.asked.retain(|_, a| !a.answer.is_closed());
+        for asked in desk.take_asked() {
+            self.requests = self.requests.wrapping_add(1);
+            let (request, to) = (self.requests, asked.to.clone());
+            self.asked.insert(request, asked);
+            self.say(Lane::Control, &Frame::CatalogGet { request, to });
         }
         let waits = |last: &Instant| now.saturating_duration_since(*last) < REPEAT;
         self.published.retain(|_, said| waits(said));
@@ -260,6 +272,12 @@ impl Machine {
                     self.directory.clear();
                 } else if !more {
                     desk.list(&std::mem::take(&mut self.directory))?;
+                }
+            }
+            Frame::Catalog { request, labels } => {
+                if let Some(asked) = self.asked.remove(&request) {
+                    // Who asked may have gone.
+                    drop(asked.answer.send(labels));
                 }
             }
             Frame::AttachmentState { digest, have } => self.state(digest, have, now),

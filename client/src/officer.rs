@@ -11,7 +11,9 @@ use ordonnans_audit::export::{self, CHECKPOINT, Entry, PROOFS, RECORDS, Report};
 use ordonnans_audit::merkle::leaf_hash;
 use ordonnans_audit::{TreeHead, VerifierKey, merkle::Frontier};
 use ordonnans_identity::Trust;
-use ordonnans_message::{AuditQuery, Frame, MessageId, PROTOCOL_VERSION, limits};
+use ordonnans_message::{
+    AuditQuery, ExplainedRule, Frame, MessageId, PROTOCOL_VERSION, Supposed, limits,
+};
 use ordonnans_transport::{CloseCode, Connection, Identity, Lane, connect};
 
 use crate::config::Config;
@@ -187,6 +189,28 @@ impl Officer {
             entries,
             checkpoint: Some(text),
         })
+    }
+
+    /// Every rule for a message that is only thought of. The asking is a record.
+    ///
+    /// # Errors
+    /// [`Failure`]: the line; or this subject is no officer, or not one for labels of this level.
+    pub async fn explain(&mut self, about: Supposed) -> Result<Vec<ExplainedRule>, Failure> {
+        self.requests += 1;
+        let request = self.requests;
+        let about = Box::new(about);
+        match self.ask(&Frame::ExplainGet { request, about }).await? {
+            Frame::Explanation {
+                request: answered,
+                rules,
+            } if answered == request => Ok(rules),
+            Frame::Refused { .. } => Err(Failure::new(
+                Exit::Refused,
+                "the broker does not explain this to this subject",
+                "use the certificate of an officer who stands in the register and holds the level of the label",
+            )),
+            _ => Err(unreachable("it answered something else")),
+        }
     }
 
     /// Ends the connection.

@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use ordonnans_label::{Kind, Name};
+use ordonnans_label::{Kind, Label, Name};
 use ordonnans_message::{
     AttachmentKey, AttachmentRef, Content, ContentRef, Header, MessageId, Precedence, Receipt,
     Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage, SignedReceipt, limits, sha256,
@@ -64,6 +64,38 @@ impl Desk {
         Ok((keys, missing))
     }
 
+    /// The label as it was typed: one that its policy allows, and that protects every marked portion of the text.
+    fn label(&self, s: &Submission) -> Result<Label, Failure> {
+        let policies = self.policies();
+        let label = policies.read(&s.label).map_err(|e| {
+            usage(
+                format!("the label: {e}"),
+                "for example -l \"Dep.V // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example\"",
+            )
+        })?;
+        let c = &label.confidentiality;
+        policies.check(c).map_err(|e| {
+            usage(
+                format!("the label: {e}"),
+                "`ordonnans label parse` checks one; docs/policies.md says what a policy asks",
+            )
+        })?;
+        let text = std::str::from_utf8(&s.body).unwrap_or_default();
+        if let Some(part) = policies
+            .portions(text)
+            .find(|p| !c.protects(&p.confidentiality))
+        {
+            return Err(usage(
+                format!(
+                    "line {} is marked {}, which the label {c} does not protect",
+                    part.line, part.confidentiality
+                ),
+                "`ordonnans label join --file FILE` says what the whole needs",
+            ));
+        }
+        Ok(label)
+    }
+
     /// Seals, signs and keeps a message. When this returns it is never lost.
     pub(crate) fn submit(&self, s: &Submission) -> Result<MessageId, Failure> {
         let at = self.now();
@@ -75,12 +107,7 @@ impl Desk {
                 "check the name with `ordonnans directory`; the node's daemon must have connected once",
             ));
         }
-        let label = s.label.parse().map_err(|e| {
-            usage(
-                format!("the label: {e}"),
-                "for example -l \"Dep.V // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example\"",
-            )
-        })?;
+        let label = self.label(s)?;
         let structure = self.name.structure();
         let author = s.author.as_ref().map(|a| name(a, Kind::Person, structure));
         let author = author

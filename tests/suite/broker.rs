@@ -8,8 +8,8 @@ use ordonnans_broker::Broker;
 use ordonnans_client::officer::{Officer, Page, verify_export, write_export};
 use ordonnans_label::{Clearance, Level};
 use ordonnans_message::{
-    AuditQuery, BulkHead, Envelope, Frame, Precedence, ReceiptKind, ReplyCode, SignedReceipt,
-    limits, sha256,
+    Addressee, AuditQuery, BulkHead, Envelope, Frame, Precedence, ReceiptKind, ReplyCode,
+    SignedReceipt, Supposed, limits, sha256,
 };
 use ordonnans_seal::{SeededEntropy, Verified, open};
 use ordonnans_tests::house::{Draft, House, register_text};
@@ -707,4 +707,67 @@ async fn ten_thousand_unfinished_handshakes_keep_nobody_out() {
             peer.connection.finish(CloseCode::Done, "done").await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_officer_is_told_why_and_a_node_what_it_may_use() {
+    let w = World::new().await;
+    let to = |node: usize| Addressee {
+        node: w.house.nodes[node].name.clone(),
+        person: None,
+    };
+    let supposed = |label: &str, node: usize| Supposed {
+        from: w.house.nodes[NCC].name.clone(),
+        to: vec![to(node)],
+        label: label.parse().expect("a label"),
+        at: None,
+    };
+    let established = "Stg.C // TOT 2036-01-01 // VASTGESTELD p-ncc.person.crisis.example";
+    let mut officer = Officer::connect(&w.site.officer()).await.expect("comes in");
+    let yes = officer
+        .explain(supposed(established, DEF))
+        .await
+        .expect("told");
+    assert!(yes.iter().all(|r| r.holds), "{yes:?}");
+    let no = officer
+        .explain(supposed(established, VR))
+        .await
+        .expect("told");
+    let first = no.iter().find(|r| !r.holds).expect("a no");
+    assert_eq!((first.rule, &first.recipient), (10, &Some(to(VR).node)));
+    assert!(first.fact.contains("register Dep.V"), "{}", first.fact);
+    officer.finish().await;
+    w.log(|v, _| v == Verb::AuditRead).await;
+
+    let node = w.peer(NCC).await;
+    let ask = Frame::CatalogGet {
+        request: 7,
+        to: vec![to(VR)],
+    };
+    node.say(Lane::Control, &ask).await.expect("says");
+    let answer = async {
+        loop {
+            if let Frame::Catalog { request, labels } = node.hear().await.expect("hears") {
+                return (request, labels);
+            }
+        }
+    };
+    let (request, labels) = tokio::time::timeout(WITHIN, answer).await.expect("in time");
+    let texts: Vec<String> = labels
+        .iter()
+        .map(|l| l.confidentiality.to_string())
+        .collect();
+    assert_eq!(
+        (request, &texts[..]),
+        (7, &["Ongerubriceerd".to_owned(), "Dep.V".to_owned()][..])
+    );
+    // What others hold is not for nodes.
+    let about = Box::new(supposed(established, VR));
+    let ask = Frame::ExplainGet { request: 8, about };
+    node.say(Lane::Control, &ask).await.expect("says");
+    let Some(Frame::Refused { code, .. }) = node.decision().await else {
+        panic!("told");
+    };
+    assert_eq!(code, ReplyCode::NotPermitted);
+    w.broker.stop().await.expect("stops");
 }

@@ -391,6 +391,17 @@ impl Confidentiality {
         })
     }
 
+    /// Whether what carries this label may hold a part that carries the other: under one policy, level, restrictive and permissive sets as
+    /// [`Self::flows_to`] has them; informative values decide nothing. A part of another policy: no, somebody has to decide.
+    #[must_use]
+    pub fn protects(&self, part: &Self) -> bool {
+        self.join(part).is_ok_and(|whole| {
+            whole.classification == self.classification
+                && whole.restrictive == self.restrictive
+                && whole.permissive == self.permissive
+        })
+    }
+
     /// Whether what is labelled `self` may stand in a container labelled `other`. Two policies: no.
     #[must_use]
     pub fn flows_to(&self, other: &Self) -> bool {
@@ -506,6 +517,27 @@ pub(crate) mod tests {
         let both = of("A").join(&of("B")).expect("one policy");
         assert_eq!(both.circles().map(BTreeSet::len), Some(0));
         assert!(of("A").flows_to(&both) && !both.flows_to(&of("A")));
+    }
+
+    #[test]
+    fn what_a_whole_protects() {
+        let of = |s: &str| s.parse::<crate::Label>().expect(s).confidentiality;
+        let whole = of("Stg.C // KRING A // COMPARTIMENT X");
+        for (part, protected) in [
+            ("Stg.C", true),
+            ("Dep.V // MERKING M", true),
+            ("Dep.V // KRING A, B", true),
+            ("Dep.V // KRING B", false),
+            ("Stg.G", false),
+            ("Dep.V // COMPARTIMENT Y", false),
+            ("NATO UNCLASSIFIED", false),
+        ] {
+            assert_eq!(whole.protects(&of(part)), protected, "{part}");
+        }
+        assert!(
+            !of("Stg.ZG").protects(&of("Dep.V // KRING A")),
+            "wider release"
+        );
     }
 
     #[test]
