@@ -1,15 +1,20 @@
 //! The program `ordonnans-broker`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use ordonnans_identity::{FileSigner, Signer as _, Trust};
+use ordonnans_label::Name;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin;
+use crate::approvals;
 use crate::config::Config;
+use crate::core::now;
 use crate::serve::{Broker, Files, StartError, book, read_register};
 
 #[derive(Parser)]
@@ -62,6 +67,23 @@ enum RegisterCommand {
     Check {
         /// The register.
         file: PathBuf,
+        /// The trust folder, to check the signatures beside it.
+        #[arg(long, value_name = "DIR")]
+        trust: Option<PathBuf>,
+    },
+    /// Sign a register, for the registrars it or the one before it names; the signature is kept beside it, in FILE.sig.
+    Sign {
+        /// The register.
+        file: PathBuf,
+        /// The registrar's certificate, PEM.
+        #[arg(long = "as", value_name = "CERT")]
+        certificate: PathBuf,
+        /// Its key, PKCS#8 PEM, mode 0600.
+        #[arg(long)]
+        key: PathBuf,
+        /// The register in force, so that what changes is seen before it is signed.
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
     },
     /// What a new register changes; exit code 1 where a change widens anybody's access.
     Diff {
@@ -102,6 +124,18 @@ impl From<StartError> for Failure {
             ),
             StartError::Policies(_) => (
                 "correct the policy file; docs/policies.md describes it",
+                REFUSED,
+            ),
+            StartError::Approvals(_) => (
+                "remove the broken file of signatures, and have the register signed again",
+                REFUSED,
+            ),
+            StartError::Unapproved { .. } => (
+                "the register that was in force stays the one that counts; put it back, or have the new one signed",
+                REFUSED,
+            ),
+            StartError::InForce { .. } => (
+                "a policy is taken away in two steps: first from the register, then from the folder",
                 REFUSED,
             ),
             StartError::RegisterFile { .. } | StartError::Register { .. } => {
@@ -228,8 +262,16 @@ fn log() {
 fn register(policies: Option<&Path>, command: &RegisterCommand) -> Result<(), Failure> {
     let book = book(policies).map_err(StartError::from)?;
     match command {
-        RegisterCommand::Check { file } => {
+        RegisterCommand::Check { file, trust } => {
             let r = read_register(file, &book)?;
+            let signers = match trust {
+                None => None,
+                Some(dir) => {
+                    let trust = Trust::load_dir(dir).map_err(StartError::from)?;
+                    let all = approvals::signers(&r, file, &trust, now());
+                    Some(all.map_err(StartError::from)?)
+                }
+            };
             println!("version     {}", r.version());
             println!("structure   {}", r.structure());
             println!("nodes       {}", r.nodes().count());
@@ -237,8 +279,42 @@ fn register(policies: Option<&Path>, command: &RegisterCommand) -> Result<(), Fa
             println!("officers    {}", r.officers().count());
             println!("circles     {}", r.circles().count());
             println!("consents    {}", r.consents().len());
+            println!("registrars  {}", listed(r.registrars()));
+            if let Some(signers) = &signers {
+                println!("signed by   {}", listed(signers));
+            }
             println!("digest      {}", r.digest());
             println!("good");
+            Ok(())
+        }
+        RegisterCommand::Sign {
+            file,
+            certificate,
+            key,
+            against,
+        } => {
+            let r = read_register(file, &book)?;
+            if let Some(old) = against {
+                let old = read_register(old, &book)?;
+                old.changes(&r).iter().for_each(|c| println!("{c}"));
+            }
+            let signer = FileSigner::load(certificate, key).map_err(|e| Failure {
+                what: e.to_string(),
+                hint: "--as names the registrar's certificate, --key its key",
+                code: REFUSED,
+            })?;
+            let by = signer.certificate().name().clone();
+            let beside = approvals::sign(&r, file, &signer, now()).map_err(StartError::from)?;
+            if !r.registrars().contains(&by) {
+                println!(
+                    "{by} is no registrar of this version; the signature counts if the one in force names it"
+                );
+            }
+            println!(
+                "version {} signed by {by}, in {}",
+                r.version(),
+                beside.display()
+            );
             Ok(())
         }
         RegisterCommand::Diff { old, new, json } => {
@@ -268,11 +344,20 @@ fn register(policies: Option<&Path>, command: &RegisterCommand) -> Result<(), Fa
                 0 => Ok(()),
                 n => Err(Failure {
                     what: format!("{n} of {} changes widen access", changes.len()),
-                    hint: "have a second person look at each before the broker reads it",
+                    hint: "a register that names registrars takes two signatures for them: `register sign`",
                     code: REFUSED,
                 }),
             }
         }
+    }
+}
+
+fn listed(names: &BTreeSet<Name>) -> String {
+    let locals: Vec<&str> = names.iter().map(Name::local).collect();
+    if locals.is_empty() {
+        "none".into()
+    } else {
+        locals.join(", ")
     }
 }
 

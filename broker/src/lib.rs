@@ -6,6 +6,7 @@
 //! Holds always: an error of the store stops the broker. Log lines carry names, ids, rules and numbers, never content.
 
 pub mod admin;
+mod approvals;
 mod checkpoints;
 mod cli;
 pub mod config;

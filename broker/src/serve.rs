@@ -4,7 +4,7 @@ use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use ordonnans_audit::ClockQuality;
@@ -14,7 +14,7 @@ use ordonnans_identity::{
 };
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::Digest;
-use ordonnans_policy::{Book, InvalidRegister, Register};
+use ordonnans_policy::{Approved, Book, InvalidRegister, Register, Unapproved};
 use ordonnans_seal::SystemEntropy;
 use ordonnans_store::{Fatal, OpenError, Options, Store};
 use ordonnans_transport::{BindError, Identity, InvalidIdentity, Limits, Listener};
@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{AdminSocket, SessionStatus, Status};
+use crate::approvals::{self, ApprovalError};
 use crate::checkpoints::{self, Notary};
 use crate::config::Config;
 use crate::core::{Core, Figures, Sessions, now, write};
@@ -63,6 +64,27 @@ pub enum StartError {
     #[error("the register {path}: {why}")]
     Register {
         /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        why: InvalidRegister,
+    },
+    /// The signatures beside the register.
+    #[error(transparent)]
+    Approvals(#[from] ApprovalError),
+    /// The register may not take force.
+    #[error("the register {path} does not take force: {why}")]
+    Unapproved {
+        /// Its path.
+        path: PathBuf,
+        /// What is missing.
+        why: Unapproved,
+    },
+    /// The register that was in force cannot be read under the policies that are there now.
+    #[error(
+        "the register that was in force cannot be compared with {path}: {why}; put the policies back that it was read under"
+    )]
+    InForce {
+        /// The new one.
         path: PathBuf,
         /// What is wrong.
         why: InvalidRegister,
@@ -155,6 +177,25 @@ impl Files {
     }
 }
 
+/// The register of the files, approved against the text of the one in force.
+fn approve(config: &Config, files: &Files, in_force: Option<&str>) -> Result<Approved, StartError> {
+    let path = || config.register.clone();
+    let in_force = in_force
+        .map(|text| Register::parse_under(text, files.book.policies()))
+        .transpose()
+        .map_err(|why| StartError::InForce { path: path(), why })?;
+    let signers = approvals::signers(&files.register, &config.register, &files.trust, now())?;
+    let register = files.register.clone();
+    if register.registrars().is_empty() {
+        tracing::warn!(
+            "the register names no registrars: whoever can write its file decides who may read"
+        );
+    }
+    register
+        .approve(in_force.as_ref(), &signers)
+        .map_err(|why| StartError::Unapproved { path: path(), why })
+}
+
 /// A running broker.
 pub struct Broker {
     config: Config,
@@ -167,6 +208,8 @@ pub struct Broker {
     tasks: Vec<JoinHandle<()>>,
     sessions: TaskTracker,
     failed: mpsc::Receiver<String>,
+    /// The text of the register in force.
+    in_force: Mutex<Arc<str>>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -271,9 +314,11 @@ impl Broker {
         let whole = attachments
             .list()
             .map_err(io(config.data.join("attachments")))?;
+        let register = approve(&config, &files, recovered.register().as_deref())?;
+        let in_force = Mutex::new(register.register().text().into());
         let mut engine = Engine::new(
             settings,
-            files.register,
+            register,
             files.book,
             recovered,
             whole.clone(),
@@ -325,6 +370,7 @@ impl Broker {
             tasks: vec![],
             sessions: TaskTracker::new(),
             failed,
+            in_force,
             shared,
         };
         broker.spawn(heart.removed, heart.figured, admin);
@@ -424,6 +470,10 @@ impl Broker {
     /// [`ReloadError`]: everything stays as it was.
     pub async fn reload(&self) -> Result<(), ReloadError> {
         let files = Files::load(&self.config).map_err(|e| ReloadError(e.to_string()))?;
+        let in_force = || self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = Arc::clone(&in_force());
+        let register =
+            approve(&self.config, &files, Some(&before)).map_err(|e| ReloadError(e.to_string()))?;
         let trust = Arc::new(files.trust);
         *self
             .shared
@@ -442,8 +492,9 @@ impl Broker {
             register = files.register.version(),
             "reloaded"
         );
+        *in_force() = register.register().text().into();
         let law = Input::LawChanged {
-            register: Box::new(files.register),
+            register: Box::new(register),
             book: Box::new(files.book),
         };
         self.shared.tell(law).await;

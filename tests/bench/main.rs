@@ -22,7 +22,7 @@ use ordonnans_policy::{Book, Grounds, Question, Register, decide};
 use ordonnans_seal::{SeededEntropy, Verified, open, verify_envelope};
 use ordonnans_store::{Options, Store};
 use ordonnans_tests::crash;
-use ordonnans_tests::house::{Draft, House, Member, night, register};
+use ordonnans_tests::house::{Draft, House, Member, approved, night};
 use ordonnans_tests::power::Series;
 use ordonnans_tests::site::{Site, now};
 use ordonnans_transport::{ClientOptions, Identity, Lane, Limits, Listener, connect};
@@ -235,7 +235,7 @@ fn engine() {
     let entropy = Box::new(SeededEntropy::new(2));
     let made = Engine::new(
         settings(&house),
-        register(1, None),
+        approved(1, None),
         Book::built_in(),
         Recovered::default(),
         vec![],

@@ -1,6 +1,6 @@
 //! A small structure in memory: certificates, register, sealed messages and receipts, made once and used by every test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use ordonnans_message::{
     Content, ContentRef, Envelope, Header, MessageId, Precedence, Receipt, ReceiptKind, Recipient,
     Role, SUITE_X_WING, Sealing, SignedKeyPackage, SignedReceipt, Timestamp, sha256,
 };
-use ordonnans_policy::Register;
+use ordonnans_policy::{Approved, Register};
 use ordonnans_seal::{
     Entropy, NodeSecret, SeededEntropy, Verified, seal, sign_key_package, sign_receipt,
     verify_envelope, verify_key_package, verify_receipt,
@@ -74,6 +74,14 @@ fn name(local: &str, kind: Kind) -> Name {
 #[must_use]
 pub fn register(version: u64, suspended: Option<usize>) -> Register {
     Register::parse(&register_text(version, suspended)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The same, as it takes force where nobody has to sign.
+#[must_use]
+pub fn approved(version: u64, suspended: Option<usize>) -> Approved {
+    let register = register(version, suspended);
+    let approved = register.approve(None, &BTreeSet::new());
+    approved.unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The register's file.

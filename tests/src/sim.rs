@@ -20,7 +20,7 @@ use ordonnans_message::{
 use ordonnans_policy::Book;
 use ordonnans_seal::{SeededEntropy, Verified};
 
-use crate::house::{Draft, House, NODES, night, register};
+use crate::house::{Draft, House, NODES, approved, night};
 
 /// Messages made once and used by every seed.
 const POOL: usize = 48;
@@ -214,7 +214,7 @@ impl World<'_> {
         let entropy = Box::new(SeededEntropy::new(self.seed ^ d.seq.0));
         let engine = Engine::new(
             settings,
-            register(self.version, self.suspended),
+            approved(self.version, self.suspended),
             Book::built_in(),
             recovered,
             vec![],
@@ -494,7 +494,7 @@ impl World<'_> {
                         .retain(|(n, _, w)| *n != gone || !matches!(w, Wire::Down(_)));
                 }
                 let changed = Input::LawChanged {
-                    register: Box::new(register(self.version, self.suspended)),
+                    register: Box::new(approved(self.version, self.suspended)),
                     book: Box::new(Book::built_in()),
                 };
                 self.input(changed)?;

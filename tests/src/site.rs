@@ -48,7 +48,8 @@ fn put(path: &Path, text: &str) {
     fs::write(path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
 
-fn credentials(dir: &Path, local: &str, issued: &Issued) -> String {
+/// Writes a certificate and its key, and gives the lines of a configuration that name them.
+pub fn write_credentials(dir: &Path, local: &str, issued: &Issued) -> String {
     let (cert, key) = (format!("{local}.cert.pem"), format!("{local}.key.pem"));
     put(&dir.join(&cert), &pem("CERTIFICATE", &issued.certificate));
     let secret = pem("PRIVATE KEY", &issued.key_pkcs8());
@@ -103,14 +104,15 @@ impl Site {
             let issued = house.authority.issue(&name, &Clearance::new(level));
             issued.unwrap_or_else(|e| panic!("{e}"))
         };
-        let broker = credentials(dir, "b1", &issue(Kind::Broker, "b1", Level::Ongerubriceerd));
+        let broker =
+            write_credentials(dir, "b1", &issue(Kind::Broker, "b1", Level::Ongerubriceerd));
         put(
             &dir.join("broker.toml"),
             &format!(
                 "listen = \"{address}\"\ndata = \"data\"\ntrust = \"trust\"\nregister = \"register.toml\"\n{broker}\n[limits]\nqueue = 1000000\nconnections = 4096\nconnections_per_address = 4096\n"
             ),
         );
-        let officer = credentials(dir, "bva", &issue(Kind::Officer, "bva", Level::StgZg));
+        let officer = write_credentials(dir, "bva", &issue(Kind::Officer, "bva", Level::StgZg));
         put(
             &dir.join("officer.toml"),
             &format!(

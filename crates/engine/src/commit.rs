@@ -25,17 +25,20 @@ pub enum Table {
     Returns = 5,
     /// Node to the certificate it was last seen with.
     Certified = 6,
+    /// The text of the register in force, in parts.
+    Law = 7,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Messages,
         Self::Queue,
         Self::Seen,
         Self::Packages,
         Self::Returns,
         Self::Certified,
+        Self::Law,
     ];
 
     /// The number in encodings.

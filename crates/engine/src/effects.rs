@@ -7,7 +7,7 @@ use ordonnans_message::{
     Addressee, AuditQuery, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode,
     SignedKeyPackage, SignedReceipt, Supposed,
 };
-use ordonnans_policy::{Book, Register};
+use ordonnans_policy::{Approved, Book};
 use ordonnans_seal::Verified;
 
 use crate::Commit;
@@ -133,7 +133,7 @@ pub enum Input {
     /// Another register or other policies come into force. The register was read under these policies.
     LawChanged {
         /// The register.
-        register: Box<Register>,
+        register: Box<Approved>,
         /// The policies.
         book: Box<Book>,
     },

@@ -7,7 +7,7 @@ use ordonnans_audit::{ClockQuality, Detail, Verb, merkle::Frontier};
 use ordonnans_identity::Certificate;
 use ordonnans_label::{Clearances, Level, Name};
 use ordonnans_message::{Digest, Envelope, Frame, MessageId, Timestamp};
-use ordonnans_policy::{Book, Grounds, Register};
+use ordonnans_policy::{Approved, Book, Grounds, Register};
 use ordonnans_seal::Entropy;
 
 use crate::effects::{Believed, Effect, Input};
@@ -16,7 +16,7 @@ use crate::mailbox::{Mailbox, Queue};
 use crate::receipts::Returns;
 use crate::rows::{CorruptRow, QueueRow, Return, Seen};
 use crate::sessions::{Peer, Session};
-use crate::{Commit, Seq, Table};
+use crate::{Commit, Seq, Table, rows};
 
 /// What the engine is told once.
 #[derive(Clone, Debug)]
@@ -52,6 +52,19 @@ impl Default for Recovered {
             frontier: Frontier::default(),
             rows: vec![],
         }
+    }
+}
+
+impl Recovered {
+    /// The text of the register that was in force. A register that is to follow it is approved against this one
+    /// ([`Register::approve`]).
+    #[must_use]
+    pub fn register(&self) -> Option<String> {
+        let parts = self.rows.iter().filter(|(t, ..)| *t == Table::Law);
+        let bytes: Vec<u8> = parts.flat_map(|(_, _, v)| v.iter().copied()).collect();
+        String::from_utf8(bytes)
+            .ok()
+            .filter(|text| !text.is_empty())
     }
 }
 
@@ -95,13 +108,15 @@ impl Engine {
     /// [`CorruptRow`]: the mailbox was written by another version, or rows are missing. The broker does not start.
     pub fn new(
         settings: Settings,
-        register: Register,
+        register: Approved,
         book: Book,
         recovered: Recovered,
         attachments: Vec<(Digest, u64)>,
         entropy: Box<dyn Entropy>,
         now: Timestamp,
     ) -> Result<Self, CorruptRow> {
+        let in_force = recovered.register();
+        let (register, signed) = register.into_parts();
         let Recovered {
             seq,
             at,
@@ -150,6 +165,11 @@ impl Engine {
         engine
             .ledger
             .record(now, Verb::Started, Level::Ongerubriceerd, detail);
+        if in_force.as_deref() != Some(engine.register.text()) {
+            let before = in_force.as_deref().map_or(0, rows::law_parts);
+            engine.put_law(before);
+            engine.note_register(now, "took force at the start", &signed);
+        }
         engine.finish(now);
         Ok(engine)
     }
@@ -198,6 +218,8 @@ impl Engine {
                 let seen = Certificate::parse_der(value).map_err(|_| form("certificate"))?;
                 self.certified.insert(name()?, seen);
             }
+            // Read by `Recovered::register`, before the engine was made.
+            Table::Law => {}
         }
         Ok(())
     }

@@ -189,6 +189,35 @@ impl Seen {
     }
 }
 
+/// Bytes of the register's text in one row.
+const PART: usize = 128 * 1024;
+
+/// The rows that hold the text of the register in force, where `before` parts stood.
+pub(crate) fn law(text: &str, before: usize) -> Vec<Write> {
+    let key =
+        |i: usize| Bytes::copy_from_slice(&u32::try_from(i).unwrap_or(u32::MAX).to_be_bytes());
+    let parts = text.as_bytes().chunks(PART);
+    let gone = (parts.len()..before).map(|i| Write::Delete {
+        table: Table::Law,
+        key: key(i),
+    });
+    parts
+        .clone()
+        .enumerate()
+        .map(|(i, part)| Write::Put {
+            table: Table::Law,
+            key: key(i),
+            value: Bytes::copy_from_slice(part),
+        })
+        .chain(gone)
+        .collect()
+}
+
+/// In how many rows a text stands.
+pub(crate) fn law_parts(text: &str) -> usize {
+    text.len().div_ceil(PART)
+}
+
 /// What names a receipt.
 pub(crate) type ReceiptKey = (MessageId, ReceiptKind, Name);
 

@@ -1,14 +1,16 @@
 //! Who is on the line, and what changes that: registers, revocation, the stop.
 
-use ordonnans_audit::{Detail, Verb};
+use std::collections::BTreeSet;
+
+use ordonnans_audit::{Detail, MAX_NOTE_CHARS, Verb};
 use ordonnans_identity::Certificate;
 use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{Digest, Timestamp};
-use ordonnans_policy::{Book, Register};
+use ordonnans_policy::{Approved, Book};
 
 use crate::effects::{Believed, Effect, Why};
 use crate::engine::Engine;
-use crate::{Table, Write};
+use crate::{Table, Write, rows};
 
 /// One connection of one peer. Numbers are never used twice in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,7 +142,8 @@ impl Engine {
         }
     }
 
-    pub(crate) fn law_changed(&mut self, now: Timestamp, register: Register, book: Book) {
+    pub(crate) fn law_changed(&mut self, now: Timestamp, register: Approved, book: Book) {
+        let (register, signed) = register.into_parts();
         let broker = self.settings.broker.clone();
         let policies = book.policies().iter().filter(|p| {
             let old = self.book.digest_of(p.id());
@@ -166,20 +169,16 @@ impl Engine {
         }
         let changes = self.register.changes(&register);
         let widening = changes.iter().filter(|c| c.widens).count();
+        let before = rows::law_parts(self.register.text());
+        let another = self.register.digest() != register.digest();
         self.book = book;
         self.register = register;
         self.resolve();
-        let detail = Detail {
-            who: Some(broker),
-            register: Some(self.register.digest()),
-            note: Some(format!(
-                "version {}: {} changes, {widening} of them widening",
-                self.register.version(),
-                changes.len()
-            )),
-            ..Detail::default()
-        };
-        self.ledger.record(now, Verb::RegisterChanged, OPEN, detail);
+        if another {
+            self.put_law(before);
+            let what = format!("{} changes, {widening} of them widening", changes.len());
+            self.note_register(now, &what, &signed);
+        }
         let gone: Vec<Session> = self
             .sessions
             .iter()
@@ -194,6 +193,31 @@ impl Engine {
             });
         }
         self.judge_anew(now);
+    }
+
+    /// The store keeps the text of the register in force, so that no other takes its place while the broker is down.
+    pub(crate) fn put_law(&mut self, before: usize) {
+        let rows = rows::law(self.register.text(), before);
+        rows.into_iter().for_each(|row| self.ledger.write(row));
+    }
+
+    pub(crate) fn note_register(&mut self, now: Timestamp, what: &str, signed: &BTreeSet<Name>) {
+        let signers: Vec<&str> = signed.iter().map(Name::local).collect();
+        let signers = match &signers[..] {
+            [] => "nobody".to_owned(),
+            some => some.join(", "),
+        };
+        let note = format!(
+            "version {}: {what}; signed by {signers}",
+            self.register.version()
+        );
+        let detail = Detail {
+            who: Some(self.settings.broker.clone()),
+            register: Some(self.register.digest()),
+            note: Some(note.chars().take(MAX_NOTE_CHARS).collect()),
+            ..Detail::default()
+        };
+        self.ledger.record(now, Verb::RegisterChanged, OPEN, detail);
     }
 
     pub(crate) fn trust_changed(&mut self, now: Timestamp, believed: &Believed) {

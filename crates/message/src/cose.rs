@@ -21,6 +21,8 @@ pub enum Purpose {
     KeyPackage,
     /// A receipt.
     Receipt,
+    /// A registrar's approval of a register.
+    Approval,
 }
 
 impl Purpose {
@@ -29,6 +31,7 @@ impl Purpose {
             Self::Envelope => b"ordonnans/1 envelope",
             Self::KeyPackage => b"ordonnans/1 key-package",
             Self::Receipt => b"ordonnans/1 receipt",
+            Self::Approval => b"ordonnans/1 approval",
         }
     }
 }

@@ -32,5 +32,8 @@ pub use header::{
 };
 pub use id::{InvalidMessageId, MessageId};
 pub use label::{decode_label, encode_label};
-pub use receipt::{KeyPackage, Receipt, ReceiptKind, SignedKeyPackage, SignedReceipt, key_id};
+pub use receipt::{
+    Approval, KeyPackage, Receipt, ReceiptKind, SignedApproval, SignedKeyPackage, SignedReceipt,
+    key_id,
+};
 pub use time::{InvalidTimestamp, Timestamp};

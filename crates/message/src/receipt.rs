@@ -1,4 +1,4 @@
-//! Signed statements beside messages: receipts, and the encryption keys nodes publish.
+//! Signed statements beside messages: receipts, the encryption keys nodes publish, and approvals of registers.
 
 use bytes::Bytes;
 use ordonnans_label::Name;
@@ -169,6 +169,57 @@ impl KeyPackage {
     }
 }
 
+/// A registrar's statement that a register may take force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// SHA-256 of the register's text.
+    pub register: Digest,
+    /// Its version, so that whoever signs has seen it.
+    pub version: u64,
+    /// Who says so.
+    pub by: Name,
+    /// When, by the signer's clock.
+    pub at: Timestamp,
+}
+
+impl Approval {
+    /// The payload to be signed.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        w.into_bytes()
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.map(4).uint(1).bytes(self.register.as_bytes());
+        w.uint(2).uint(self.version);
+        w.uint(3).text(self.by.as_str());
+        w.uint(4).uint(self.at.as_millis());
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (mut register, mut version, mut by, mut at) = (None, None, None, None);
+        r.map("approval", 4, |r, key| {
+            match key {
+                1 => register = Some(digest(r, "register digest")?),
+                2 => version = Some(r.uint("register version", u64::MAX)?),
+                3 => by = Some(name(r, "registrar")?),
+                4 => at = Some(time(r, "approval time")?),
+                _ => return Err(DecodeError::Unknown("approval key")),
+            }
+            Ok(())
+        })?;
+        let missing = DecodeError::Form("approval");
+        Ok(Self {
+            register: register.ok_or(missing)?,
+            version: version.ok_or(missing)?,
+            by: by.ok_or(missing)?,
+            at: at.ok_or(missing)?,
+        })
+    }
+}
+
 macro_rules! signed {
     ($(#[$doc:meta])* $name:ident, $inner:ident, $method:ident, $purpose:expr) => {
         $(#[$doc])*
@@ -230,6 +281,13 @@ signed!(
     KeyPackage,
     package,
     Purpose::KeyPackage
+);
+signed!(
+    /// An approval with its signature, unverified.
+    SignedApproval,
+    Approval,
+    approval,
+    Purpose::Approval
 );
 
 #[cfg(test)]

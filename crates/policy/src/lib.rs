@@ -17,7 +17,7 @@ pub use catalog::{MAX_CATALOG, catalog};
 pub use decide::{Grounds, Permit, Question, Refusal, Statements, admit, decide};
 pub use explain::{Step, Verdict, explain};
 pub use register::{
-    Change, Circle, Consent, Grant, InvalidRegister, Link, Mandate, Memberships, NodeEntry,
-    OfficerEntry, PersonEntry, Register, Span, Standing,
+    Approved, Change, Circle, Consent, Grant, InvalidRegister, Link, MAX_REGISTER, Mandate,
+    Memberships, NodeEntry, OfficerEntry, PersonEntry, Register, Span, Standing, Unapproved,
 };
 pub use rules::{RULES, Rule, RuleId};

@@ -4,16 +4,19 @@
 //! that does not ([`Register::changes`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ordonnans_label::{Clearances, Date, Level, Name, PolicyId, Value};
 use ordonnans_message::{Digest, Timestamp};
 use serde::Deserialize;
 
+mod approval;
 mod changes;
 mod file;
 
+pub use approval::{Approved, Unapproved};
 pub use changes::Change;
-pub use file::InvalidRegister;
+pub use file::{InvalidRegister, MAX_REGISTER};
 
 /// Whether a node takes part at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -174,6 +177,8 @@ pub struct Register {
     officers: BTreeMap<Name, OfficerEntry>,
     circles: BTreeMap<String, Circle>,
     consents: Vec<Consent>,
+    registrars: BTreeSet<Name>,
+    text: Arc<str>,
 }
 
 impl Register {
@@ -187,6 +192,18 @@ impl Register {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// Its text, as it was read.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The persons whose signatures put a register in force. None where the structure does without.
+    #[must_use]
+    pub fn registrars(&self) -> &BTreeSet<Name> {
+        &self.registrars
     }
 
     /// The structure all its names end with.

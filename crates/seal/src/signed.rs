@@ -6,7 +6,8 @@ use ordonnans_identity::{
 use ordonnans_label::Name;
 use ordonnans_message::cose::{Draft, Purpose, Sign1};
 use ordonnans_message::{
-    DecodeError, Envelope, KeyPackage, Receipt, SignedKeyPackage, SignedReceipt, Timestamp,
+    Approval, DecodeError, Envelope, KeyPackage, Receipt, SignedApproval, SignedKeyPackage,
+    SignedReceipt, Timestamp,
 };
 
 /// A value whose signature was right, at the time it was checked, by a certificate of this structure that names its maker. Only this
@@ -122,6 +123,19 @@ pub fn verify_key_package(
     verify(package, &signed, &maker, trust, now)
 }
 
+/// Checks an approval of a register: it must be signed by whoever it says gave it.
+///
+/// # Errors
+/// [`NotAuthentic`].
+pub fn verify_approval(
+    approval: SignedApproval,
+    trust: &Trust,
+    now: Timestamp,
+) -> Result<Verified<SignedApproval>, NotAuthentic> {
+    let (signed, maker) = (approval.signed().clone(), approval.approval().by.clone());
+    verify(approval, &signed, &maker, trust, now)
+}
+
 pub(crate) fn sign(
     purpose: Purpose,
     payload: Vec<u8>,
@@ -174,5 +188,21 @@ pub fn sign_key_package(
         package.encode(),
         signer,
         SignedKeyPackage::new,
+    )
+}
+
+/// Signs an approval of a register.
+///
+/// # Errors
+/// [`SignError`]: the key is out of reach.
+pub fn sign_approval(
+    approval: &Approval,
+    signer: &dyn Signer,
+) -> Result<SignedApproval, SignError> {
+    signed(
+        Purpose::Approval,
+        approval.encode(),
+        signer,
+        SignedApproval::new,
     )
 }

@@ -44,6 +44,7 @@ fn table(t: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         Table::Packages => "packages",
         Table::Returns => "returns",
         Table::Certified => "certified",
+        Table::Law => "law",
     })
 }
 

@@ -36,6 +36,13 @@ impl Register {
         if self.structure != new.structure {
             c.note("register", "another structure", true);
         }
+        for name in new.registrars.difference(&self.registrars) {
+            c.note("registrars", format!("{} added", name.local()), true);
+        }
+        // One fewer to object; with the last, anybody who can write the file decides.
+        for name in self.registrars.difference(&new.registrars) {
+            c.note("registrars", format!("{} removed", name.local()), true);
+        }
         c.each("node", &self.nodes, &new.nodes, node);
         c.each("person", &self.persons, &new.persons, person);
         c.each("officer", &self.officers, &new.officers, officer);

@@ -14,9 +14,18 @@ use super::{
     Register, Span, Standing,
 };
 
+/// Bytes of a register: some 20,000 entries.
+pub const MAX_REGISTER: usize = 8 << 20;
+
 /// Why a register was refused. Each names the entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRegister {
+    /// More bytes than [`MAX_REGISTER`].
+    #[error("the register has {0} bytes; at most {MAX_REGISTER} are read")]
+    TooLong(usize),
+    /// Who signs is one person alone: four eyes are two.
+    #[error("the register names one registrar; name two or more, or none")]
+    OneRegistrar,
     /// Not TOML of the documented form; the text says where.
     #[error("the register is not valid: {0}")]
     Malformed(String),
@@ -58,6 +67,8 @@ pub enum InvalidRegister {
 struct File {
     version: u64,
     structure: String,
+    #[serde(default)]
+    registrars: Vec<String>,
     #[serde(default)]
     circle: Vec<CircleFile>,
     #[serde(default)]
@@ -205,6 +216,9 @@ impl Register {
     /// # Errors
     /// [`InvalidRegister`] names the entry and what to do.
     pub fn parse_under(text: &str, policies: &Policies) -> Result<Self, InvalidRegister> {
+        if text.len() > MAX_REGISTER {
+            return Err(InvalidRegister::TooLong(text.len()));
+        }
         let file: File = toml::from_str(text)
             .map_err(|e| InvalidRegister::Malformed(e.to_string().trim_end().to_owned()))?;
         let mut reading = Reading {
@@ -246,6 +260,7 @@ impl Register {
             };
             once(&mut officers, name, officer, entry)?;
         }
+        let registrars = reading.registrars(&file.registrars, &persons)?;
         let consents = file
             .consent
             .into_iter()
@@ -261,6 +276,8 @@ impl Register {
             officers,
             circles: reading.circles,
             consents,
+            registrars,
+            text: text.into(),
         })
     }
 }
@@ -410,6 +427,31 @@ impl Reading<'_> {
                 .map(|n| self.known(entry, n, nodes))
                 .collect::<Result<_, _>>()?,
         })
+    }
+
+    fn registrars(
+        &self,
+        names: &[String],
+        persons: &BTreeMap<Name, PersonEntry>,
+    ) -> Result<BTreeSet<Name>, InvalidRegister> {
+        let mut all = BTreeSet::new();
+        for local in names {
+            let name = self.name("registrars", local, Kind::Person)?;
+            if !persons.contains_key(&name) {
+                return Err(InvalidRegister::Missing {
+                    entry: "registrars".into(),
+                    what: "person",
+                    name: local.clone(),
+                });
+            }
+            if !all.insert(name) {
+                return Err(InvalidRegister::Twice(format!("registrar {local}")));
+            }
+        }
+        match all.len() {
+            1 => Err(InvalidRegister::OneRegistrar),
+            _ => Ok(all),
+        }
     }
 
     fn name(&self, entry: &str, local: &str, kind: Kind) -> Result<Name, InvalidRegister> {
