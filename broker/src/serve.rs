@@ -32,6 +32,8 @@ use crate::uploads::Uploads;
 
 /// Accepted messages that are remembered, about 0.5 KiB each.
 const REMEMBERED: usize = 1_000_000;
+/// Established labels that are kept, about 0.5 KiB each, until they are ended.
+const LABELLED: usize = 2_000_000;
 /// How often strangers are summed up, and live certificates looked at.
 const SWEEP: Duration = Duration::from_secs(1);
 /// A whole attachment that no message refers to is kept so long for its message to come.
@@ -307,6 +309,7 @@ impl Broker {
             broker: name.clone(),
             queue: config.limits.queue,
             remembered: REMEMBERED,
+            labelled: LABELLED,
             clock: ClockQuality::Unknown,
         };
         let before = recovered.seq;

@@ -11,9 +11,11 @@ use ordonnans_identity::Trust;
 use ordonnans_label::{Level, Name};
 use ordonnans_message::{
     AuditQuery, BulkHead, DecodeError, Digest, Envelope, Frame, MessageId, PROTOCOL_VERSION,
-    ReplyCode, SignedKeyPackage, SignedReceipt, limits,
+    ReplyCode, SignedAct, SignedDeclaration, SignedKeyPackage, SignedReceipt, limits,
 };
-use ordonnans_seal::{verify_envelope, verify_key_package, verify_receipt};
+use ordonnans_seal::{
+    verify_act, verify_declaration, verify_envelope, verify_key_package, verify_receipt,
+};
 use ordonnans_store::{AttachmentStore, Reader};
 use ordonnans_transport::{CloseCode, Connection, Lane};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
@@ -181,6 +183,8 @@ async fn take(
                 },
             },
         },
+        frame @ (Frame::Act { .. } | Frame::Declare { .. }) => statement(session, &frame, &trust),
+        Frame::Kept { of } => Input::Kept { session, of },
         Frame::ReceiptStored { id, kind, by } => Input::ReceiptStored {
             session,
             id,
@@ -228,12 +232,46 @@ async fn take(
         | Frame::AttachmentState { .. }
         | Frame::AuditPage { .. }
         | Frame::Catalog { .. }
-        | Frame::Explanation { .. } => {
+        | Frame::Explanation { .. }
+        | Frame::ReviewDue { .. }
+        | Frame::NotKept { .. } => {
             return Err("a frame only the broker sends, or a second greeting");
         }
     };
     shared.tell(input).await;
     Ok(())
+}
+
+/// An act or a declaration, where it is what it claims to be.
+fn statement(session: Session, frame: &Frame, trust: &Trust) -> Input {
+    let not = |code| Input::NotKept {
+        session,
+        of: frame.digest(),
+        code,
+    };
+    match frame {
+        Frame::Act { act } => match SignedAct::decode(act) {
+            Err(e) => not(code(e)),
+            Ok(act) => match verify_act(act, trust, now()) {
+                Err(_) => not(ReplyCode::NotAuthentic),
+                Ok(act) => Input::Act {
+                    session,
+                    act: Box::new(act),
+                },
+            },
+        },
+        Frame::Declare { declaration } => match SignedDeclaration::decode(declaration) {
+            Err(e) => not(code(e)),
+            Ok(d) => match verify_declaration(d, trust, now()) {
+                Err(_) => not(ReplyCode::NotAuthentic),
+                Ok(d) => Input::Declare {
+                    session,
+                    declaration: Box::new(d),
+                },
+            },
+        },
+        _ => not(ReplyCode::Unsupported),
+    }
 }
 
 async fn busy(connection: &Connection, id: Option<MessageId>) {

@@ -8,12 +8,16 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use ordonnans_identity::Signer;
 use ordonnans_label::Language;
-use ordonnans_message::{Addressee, Envelope, Header, MessageId, Receipt, ReceiptKind};
+use ordonnans_message::{
+    Addressee, Envelope, Frame, Header, MessageId, Receipt, ReceiptKind, SignedAct,
+};
 use serde_json::{Value, json};
 
+use crate::acts::{Answered, Review};
 use crate::address::Address;
 use crate::daemon::Daemon;
-use crate::desk::{internal, usage};
+use crate::desk::{Desk, internal, usage};
+use crate::drafts::{Draft, DraftId};
 use crate::failure::{Exit, Failure};
 use crate::incoming::Opened;
 use crate::local::{Request, Submission};
@@ -34,6 +38,16 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, request: Request) -> Result<Val
     match request {
         Request::Send { message, wait } => send(daemon, *message, wait).await,
         Request::Catalog { to } => catalog(daemon, &to).await,
+        Request::Establish { draft, act, wait } => {
+            let act = BASE64.decode(act.as_bytes());
+            let act = act.map_err(|_| internal("the statement is not base64"))?;
+            let desk = Arc::clone(&daemon.desk);
+            let message = desk.draft(draft)?.0.message;
+            with_keys(daemon, &message).await?;
+            let id = blocking(move || desk.establish(draft, &act)).await?;
+            sent(daemon, id, wait).await
+        }
+        Request::State { frame, wait } => state(daemon, &frame, wait).await,
         other => {
             let daemon = Arc::clone(daemon);
             blocking(move || listing(&daemon, other)).await
@@ -42,22 +56,35 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, request: Request) -> Result<Val
 }
 
 async fn send(daemon: &Arc<Daemon>, message: Submission, wait: bool) -> Result<Value, Failure> {
-    let desk = Arc::clone(&daemon.desk);
+    with_keys(daemon, &message).await?;
+    let keeper = Arc::clone(&daemon.desk);
+    let id = blocking(move || keeper.submit(&message)).await?;
+    sent(daemon, id, wait).await
+}
+
+/// Waits for the keys of the recipients, where one is not known yet.
+async fn with_keys(daemon: &Daemon, message: &Submission) -> Result<(), Failure> {
+    let desk = &daemon.desk;
     let mut changed = desk.changed();
     // A node may have published its key a moment ago: one look at the directory, where there is a line.
     let before = desk.directories();
-    if !desk.keys(&message)?.1.is_empty() {
+    if !desk.keys(message)?.1.is_empty() {
         desk.want_directory();
         let listed =
             async { while desk.directories() == before && changed.changed().await.is_ok() {} };
         // If the key is still not known, submitting says so.
         drop(tokio::time::timeout(KEY_WITHIN, listed).await);
     }
-    let keeper = Arc::clone(&desk);
-    let id = blocking(move || keeper.submit(&message)).await?;
+    Ok(())
+}
+
+/// What became of a message that was handed in.
+async fn sent(daemon: &Daemon, id: MessageId, wait: bool) -> Result<Value, Failure> {
     if !wait {
         return Ok(json!({ "id": id }));
     }
+    let desk = &daemon.desk;
+    let mut changed = desk.changed();
     let decided = async {
         loop {
             if let Some(verdict) = desk.spool.sent(id)?.and_then(|s| s.verdict) {
@@ -72,6 +99,49 @@ async fn send(daemon: &Arc<Daemon>, message: Submission, wait: bool) -> Result<V
             Exit::Unreachable,
             format!("the daemon stops; {id} stays in the outbox"),
             "start it again; `ordonnans receipts` shows what became of the message",
+        )),
+    }
+}
+
+/// Hands a statement to the broker.
+async fn state(daemon: &Arc<Daemon>, frame: &str, wait: bool) -> Result<Value, Failure> {
+    let bytes = BASE64.decode(frame.as_bytes());
+    let bytes = bytes.map_err(|_| internal("the statement is not base64"))?;
+    let frame = Frame::decode(&bytes).map_err(internal)?;
+    let desk = Arc::clone(&daemon.desk);
+    let mut changed = desk.changed();
+    let keeper = Arc::clone(&desk);
+    let of = blocking(move || keeper.state(&frame)).await?;
+    if !wait {
+        return Ok(json!({ "statement": of, "state": "waiting" }));
+    }
+    let decided = async {
+        loop {
+            if let Some(verdict) = desk.spool.statement(&of)?.and_then(|s| s.verdict) {
+                return Ok(verdict);
+            }
+            changed.changed().await.map_err(internal)?;
+        }
+    };
+    let verdict = tokio::select! {
+        verdict = decided => verdict?,
+        () = daemon.stop.cancelled() => {
+            return Err(Failure::new(
+                Exit::Unreachable,
+                "the daemon stops; the statement stays with it",
+                "start it again: it goes to the broker as soon as there is a line",
+            ));
+        }
+    };
+    match verdict {
+        Answered::Kept => Ok(json!({ "statement": of, "state": "in force" })),
+        Answered::Refused { code, rule } => Err(Failure::new(
+            Exit::Refused,
+            format!("the broker refused the statement: {code}"),
+            rule.map_or_else(
+                || "`ordonnans label history ID` shows the acts so far, and who may act on the label".into(),
+                |r| format!("rule POL-{r:02} in docs/policy.md says what must hold"),
+            ),
         )),
     }
 }
@@ -114,7 +184,56 @@ async fn catalog(daemon: &Arc<Daemon>, to: &[String]) -> Result<Value, Failure> 
 fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
     let desk = &daemon.desk;
     match request {
-        Request::Send { .. } | Request::Catalog { .. } => Err(internal("answered elsewhere")),
+        Request::Send { .. }
+        | Request::Catalog { .. }
+        | Request::Establish { .. }
+        | Request::State { .. } => Err(internal("answered elsewhere")),
+        Request::Propose { message } => {
+            let draft = desk.propose(&message)?;
+            Ok(json!({ "draft": draft }))
+        }
+        Request::Drafts => {
+            let row = |(id, d): (DraftId, Draft)| {
+                Ok(json!({
+                    "draft": id, "proposed": d.proposed, "label": d.message.label, "to": d.message.to,
+                    "info": d.message.info, "precedence": d.message.precedence, "author": d.message.author,
+                }))
+            };
+            desk.spool.drafts()?.into_iter().map(row).collect()
+        }
+        Request::Draft { draft } => {
+            let (kept, header, content) = desk.draft(draft)?;
+            Ok(json!({
+                "draft": draft, "label": header.label.to_string(), "node": desk.name,
+                "to": kept.message.to, "info": kept.message.info, "subject": content.subject,
+                "media_type": content.media_type, "content": BASE64.encode(&content.encode()),
+            }))
+        }
+        Request::Discard { draft } => {
+            desk.discard_draft(draft)?;
+            Ok(json!({ "discarded": draft }))
+        }
+        Request::History { id } => {
+            let history = desk.history(id)?;
+            let row = |a: &SignedAct| {
+                let act = a.act();
+                json!({
+                    "act": act.kind.as_str(), "label": act.label.to_string(), "by": act.by, "at": act.at,
+                    "node": act.node, "subject": act.subject, "digest": a.digest(),
+                })
+            };
+            Ok(history.iter().map(row).collect())
+        }
+        Request::Due => {
+            let row = |(id, r): (MessageId, Review)| {
+                let label = desk.history(id).ok();
+                let label = label.and_then(|h| Some(h.last()?.act().label.to_string()));
+                Ok(
+                    json!({ "id": id, "by": r.by, "event": r.event, "since": r.since, "label": label }),
+                )
+            };
+            desk.spool.reviews()?.into_iter().map(row).collect()
+        }
         Request::Inbox => {
             let mut all = desk.spool.inbox()?;
             // Most urgent first, then as they came.
@@ -123,9 +242,10 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
                 let mut row = about(e.header());
                 row["received"] = json!(a.received);
                 row["opened"] = json!(a.opened);
-                row
+                row["label_now"] = json!(label_now(desk, e.header().id)?);
+                Ok(row)
             };
-            Ok(all.into_iter().map(row).collect())
+            all.into_iter().map(row).collect()
         }
         Request::Prepare { id, by } => {
             let r = desk.to_be_opened(id, by)?;
@@ -147,8 +267,12 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
         }
         Request::Receipts { id: None } => {
             let sent = desk.spool.all_sent()?.into_iter();
-            sent.map(|(id, sent)| Ok(accounted(id, sent, &desk.spool.receipts(id)?)))
-                .collect()
+            sent.map(|(id, sent)| {
+                let mut row = accounted(id, sent, &desk.spool.receipts(id)?);
+                row["label_now"] = json!(label_now(desk, id)?);
+                Ok(row)
+            })
+            .collect()
         }
         Request::Directory => {
             let row = |(name, l): &(String, Listed)| json!({ "name": name, "title": l.title, "key": l.package.is_some() });
@@ -196,6 +320,11 @@ fn accounted(id: MessageId, sent: Sent, receipts: &[Receipt]) -> Value {
     row
 }
 
+/// The label in force, where it is not the one the message came with.
+fn label_now(desk: &Desk, id: MessageId) -> Result<Option<String>, Failure> {
+    Ok(desk.revised(id)?.map(|l| l.to_string()))
+}
+
 fn about(h: &Header) -> Value {
     json!({
         "id": h.id, "originator": h.originator, "author": h.author, "label": h.label.to_string(),
@@ -212,6 +341,7 @@ fn read(
 ) -> Result<Value, Failure> {
     let content = &opened.content;
     let mut value = about(&opened.header);
+    value["label_now"] = json!(label_now(&daemon.desk, opened.header.id)?);
     value["still_believed"] = json!(opened.still_believed);
     value["subject"] = json!(content.subject);
     value["media_type"] = json!(content.media_type);

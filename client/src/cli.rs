@@ -47,8 +47,10 @@ pub enum Command {
     Directory(Listing),
     /// Show the state of the daemon.
     Status(Listing),
-    /// Labels: what one says, how it is shown, what a whole needs, which may be used.
+    /// Labels: what one says, which may be used, and the acts of those who establish them.
     Label(LabelArgs),
+    /// Events that labels last until.
+    Event(EventArgs),
     /// Every rule for a message that is only thought of, for security officers; the asking is recorded.
     Explain(ExplainArgs),
     /// The broker's audit log, for security officers.
@@ -119,6 +121,12 @@ pub struct SendArgs {
     /// Wait for the broker's verdict; a refusal ends with exit code 1.
     #[arg(long)]
     pub wait: bool,
+    /// Establish the label in the same step, as the person of this certificate.
+    #[arg(long = "as", value_name = "CERT", requires = "key")]
+    pub vaststeller: Option<PathBuf>,
+    /// That person's private key, mode 0600; it never leaves this command.
+    #[arg(long, value_name = "KEY", requires = "vaststeller")]
+    pub key: Option<PathBuf>,
     /// How to print.
     #[command(flatten)]
     pub listing: Listing,
@@ -157,7 +165,7 @@ pub struct LabelArgs {
     pub command: LabelCommand,
 }
 
-/// The label commands. All but `catalog` work without a daemon.
+/// The label commands. `parse`, `render`, `join` and `policies` work without a daemon.
 #[derive(Debug, Subcommand)]
 pub enum LabelCommand {
     /// Read a label as it is typed, and say whether its policy allows it; exit code 1 when not.
@@ -203,6 +211,118 @@ pub enum LabelCommand {
     },
     /// The policies that are known here.
     Policies(Listing),
+    /// Keep a message until its label is established; prints the name of the draft.
+    Propose(Box<SendArgs>),
+    /// List the drafts.
+    Drafts(Listing),
+    /// Write the content of a draft to standard output, and what is known beside it to standard error.
+    Draft {
+        /// The draft.
+        draft: String,
+    },
+    /// Establish the label of a draft and send it; prints the id of the message.
+    Establish {
+        /// The draft.
+        draft: String,
+        /// Another label than was proposed.
+        #[arg(long, short)]
+        label: Option<String>,
+        /// Who establishes it.
+        #[command(flatten)]
+        signer: SignerArgs,
+        /// Wait for the broker's verdict; a refusal ends with exit code 1.
+        #[arg(long)]
+        wait: bool,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Drop a draft.
+    Discard {
+        /// The draft.
+        draft: String,
+    },
+    /// Put another label in the place of a message's; every holder of a copy is told.
+    Revise {
+        /// The message.
+        id: String,
+        /// The label from now on.
+        #[arg(long, short)]
+        label: String,
+        /// Who revises it: the vaststeller, or a registered successor.
+        #[command(flatten)]
+        signer: SignerArgs,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// End the rubricering of a message; every holder of a copy is told.
+    End {
+        /// The message.
+        id: String,
+        /// Who ends it: the vaststeller, or a registered successor.
+        #[command(flatten)]
+        signer: SignerArgs,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// The acts on the label of a message; the last is in force.
+    History {
+        /// The message.
+        id: String,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Labels that are due for review: their day has passed, or their event was declared.
+    Due(Listing),
+}
+
+impl LabelCommand {
+    /// Whether it needs no daemon.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::Parse { .. } | Self::Render { .. } | Self::Join { .. } | Self::Policies(_)
+        )
+    }
+}
+
+/// A person who signs.
+#[derive(Debug, Args)]
+pub struct SignerArgs {
+    /// The person's certificate.
+    #[arg(long = "as", value_name = "CERT")]
+    pub certificate: PathBuf,
+    /// That person's private key, mode 0600; it never leaves this command.
+    #[arg(long, value_name = "KEY")]
+    pub key: PathBuf,
+}
+
+/// What `event` takes.
+#[derive(Debug, Args)]
+pub struct EventArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: EventCommand,
+}
+
+/// The event commands.
+#[derive(Debug, Subcommand)]
+pub enum EventCommand {
+    /// Say that an event of the register has happened. Labels that last until then are due for review; none changes by it.
+    Declare {
+        /// The event, as the register names it.
+        name: String,
+        /// Who says so: a person whom the register lets declare it.
+        #[command(flatten)]
+        signer: SignerArgs,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
 }
 
 /// A language.

@@ -17,15 +17,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{audit, verify};
-use crate::cli::{
-    AuditCommand, Cli, Command, LabelArgs, LabelCommand, Listing, ReadArgs, SendArgs,
-};
+use crate::cli::{AuditCommand, Cli, Command, LabelArgs, Listing, ReadArgs, SendArgs};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::desk::{now, usage};
 use crate::failure::{Exit, Failure};
 use crate::labels;
 use crate::local::{Request, Submission, ask};
+use crate::signing;
 use crate::table;
 
 /// Runs the program with its arguments, the first of which is its name.
@@ -66,7 +65,7 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
                 .map(|()| Exit::Done)
                 .map_err(|e| Failure::internal(e.to_string()));
         }
-        Command::Label(ref args) if !matches!(args.command, LabelCommand::Catalog { .. }) => {
+        Command::Label(ref args) if args.command.is_local() => {
             return labels::local(&cli.config, args);
         }
         Command::Audit(ref audit) => {
@@ -86,7 +85,7 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
         |request: &Request, listing: Listing| show(&ask(&config.socket, request)?, listing);
     match cli.command {
         Command::Daemon => daemon(config),
-        Command::Send(args) => send(&config, args),
+        Command::Send(args) => send(&config, &args),
         Command::Read(args) => read(&config, args),
         Command::Inbox(listing) => simple(&Request::Inbox, listing),
         Command::Directory(listing) => simple(&Request::Directory, listing),
@@ -99,15 +98,13 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
             let (value, listing) = runtime()?.block_on(audit(&config, args.command))?;
             show(&value, listing)
         }
-        Command::Label(LabelArgs {
-            command: LabelCommand::Catalog { to, listing },
-            ..
-        }) => simple(&Request::Catalog { to }, listing),
+        Command::Label(LabelArgs { command, .. }) => signing::label(&config, command),
+        Command::Event(args) => signing::event(&config, args.command),
         Command::Explain(args) => {
             let (value, listing) = runtime()?.block_on(labels::explain(&config, args))?;
             show(&value, listing)
         }
-        Command::Completions { .. } | Command::Man | Command::Label(_) => Ok(Exit::Done),
+        Command::Completions { .. } | Command::Man => Ok(Exit::Done),
     }
 }
 
@@ -195,7 +192,8 @@ fn when(text: &str) -> Result<Timestamp, Failure> {
     Ok(now().after(n.saturating_mul(ms)))
 }
 
-fn send(config: &Config, args: SendArgs) -> Result<Exit, Failure> {
+/// A message as it is typed.
+pub(crate) fn submission(args: &SendArgs) -> Result<Submission, Failure> {
     if args.to.is_empty() && args.info.is_empty() {
         return Err(usage(
             "the message has no recipient",
@@ -219,18 +217,18 @@ fn send(config: &Config, args: SendArgs) -> Result<Exit, Failure> {
         std::path::absolute(p).map_err(|e| usage(format!("{}: {e}", p.display()), "check the path"))
     };
     let file_name = args.file.as_ref().and_then(|p| p.file_name());
-    let message = Submission {
+    Ok(Submission {
         name: file_name.map(|n| n.to_string_lossy().into_owned()),
-        to: args.to,
-        info: args.info,
-        precedence: args.precedence,
-        label: args.label,
+        to: args.to.clone(),
+        info: args.info.clone(),
+        precedence: args.precedence.clone(),
+        label: args.label.clone(),
         exercise: args.exercise,
-        subject: args.subject,
-        media_type: args.media_type,
+        subject: args.subject.clone(),
+        media_type: args.media_type.clone(),
         body,
         attachments: args.attach.iter().map(absolute).collect::<Result<_, _>>()?,
-        author: args.author,
+        author: args.author.clone(),
         expires: when(&args.expires)?,
         reply_by: args.reply_by.as_deref().map(when).transpose()?,
         references: args
@@ -239,13 +237,26 @@ fn send(config: &Config, args: SendArgs) -> Result<Exit, Failure> {
             .map(|id| message_id(id))
             .collect::<Result<_, _>>()?,
         supersedes: args.supersedes.as_deref().map(message_id).transpose()?,
+    })
+}
+
+fn send(config: &Config, args: &SendArgs) -> Result<Exit, Failure> {
+    let (message, wait) = (Box::new(submission(args)?), args.wait);
+    let answer = match (&args.vaststeller, &args.key) {
+        (Some(certificate), Some(key)) => {
+            let signer = signing::person(certificate, key)?;
+            signing::at_once(config, message, &signer, wait)?
+        }
+        _ => ask(&config.socket, &Request::Send { message, wait })?,
     };
-    let wait = args.wait;
-    let message = Box::new(message);
-    let answer = ask(&config.socket, &Request::Send { message, wait })?;
+    decided(&answer, args.listing)
+}
+
+/// Prints the id of a message that was handed in; a refusal of the broker is a failure.
+pub(crate) fn decided(answer: &Value, listing: Listing) -> Result<Exit, Failure> {
     let refused = answer["verdict"]["state"] == "refused";
-    if args.listing.json {
-        show(&answer, args.listing)?;
+    if listing.json {
+        show(answer, listing)?;
     } else {
         println!("{}", answer["id"].as_str().unwrap_or_default());
     }

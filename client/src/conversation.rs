@@ -357,6 +357,12 @@ fn a_label_that_cannot_be_is_told_before_anything_is_sent() {
         assert!(e.contains(says), "{label}: {e}");
     }
     assert!(a.outbox().order.is_empty());
+    m.label = "Stg.C".into();
+    let e = a.submit(&m).expect_err("for how long").to_string();
+    assert!(e.contains("says until when"), "{e}");
     m.label = "Stg.C // TOT 2036-01-01".into();
-    assert!(a.submit(&m).is_ok());
+    let e = a.submit(&m).expect_err("by whom");
+    assert!(e.to_string().contains("signed statement"), "{e}");
+    assert!(e.hint().contains("label propose"));
+    assert!(a.propose(&m).is_ok());
 }

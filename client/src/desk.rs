@@ -107,6 +107,8 @@ pub(crate) struct Desk {
     asked: Mutex<Vec<Asked>>,
     outbox: Mutex<Outbox>,
     owed: Mutex<BTreeMap<ReceiptKey, Bytes>>,
+    /// Acts and declarations that the broker has not answered.
+    statements: Mutex<BTreeMap<Digest, Bytes>>,
     work: Notify,
     directory: AtomicBool,
     directories: AtomicU64,
@@ -185,12 +187,17 @@ impl Desk {
             outbox.insert(envelope.header());
         }
         // A daemon that was killed may have left what no message has.
+        let mut drafted = BTreeSet::new();
+        for (_, draft) in spool.drafts()? {
+            drafted.extend(draft.attachments()?.into_iter().map(|a| a.digest));
+        }
         for (digest, _) in sealed.list().map_err(internal)? {
-            if outbox.length(&digest).is_none() {
+            if outbox.length(&digest).is_none() && !drafted.contains(&digest) {
                 sealed.remove(&digest).map_err(internal)?;
             }
         }
         let owed = spool.owed()?.into_iter().collect();
+        let statements = spool.unanswered()?.into_iter().collect();
         let desk = Self {
             name,
             spool,
@@ -204,6 +211,7 @@ impl Desk {
             asked: Mutex::new(vec![]),
             outbox: Mutex::new(outbox),
             owed: Mutex::new(owed),
+            statements: Mutex::new(statements),
             work: Notify::new(),
             directory: AtomicBool::new(true),
             directories: AtomicU64::new(0),
@@ -291,6 +299,11 @@ impl Desk {
 
     pub(crate) fn outbox(&self) -> MutexGuard<'_, Outbox> {
         lock(&self.outbox)
+    }
+
+    /// Acts and declarations of ours that the broker has not answered.
+    pub(crate) fn statements(&self) -> MutexGuard<'_, BTreeMap<Digest, Bytes>> {
+        lock(&self.statements)
     }
 
     /// Receipts of ours that the broker has not confirmed.

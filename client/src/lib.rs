@@ -6,6 +6,7 @@
 //!
 //! Holds always: an inbox has one copy of a message; a signed receipt is repeated until the broker has it.
 
+mod acts;
 pub mod address;
 mod answers;
 mod audit;
@@ -18,6 +19,9 @@ pub mod config;
 mod conversation;
 mod daemon;
 mod desk;
+pub mod drafts;
+#[cfg(test)]
+mod establishing;
 pub mod failure;
 #[cfg(test)]
 mod house;
@@ -31,6 +35,7 @@ mod machine;
 pub mod officer;
 mod outgoing;
 mod queues;
+pub mod signing;
 mod spool;
 mod table;
 mod transfer;

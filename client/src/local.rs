@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::answers::answer;
 use crate::daemon::Daemon;
+use crate::drafts::DraftId;
 use crate::failure::{Exit, Failure};
 
 /// Bytes of one request or answer: content at its bound, in base64, with room for a listing of a full inbox.
@@ -121,6 +122,46 @@ pub enum Request {
         /// The message.
         id: Option<MessageId>,
     },
+    /// Keep a message until its label is established.
+    Propose {
+        /// The message.
+        message: Box<Submission>,
+    },
+    /// List the drafts.
+    Drafts,
+    /// A draft with its content, for whoever is to establish it: the answer has `content`, the encoded content in base64, `label` and `node`.
+    Draft {
+        /// Which.
+        draft: DraftId,
+    },
+    /// Send a draft with the statement of its vaststeller; with `wait`, answer when the broker has decided.
+    Establish {
+        /// Which.
+        draft: DraftId,
+        /// The signed act, base64.
+        act: String,
+        /// Whether to wait.
+        wait: bool,
+    },
+    /// Drop a draft.
+    Discard {
+        /// Which.
+        draft: DraftId,
+    },
+    /// The acts on a message.
+    History {
+        /// The message.
+        id: MessageId,
+    },
+    /// Hand an act or a declaration to the broker; answer when it has decided.
+    State {
+        /// The frame that carries it, base64.
+        frame: String,
+        /// Whether to wait.
+        wait: bool,
+    },
+    /// List the labels that are due for review.
+    Due,
     /// Which labels may be used to these.
     Catalog {
         /// Addressees, as for a message.

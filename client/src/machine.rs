@@ -14,6 +14,7 @@ use ordonnans_message::{
 };
 use ordonnans_transport::Lane;
 
+use crate::acts::{self, Answered};
 use crate::desk::{Asked, Desk};
 use crate::failure::Failure;
 use crate::incoming::Arrival;
@@ -72,6 +73,7 @@ pub(crate) struct Machine {
     /// Not to be published before then.
     hold: BTreeMap<MessageId, Instant>,
     owed: BTreeMap<ReceiptKey, Instant>,
+    stated: BTreeMap<Digest, Instant>,
     uploads: BTreeMap<Digest, Upload>,
     /// Attachments the broker has.
     there: BTreeSet<Digest>,
@@ -98,6 +100,7 @@ impl Machine {
             published: BTreeMap::new(),
             hold: BTreeMap::new(),
             owed: BTreeMap::new(),
+            stated: BTreeMap::new(),
             uploads: BTreeMap::new(),
             there: BTreeSet::new(),
             incomplete: BTreeMap::new(),
@@ -147,6 +150,7 @@ impl Machine {
         let waits = |last: &Instant| now.saturating_duration_since(*last) < REPEAT;
         self.published.retain(|_, said| waits(said));
         self.owed.retain(|_, said| waits(said));
+        self.stated.retain(|_, said| waits(said));
         self.hold.retain(|_, until| *until > now);
         let outbox = desk.outbox();
         for (Reverse(precedence), id) in &outbox.order {
@@ -171,6 +175,15 @@ impl Machine {
                 self.owed.insert(key.clone(), now);
                 let receipt = receipt.clone();
                 self.say(Lane::Control, &Frame::Receipt { receipt });
+            }
+        }
+        for (of, frame) in desk.statements().iter() {
+            if self.stated.len() >= WINDOW {
+                break;
+            }
+            if !self.stated.contains_key(of) {
+                self.stated.insert(*of, now);
+                self.queues.put(Lane::Control, frame.clone());
             }
         }
         // What has expired meanwhile is not delivered again.
@@ -265,6 +278,35 @@ impl Machine {
                 }
                 None => tracing::warn!("a receipt was passed on that is not for us or not right"),
             },
+            Frame::Act { ref act } => {
+                let of = frame.digest();
+                if desk.told(act)? {
+                    self.say(Lane::Control, &Frame::Kept { of });
+                } else {
+                    tracing::warn!("an act on a label was passed on that is not believed");
+                }
+            }
+            Frame::ReviewDue {
+                id,
+                ref by,
+                ref event,
+            } => {
+                let of = frame.digest();
+                desk.due(id, by.clone(), event.clone())?;
+                self.say(Lane::Control, &Frame::Kept { of });
+            }
+            Frame::Kept { of } => {
+                self.stated.remove(&of);
+                desk.answered(&of, Answered::Kept)?;
+            }
+            Frame::NotKept {
+                code: ReplyCode::Busy | ReplyCode::Stopping,
+                ..
+            } => {}
+            Frame::NotKept { of, code, rule } => {
+                self.stated.remove(&of);
+                desk.answered(&of, acts::refused(code, rule))?;
+            }
             Frame::Directory { entries, more, .. } => {
                 self.directory.extend(entries);
                 if self.directory.len() > MAX_DIRECTORY {

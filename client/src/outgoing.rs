@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use ordonnans_label::{Kind, Label, Name};
 use ordonnans_message::{
     AttachmentKey, AttachmentRef, Content, ContentRef, Header, MessageId, Precedence, Receipt,
@@ -16,8 +17,10 @@ use ordonnans_seal::{
 };
 use ordonnans_store::AttachmentStore;
 
+use crate::acts;
 use crate::address::{Address, name};
 use crate::desk::{Desk, internal, usage};
+use crate::drafts::DraftId;
 use crate::failure::{Exit, Failure};
 use crate::local::Submission;
 use crate::spool::{Sent, Verdict};
@@ -25,8 +28,14 @@ use crate::spool::{Sent, Verdict};
 /// How the file begins that an attachment is sealed into before its digest is known.
 const DRAFT: &str = "sealing-";
 
+/// A message that is complete but for seals and signatures.
+pub(crate) struct Composed {
+    pub(crate) header: Header,
+    pub(crate) content: Content,
+}
+
 impl Desk {
-    fn recipients(&self, s: &Submission) -> Result<Vec<Recipient>, Failure> {
+    pub(crate) fn recipients(&self, s: &Submission) -> Result<Vec<Recipient>, Failure> {
         let precedence: Precedence = s
             .precedence
             .parse()
@@ -51,28 +60,41 @@ impl Desk {
         &self,
         s: &Submission,
     ) -> Result<(Vec<Verified<SignedKeyPackage>>, Vec<Name>), Failure> {
+        self.keys_of(&self.recipients(s)?)
+    }
+
+    pub(crate) fn keys_of(
+        &self,
+        recipients: &[Recipient],
+    ) -> Result<(Vec<Verified<SignedKeyPackage>>, Vec<Name>), Failure> {
         let (trust, now) = (self.trust(), self.now());
         let (mut keys, mut missing) = (vec![], vec![]);
-        for r in self.recipients(s)? {
+        for r in recipients {
             let listed = self.spool.listed(&r.node)?;
             let package = listed.and_then(|l| l.package());
             match package.and_then(|p| verify_key_package(p, &trust, now).ok()) {
                 Some(key) => keys.push(key),
-                None => missing.push(r.node),
+                None => missing.push(r.node.clone()),
             }
         }
         Ok((keys, missing))
     }
 
-    /// The label as it was typed: one that its policy allows, and that protects every marked portion of the text.
+    /// The label as it was typed.
     fn label(&self, s: &Submission) -> Result<Label, Failure> {
-        let policies = self.policies();
-        let label = policies.read(&s.label).map_err(|e| {
+        let label = self.policies().read(&s.label).map_err(|e| {
             usage(
                 format!("the label: {e}"),
-                "for example -l \"Dep.V // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example\"",
+                "for example -l \"Dep.V // TOT 2036-01-01\"",
             )
         })?;
+        self.usable(&label, &s.body)?;
+        Ok(label)
+    }
+
+    /// Whether a label is one that its policy allows, lasts until something where it must, and protects every marked portion of the text.
+    pub(crate) fn usable(&self, label: &Label, body: &[u8]) -> Result<(), Failure> {
+        let policies = self.policies();
         let c = &label.confidentiality;
         policies.check(c).map_err(|e| {
             usage(
@@ -80,49 +102,48 @@ impl Desk {
                 "`ordonnans label parse` checks one; docs/policies.md says what a policy asks",
             )
         })?;
-        let text = std::str::from_utf8(&s.body).unwrap_or_default();
-        if let Some(part) = policies
-            .portions(text)
-            .find(|p| !c.protects(&p.confidentiality))
-        {
+        if acts::needed(label) && label.duration.is_none() {
             return Err(usage(
+                "from Dep.V up a label says until when",
+                "add // TOT 2036-01-01, or // TOT GEBEURTENIS \"an event of the register\"",
+            ));
+        }
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        let open = policies
+            .portions(text)
+            .find(|p| !c.protects(&p.confidentiality));
+        match open {
+            None => Ok(()),
+            Some(part) => Err(usage(
                 format!(
                     "line {} is marked {}, which the label {c} does not protect",
                     part.line, part.confidentiality
                 ),
                 "`ordonnans label join --file FILE` says what the whole needs",
-            ));
+            )),
         }
-        Ok(label)
     }
 
-    /// Seals, signs and keeps a message. When this returns it is never lost.
-    pub(crate) fn submit(&self, s: &Submission) -> Result<MessageId, Failure> {
-        let at = self.now();
-        let (keys, missing) = self.keys(s)?;
-        if let Some(node) = missing.first() {
-            return Err(Failure::new(
-                Exit::Refused,
-                format!("{node} is not in the directory with a key to seal to"),
-                "check the name with `ordonnans directory`; the node's daemon must have connected once",
-            ));
-        }
+    /// A message that is complete but for seals and signatures. Its attachments are sealed and kept.
+    pub(crate) fn compose(&self, s: &Submission) -> Result<Composed, Failure> {
         let label = self.label(s)?;
         let structure = self.name.structure();
         let author = s.author.as_ref().map(|a| name(a, Kind::Person, structure));
         let author = author
             .transpose()
             .map_err(|e| usage(e.to_string(), "name a person of the register"))?;
-        let mut random = [0; 10];
-        SystemEntropy.fill(&mut random);
-        let none = sha256(&[]);
+        let recipients = self.recipients(s)?;
         let (attachments, sealed) = self.seal_files(&s.attachments)?;
+        let (at, none) = (self.now(), sha256(&[]));
+        let (mut random, mut salt) = ([0; 10], [0; 32]);
+        SystemEntropy.fill(&mut random);
+        SystemEntropy.fill(&mut salt);
         let header = Header {
             id: MessageId::new(at, random),
             originator: self.name.clone(),
             author,
             label,
-            recipients: self.recipients(s)?,
+            recipients,
             exercise: s.exercise,
             created: at,
             expires: s.expires,
@@ -139,39 +160,81 @@ impl Desk {
                 commitment: none,
                 seals: none,
             },
+            act: None,
         };
         let content = Content {
+            salt,
             subject: s.subject.clone(),
             media_type: s.media_type.clone(),
             name: s.name.clone(),
             body: s.body.clone(),
             attachments,
         };
-        let sealed = seal(header, &content, &keys, &self.signer, &mut SystemEntropy);
-        let envelope = match sealed {
-            Ok(envelope) => envelope,
-            Err(e) => {
-                self.discard(&content.attachments)?;
-                return Err(refused(&e));
-            }
-        };
+        Ok(Composed { header, content })
+    }
+
+    /// Seals, signs and keeps a message. When this returns it is never lost.
+    pub(crate) fn submit(&self, s: &Submission) -> Result<MessageId, Failure> {
+        self.all_known(&self.recipients(s)?)?;
+        if acts::needed(&self.label(s)?) {
+            return Err(Failure::new(
+                Exit::Refused,
+                "from Dep.V up a message goes out with the signed statement of its vaststeller",
+                "sign it with --as CERT --key KEY, or keep it with `ordonnans label propose` until it is established",
+            ));
+        }
+        let composed = self.compose(s)?;
+        let attachments = composed.content.attachments.clone();
+        let sent = self.dispatch(composed, None);
+        if sent.is_err() {
+            self.discard(&attachments)?;
+        }
+        sent
+    }
+
+    /// Seals, signs and keeps a message that is complete; with it goes the draft it comes from, where there is one.
+    pub(crate) fn dispatch(
+        &self,
+        composed: Composed,
+        draft: Option<DraftId>,
+    ) -> Result<MessageId, Failure> {
+        let Composed { header, content } = composed;
+        let keys = self.all_known(&header.recipients)?;
+        let envelope = seal(header, &content, &keys, &self.signer, &mut SystemEntropy)
+            .map_err(|e| refused(&e))?;
         let header = envelope.header();
         let sent = Sent {
             envelope: envelope.digest(),
             precedence: header.precedence(),
-            created: at,
+            created: header.created,
             label: header.label.to_string(),
             recipients: header
                 .recipients
                 .iter()
                 .map(|r| r.node.to_string())
                 .collect(),
+            act: header.act.as_ref().map(|a| BASE64.encode(&a.encode())),
             verdict: None,
         };
-        self.spool.submit(&envelope, &sent)?;
+        self.spool.submit(&envelope, &sent, draft)?;
         self.outbox().insert(header);
         self.work();
         Ok(header.id)
+    }
+
+    fn all_known(
+        &self,
+        recipients: &[Recipient],
+    ) -> Result<Vec<Verified<SignedKeyPackage>>, Failure> {
+        let (keys, missing) = self.keys_of(recipients)?;
+        match missing.first() {
+            None => Ok(keys),
+            Some(node) => Err(Failure::new(
+                Exit::Refused,
+                format!("{node} is not in the directory with a key to seal to"),
+                "check the name with `ordonnans directory`; the node's daemon must have connected once",
+            )),
+        }
     }
 
     fn seal_files(
@@ -252,7 +315,7 @@ impl Desk {
     }
 
     /// Attachments of a message that did not come about.
-    fn discard(&self, attachments: &[AttachmentKey]) -> Result<(), Failure> {
+    pub(crate) fn discard(&self, attachments: &[AttachmentKey]) -> Result<(), Failure> {
         for a in attachments {
             self.sealed.remove(&a.digest).map_err(internal)?;
         }
@@ -276,6 +339,10 @@ fn refused(e: &SealError) -> Failure {
         SealError::NoKey(_) | SealError::KeyExpired(_) | SealError::KeyUnusable(_) => (
             Exit::Refused,
             "its daemon publishes a key when it connects; `ordonnans directory` shows who has one",
+        ),
+        SealError::OtherContent => (
+            Exit::Refused,
+            "have this draft established anew: `ordonnans label establish`",
         ),
         SealError::TooLarge { .. } => (Exit::Usage, "give the file with --attach"),
         SealError::Header(_) => (

@@ -10,6 +10,10 @@
 //! | `owed` | message id, kind, name | signed receipt the broker has not confirmed |
 //! | `receipts` | message id, kind, name | signed receipt for a message of ours |
 //! | `directory` | name | [`Listed`] |
+//! | `drafts` | draft id | [`Draft`] |
+//! | `acts` | message id, digest | signed act on a message that is here |
+//! | `statements` | digest of the frame | [`Statement`] of ours |
+//! | `reviews` | message id | [`Review`] that is due |
 //! | `state` | `checkpoint`, `contradiction` | text of a checkpoint |
 //! | `state` | `package` | the key package we offer |
 
@@ -19,13 +23,15 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use ordonnans_label::Name;
 use ordonnans_message::{
-    Digest, DirectoryEntry, Envelope, MessageId, Precedence, Receipt, ReceiptKind,
-    SignedKeyPackage, SignedReceipt, Timestamp,
+    Digest, DirectoryEntry, Envelope, MessageId, Precedence, Receipt, ReceiptKind, SignedAct,
+    SignedKeyPackage, SignedReceipt, Timestamp, sha256,
 };
 use ordonnans_store as store;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::acts::{Review, Statement};
 use crate::belief::Belief;
+use crate::drafts::{Draft, DraftId};
 use crate::failure::Failure;
 
 /// What is kept of a message of ours.
@@ -36,6 +42,9 @@ pub(crate) struct Sent {
     pub(crate) created: Timestamp,
     pub(crate) label: String,
     pub(crate) recipients: Vec<String>,
+    /// The signed act it went out with, in base64.
+    #[serde(default)]
+    pub(crate) act: Option<String>,
     pub(crate) verdict: Option<Verdict>,
 }
 
@@ -96,6 +105,10 @@ const BELIEFS: &str = "beliefs";
 const OWED: &str = "owed";
 const RECEIPTS: &str = "receipts";
 const DIRECTORY: &str = "directory";
+const DRAFTS: &str = "drafts";
+const ACTS: &str = "acts";
+const STATEMENTS: &str = "statements";
+const REVIEWS: &str = "reviews";
 const STATE: &str = "state";
 
 fn broken(e: impl std::fmt::Display) -> Failure {
@@ -128,13 +141,99 @@ impl Spool {
         store::Spool::open(path).map(Self).map_err(broken)
     }
 
-    /// Keeps a message of ours: from here on it is never lost.
-    pub(crate) fn submit(&self, envelope: &Envelope, sent: &Sent) -> Result<(), Failure> {
+    /// Keeps a message of ours: from here on it is never lost. Its draft is gone with it.
+    pub(crate) fn submit(
+        &self,
+        envelope: &Envelope,
+        sent: &Sent,
+        draft: Option<DraftId>,
+    ) -> Result<(), Failure> {
         let id = envelope.header().id;
         let mut batch = store::SpoolBatch::new();
         batch.put(OUTBOX, id.as_bytes(), &envelope.encode());
         batch.put(SENT, id.as_bytes(), &json(sent)?);
+        if let Some(draft) = draft {
+            batch.remove(DRAFTS, draft.as_bytes());
+        }
         self.0.apply(batch).map_err(broken)
+    }
+
+    pub(crate) fn propose(&self, id: DraftId, draft: &Draft) -> Result<(), Failure> {
+        self.put(DRAFTS, id.as_bytes(), &json(draft)?)
+    }
+
+    pub(crate) fn draft(&self, id: DraftId) -> Result<Option<Draft>, Failure> {
+        let row = self.0.get(DRAFTS, id.as_bytes()).map_err(broken)?;
+        row.map(|r| parse(&r)).transpose()
+    }
+
+    pub(crate) fn drafts(&self) -> Result<Vec<(DraftId, Draft)>, Failure> {
+        let rows = self.0.range(DRAFTS, &[]).map_err(broken)?;
+        rows.iter()
+            .map(|(k, v)| {
+                let id = data_encoding::HEXLOWER.encode(k).parse().map_err(broken)?;
+                Ok((id, parse(v)?))
+            })
+            .collect()
+    }
+
+    pub(crate) fn discard(&self, id: DraftId) -> Result<(), Failure> {
+        let mut batch = store::SpoolBatch::new();
+        batch.remove(DRAFTS, id.as_bytes());
+        self.0.apply(batch).map_err(broken)
+    }
+
+    /// Keeps an act beside its message; what was due of it is done.
+    pub(crate) fn keep_act(&self, act: &SignedAct) -> Result<(), Failure> {
+        let Some(follows) = act.act().follows else {
+            return Ok(());
+        };
+        let id = follows.message;
+        let mut batch = store::SpoolBatch::new();
+        let key = [id.as_bytes(), &act.digest().as_bytes()[..]].concat();
+        batch.put(ACTS, &key, &act.encode());
+        batch.remove(REVIEWS, id.as_bytes());
+        self.0.apply(batch).map_err(broken)
+    }
+
+    /// The acts on a message that followed its first, in no order.
+    pub(crate) fn acts(&self, of: MessageId) -> Result<Vec<SignedAct>, Failure> {
+        let rows = self.0.range(ACTS, of.as_bytes()).map_err(broken)?;
+        rows.iter()
+            .map(|(_, v)| SignedAct::decode(v).map_err(broken))
+            .collect()
+    }
+
+    pub(crate) fn put_statement(&self, of: &Digest, s: &Statement) -> Result<(), Failure> {
+        self.put(STATEMENTS, of.as_bytes(), &json(s)?)
+    }
+
+    pub(crate) fn statement(&self, of: &Digest) -> Result<Option<Statement>, Failure> {
+        let row = self.0.get(STATEMENTS, of.as_bytes()).map_err(broken)?;
+        row.map(|r| parse(&r)).transpose()
+    }
+
+    /// Statements that the broker has not answered, by the digests of their frames.
+    pub(crate) fn unanswered(&self) -> Result<Vec<(Digest, Bytes)>, Failure> {
+        let rows = self.0.range(STATEMENTS, &[]).map_err(broken)?;
+        let mut all = vec![];
+        for (_, row) in rows {
+            let statement: Statement = parse(&row)?;
+            if statement.verdict.is_none() {
+                let frame = statement.frame()?;
+                all.push((sha256(&[&frame]), frame));
+            }
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn put_review(&self, id: MessageId, review: &Review) -> Result<(), Failure> {
+        self.put(REVIEWS, id.as_bytes(), &json(review)?)
+    }
+
+    pub(crate) fn reviews(&self) -> Result<Vec<(MessageId, Review)>, Failure> {
+        let rows = self.0.range(REVIEWS, &[]).map_err(broken)?;
+        rows.iter().map(|(k, v)| Ok((id(k)?, parse(v)?))).collect()
     }
 
     /// Notes the broker's decision; the message leaves the outbox.
@@ -339,8 +438,12 @@ impl Spool {
     }
 
     fn put_state(&self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+        self.put(STATE, key, value)
+    }
+
+    fn put(&self, table: &'static str, key: &[u8], value: &[u8]) -> Result<(), Failure> {
         let mut batch = store::SpoolBatch::new();
-        batch.put(STATE, key, value);
+        batch.put(table, key, value);
         self.0.apply(batch).map_err(broken)
     }
 }
@@ -364,6 +467,7 @@ mod tests {
             created: Timestamp::from_millis(1),
             label: "Ongerubriceerd".into(),
             recipients: vec![],
+            act: None,
             verdict: None,
         }
     }

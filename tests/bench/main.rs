@@ -165,6 +165,7 @@ fn rules() {
     let Ok(label) = label.parse() else { return };
     let names: Vec<Name> = register.nodes().map(|n| n.name.clone()).collect();
     let question = Question {
+        stated: true,
         originator: &names[0],
         label: &label,
         created: night(),
@@ -221,6 +222,7 @@ fn settings(house: &House) -> Settings {
         broker: house.broker(),
         queue: 10_000_000,
         remembered: 10_000_000,
+        labelled: 10_000_000,
         clock: ClockQuality::Unknown,
     }
 }

@@ -24,7 +24,7 @@ LEVELS = ["Ongerubriceerd", "Dep.V", "Stg.C", "Stg.G", "Stg.ZG"]
 VERBS = (
     "Accepted Refused Delivered Withheld Receipt Opened Forwarded Extracted Printed Exported Recalled Expired Regraded Destroyed "
     "SessionOpened SessionClosed SessionRefused RegisterChanged PolicyChanged ConfigurationChanged CrlChanged AuditRead "
-    "ClockStepped Checkpoint Started Stopped"
+    "ClockStepped Checkpoint Started Stopped ReviewDue EventDeclared"
 ).split()
 NAME = re.compile(r"[a-z0-9-]+\.(node|person|officer|broker)\.[a-z0-9.-]+")
 

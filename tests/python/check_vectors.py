@@ -24,7 +24,8 @@ LAST_TIME = 253402300799999
 KIB = 1024
 MAX_ATTACHMENT = (1 << 30) + (1 << 20)
 MAX_STATEMENT = 16 * KIB
-MAX_ENVELOPE = (48 + 8 + 64 * 4 + 64 + 1) * KIB + 128
+MAX_ACT = 28 * KIB
+MAX_ENVELOPE = (80 + 8 + 64 * 4 + 64 + 1) * KIB + 128
 LIFETIME = 30 * 24 * 60 * 60 * 1000
 LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 NAME = re.compile(rf"{LABEL}\.(node|person|officer|broker)(\.{LABEL})+")
@@ -212,8 +213,8 @@ def attachment_ref(v):
 
 
 def header(raw):
-    limit(len(raw) <= 48 * KIB, "the header")
-    h = pairs(decode(raw), (0, 1, 2, 4, 5, 6, 7, 11, 13), (3, 8, 9, 10, 12))
+    limit(len(raw) <= 80 * KIB, "the header")
+    h = pairs(decode(raw), (0, 1, 2, 4, 5, 6, 7, 11, 13), (3, 8, 9, 10, 12, 14))
     known(h[0] == 1, "the version")
     message_id(h[1])
     name(h[2], "node")
@@ -236,6 +237,9 @@ def header(raw):
         time(h[8])
     if 10 in h:
         message_id(h[10])
+    if 14 in h:
+        a, _ = act(blob(h[14], MAX_ACT))
+        form(a[1] == 1 and a[3] == h[4] and a[4] == h[2], "the act")
     for key, read, most in ((9, message_id, 32), (12, attachment_ref, 16)):
         if key in h:
             form(array(h[key], most=most), "an empty list")
@@ -280,7 +284,7 @@ def sign1(raw, purpose, most):
 def read_envelope(raw):
     limit(len(raw) <= MAX_ENVELOPE, "the envelope")
     signed, seals, content = array(decode(raw), 3)
-    payload, to_be_signed = sign1(blob(signed, MAX_ENVELOPE), "envelope", 48 * KIB)
+    payload, to_be_signed = sign1(blob(signed, MAX_ENVELOPE), "envelope", 80 * KIB)
     h = header(payload)
     form(h[13][2] == sha256(blob(seals, 256 * KIB)), "the seals")
     form(h[11][0] == sha256(blob(content, 64 * KIB)) and h[11][1] == len(content), "the content")
@@ -291,12 +295,12 @@ def read_envelope(raw):
         null_or(seal[2], uint, U32)
         blob(seal[3], 2 * KIB)
         blob(seal[4], 2 * KIB)
-    # What the seal binds: the header as it was before sealing, so without keys 11, 12 and 13, which stand last.
-    least = min(k for k in h if k >= 11)
-    kept = [k for k in h if k < least]
-    start = payload.index(bytes([least, 0x82]) + bstr(h[11][0]))
-    form(least == 11, "the order of keys")
-    before = head(len(kept), 0xA0) + payload[1:start]
+    # What the seal binds: the header as it was before sealing, so without keys 11, 12 and 13.
+    start = payload.index(bytes([11, 0x82]) + bstr(h[11][0]))
+    kept = [k for k in h if k not in (11, 12, 13)]
+    last = bytes([14]) + bstr(h[14]) if 14 in h else b""
+    form(payload.endswith(last), "the order of keys")
+    before = head(len(kept), 0xA0) + payload[1:start] + last
     return {
         "id": message_id(h[1]),
         "label": label(h[4]),
@@ -334,8 +338,62 @@ def read_key_package(raw):
     }
 
 
+def act(raw):
+    """A signed act -> its fields, and the bytes its signature must cover."""
+    payload, to_be_signed = sign1(raw, "act", MAX_STATEMENT)
+    a = pairs(decode(payload), (1, 2, 3, 4, 5, 6), (7,))
+    known(1 <= uint(a[1], 3) <= 3, "the act")
+    digest(a[2])
+    shown = label(a[3])
+    name(a[4], "node")
+    by = name(a[5], "person")
+    time(a[6])
+    form(a[3][1] == "NL" and shown.endswith(f" // VASTGESTELD {by}"), "the act")
+    form((7 in a) == (a[1] > 1), "what it follows")
+    if 7 in a:
+        message_id(array(a[7], 2)[0])
+        digest(a[7][1])
+    form(a[1] != 3 or (a[3][2] == 0 and 6 not in a[3] and 7 not in a[3]), "an end")
+    return a, to_be_signed
+
+
+def read_act(raw):
+    a, to_be_signed = act(raw)
+    facts = {
+        "act": ("establish", "revise", "end")[a[1] - 1],
+        "subject": a[2].hex(),
+        "label": label(a[3]),
+        "node": a[4],
+        "by": a[5],
+        "at": rfc3339(a[6]),
+        "to_be_signed": to_be_signed,
+    }
+    if 7 in a:
+        facts |= {"message": message_id(a[7][0]), "follows": a[7][1].hex()}
+    return facts
+
+
+def read_declaration(raw):
+    payload, to_be_signed = sign1(raw, "declaration", MAX_STATEMENT)
+    d = pairs(decode(payload), (1, 2, 3))
+    return {"event": text(d[1], 800), "by": name(d[2]), "at": rfc3339(time(d[3])), "to_be_signed": to_be_signed}
+
+
+def read_approval(raw):
+    payload, to_be_signed = sign1(raw, "approval", MAX_STATEMENT)
+    a = pairs(decode(payload), (1, 2, 3, 4))
+    return {
+        "register": digest(a[1]).hex(),
+        "version": str(uint(a[2])),
+        "by": name(a[3]),
+        "at": rfc3339(time(a[4])),
+        "to_be_signed": to_be_signed,
+    }
+
+
 def read_content(raw):
-    subject, media_type, file, body, attachments = array(decode(raw), 5)
+    salt, subject, media_type, file, body, attachments = array(decode(raw), 6)
+    blob(salt, 32, 32)
     limit(len(text(subject, 1024)) <= 256, "the subject")
     null_or(file, text, 1020)
     for a in array(attachments, most=16):
@@ -350,6 +408,7 @@ def read_content(raw):
         "media_type": text(media_type, 255),
         "body": str(len(blob(body, 64 * KIB))),
         "attachments": str(len(attachments)),
+        "digest": sha256(b"ordonnans/1 subject" + raw).hex(),
     }
 
 
@@ -421,6 +480,11 @@ FRAMES = {
     19: ("Catalog", [some(uint, U32), every(label, 256)]),
     20: ("ExplainGet", [some(uint, U32), name, addressees(16), label, maybe(time)]),
     21: ("Explanation", [some(uint, U32), every(step, 256)]),
+    22: ("Act", [some(blob, MAX_ACT)]),
+    23: ("Declare", [some(blob, MAX_STATEMENT)]),
+    24: ("ReviewDue", [message_id, name, maybe(text, 800)]),
+    25: ("Kept", [digest]),
+    26: ("NotKept", [digest, code(11), maybe(uint, U16)]),
 }
 
 
@@ -462,6 +526,9 @@ READERS = {
     "envelope": read_envelope,
     "signed-receipt": read_receipt,
     "signed-key-package": read_key_package,
+    "signed-approval": read_approval,
+    "signed-act": read_act,
+    "signed-declaration": read_declaration,
     "content": read_content,
     "record": read_record,
     "detail": read_detail,

@@ -6,15 +6,16 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ordonnans_certs::memory::Authority;
 use ordonnans_certs::{Issued, Validity};
-use ordonnans_identity::{Certificate, FileSigner, Trust};
-use ordonnans_label::{Clearance, Kind, Level, Name};
+use ordonnans_identity::{Certificate, FileSigner, Signer as _, Trust};
+use ordonnans_label::{Clearance, Kind, Label, Level, Name};
 use ordonnans_message::{
-    Content, ContentRef, Envelope, Header, MessageId, Precedence, Receipt, ReceiptKind, Recipient,
-    Role, SUITE_X_WING, Sealing, SignedKeyPackage, SignedReceipt, Timestamp, sha256,
+    Act, ActKind, Content, ContentRef, Digest, Envelope, Follows, Header, MessageId, Precedence,
+    Receipt, ReceiptKind, Recipient, Role, SUITE_X_WING, Sealing, SignedAct, SignedKeyPackage,
+    SignedReceipt, Timestamp, sha256,
 };
 use ordonnans_policy::{Approved, Register};
 use ordonnans_seal::{
-    Entropy, NodeSecret, SeededEntropy, Verified, seal, sign_key_package, sign_receipt,
+    Entropy, NodeSecret, SeededEntropy, Verified, seal, sign_act, sign_key_package, sign_receipt,
     verify_envelope, verify_key_package, verify_receipt,
 };
 
@@ -45,6 +46,10 @@ pub struct Node {
     pub secret: NodeSecret,
     /// Its published key.
     pub package: Verified<SignedKeyPackage>,
+    /// Its vaststeller, `p-` and its name.
+    pub vaststeller: FileSigner,
+    /// What the authority handed that person.
+    pub persons: Issued,
 }
 
 /// The structure.
@@ -185,6 +190,13 @@ impl House {
                     .unwrap_or_else(|e| panic!("{e}"));
                 let certificate =
                     Certificate::parse_der(&issued.certificate).unwrap_or_else(|e| panic!("{e}"));
+                let vaststeller = Name::new(&format!("p-{local}"), Kind::Person, STRUCTURE)
+                    .unwrap_or_else(|e| panic!("{e}"));
+                let persons = authority
+                    .issue(&vaststeller, &holds)
+                    .unwrap_or_else(|e| panic!("{e}"));
+                let vaststeller = FileSigner::from_der(&persons.certificate, &persons.key_pkcs8())
+                    .unwrap_or_else(|e| panic!("{e}"));
                 let secret = NodeSecret::generate(&mut entropy);
                 let package = secret.package(&name, night().after(400 * 86_400_000));
                 let package = sign_key_package(&package, &signer)
@@ -198,6 +210,8 @@ impl House {
                     signer,
                     secret,
                     package,
+                    vaststeller,
+                    persons,
                 }
             })
             .collect();
@@ -251,14 +265,14 @@ impl House {
             format!(
                 "{}{circle} // TOT 2036-01-01 // VASTGESTELD {}",
                 d.level,
-                name(&format!("p-{}", self.members[0].0), Kind::Person)
+                from.vaststeller.certificate().name()
             )
         };
         let person = |i: &usize| {
             (d.level >= Level::StgG)
                 .then(|| name(&format!("p-{}", self.members[*i].0), Kind::Person))
         };
-        let header = Header {
+        let mut header = Header {
             id: MessageId::new(at, random),
             originator: from.name.clone(),
             author: None,
@@ -289,13 +303,21 @@ impl House {
                 commitment: none,
                 seals: none,
             },
+            act: None,
         };
+        let mut salt = [0; 32];
+        entropy.fill(&mut salt);
         let content = Content {
+            salt,
             subject: "s".into(),
             media_type: "text/plain".into(),
             body: d.body.clone(),
             ..Content::default()
         };
+        if d.level > Level::Ongerubriceerd {
+            let act = self.establishes(d.from, header.label.clone(), content.digest(), at);
+            header.act = Some(act);
+        }
         let keys: Vec<_> =
             d.to.iter()
                 .map(|i| self.nodes[*i].package.clone())
@@ -303,6 +325,54 @@ impl House {
         let sealed =
             seal(header, &content, &keys, &from.signer, entropy).unwrap_or_else(|e| panic!("{e}"));
         verify_envelope(sealed, &self.trust, at).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// What the vaststeller of a node signs before a message is sent.
+    #[must_use]
+    pub fn establishes(
+        &self,
+        node: usize,
+        label: Label,
+        subject: Digest,
+        at: Timestamp,
+    ) -> SignedAct {
+        let n = &self.nodes[node];
+        let act = Act {
+            kind: ActKind::Establish,
+            subject,
+            label,
+            node: n.name.clone(),
+            by: n.vaststeller.certificate().name().clone(),
+            at,
+            follows: None,
+        };
+        sign_act(&act, &n.vaststeller).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// What revises or ends the label of a message of that node.
+    #[must_use]
+    pub fn revises(
+        &self,
+        by: usize,
+        first: &Envelope,
+        follows: Digest,
+        kind: ActKind,
+        label: &str,
+    ) -> Option<SignedAct> {
+        let established = first.header().act.as_ref()?.act();
+        let signer = &self.nodes[by].vaststeller;
+        let who = signer.certificate().name().clone();
+        let act = Act {
+            kind,
+            label: format!("{label} // VASTGESTELD {who}").parse().ok()?,
+            by: who,
+            follows: Some(Follows {
+                message: first.header().id,
+                act: follows,
+            }),
+            ..established.clone()
+        };
+        sign_act(&act, signer).ok()
     }
 
     /// The receipt of a node for a message, signed once and given again.

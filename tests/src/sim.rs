@@ -209,6 +209,7 @@ impl World<'_> {
             broker: self.stage.house.broker(),
             queue: QUEUE,
             remembered: 1000,
+            labelled: 1000,
             clock: ClockQuality::Unknown,
         };
         let entropy = Box::new(SeededEntropy::new(self.seed ^ d.seq.0));

@@ -86,6 +86,10 @@ verbs! {
     Started = 25,
     /// The broker stopped in good order.
     Stopped = 26,
+    /// The day or event of a label has come: its vaststeller is to weigh it again. The level stays.
+    ReviewDue = 27,
+    /// An event that labels last until was declared.
+    EventDeclared = 28,
 }
 
 impl Verb {
@@ -456,6 +460,6 @@ mod tests {
             assert_eq!(Verb::from_code(v.code()), Some(*v));
         }
         assert_eq!(Verb::from_code(0), None);
-        assert_eq!(Verb::from_code(27), None);
+        assert_eq!(Verb::from_code(29), None);
     }
 }

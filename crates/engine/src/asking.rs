@@ -72,6 +72,7 @@ impl Engine {
             label: &about.label,
             created: at,
             expires: at.after(AN_HOUR_MS),
+            stated: true,
         };
         let to = recipients(about.to.clone());
         let steps = explain(&self.grounds(), &question, &to, at);

@@ -27,11 +27,17 @@ pub enum Table {
     Certified = 6,
     /// The text of the register in force, in parts.
     Law = 7,
+    /// Message id to the label in force, where a person established one.
+    Labels = 8,
+    /// What nodes are to be told of labels.
+    Notices = 9,
+    /// Events that have happened.
+    Events = 10,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Messages,
         Self::Queue,
         Self::Seen,
@@ -39,6 +45,9 @@ impl Table {
         Self::Returns,
         Self::Certified,
         Self::Law,
+        Self::Labels,
+        Self::Notices,
+        Self::Events,
     ];
 
     /// The number in encodings.

@@ -39,8 +39,18 @@ impl Engine {
             return Err(refusal);
         }
         let mut verdict = None;
+        // Where a label was revised since, both must allow it: the one the message came with is not edited.
+        let revised = self.labels.get(held.header.id).map(|l| &l.label);
+        let revised = revised.filter(|l| **l != held.header.label);
+        let in_force = revised.map(|label| Question { label, ..question });
+        let both = |to| {
+            if let Some(q) = &in_force {
+                decide(&grounds, held.header.id, q, to, now)?;
+            }
+            decide(&grounds, held.header.id, &question, to, now)
+        };
         for to in held.header.recipients.iter().filter(|r| r.node == *node) {
-            match decide(&grounds, held.header.id, &question, to, now) {
+            match both(to) {
                 Ok(permit) => return Ok(permit),
                 Err(refusal) => verdict = verdict.or(Some(refusal)),
             }
@@ -201,7 +211,9 @@ impl Engine {
             self.forget.remove(&(until, id));
             self.seen.remove(&id);
             self.ledger.write(Seen::delete(id));
+            self.forget_ended(id);
         }
+        self.review_days(now);
         let names: Vec<Name> = self.on_line.keys().cloned().collect();
         for name in names {
             let Some(queue) = self.mailbox.queue_mut(&name) else {

@@ -5,7 +5,7 @@ use ordonnans_identity::Certificate;
 use ordonnans_label::{Level, Name};
 use ordonnans_message::{
     Addressee, AuditQuery, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode,
-    SignedKeyPackage, SignedReceipt, Supposed,
+    SignedAct, SignedDeclaration, SignedKeyPackage, SignedReceipt, Supposed,
 };
 use ordonnans_policy::{Approved, Book};
 use ordonnans_seal::Verified;
@@ -136,6 +136,36 @@ pub enum Input {
         register: Box<Approved>,
         /// The policies.
         book: Box<Book>,
+    },
+    /// A vaststeller revises or ends a label.
+    Act {
+        /// The connection.
+        session: Session,
+        /// The act.
+        act: Box<Verified<SignedAct>>,
+    },
+    /// Somebody declares an event.
+    Declare {
+        /// The connection.
+        session: Session,
+        /// The declaration.
+        declaration: Box<Verified<SignedDeclaration>>,
+    },
+    /// An act or a declaration that is not what it claims to be.
+    NotKept {
+        /// The connection.
+        session: Session,
+        /// SHA-256 of its frame.
+        of: Digest,
+        /// What is wrong.
+        code: ReplyCode,
+    },
+    /// A node keeps what it was told of a label.
+    Kept {
+        /// The connection.
+        session: Session,
+        /// SHA-256 of the frame it was told in.
+        of: Digest,
     },
     /// A node asks which labels it may use.
     CatalogGet {

@@ -11,6 +11,7 @@ use ordonnans_policy::{Approved, Book, Grounds, Register};
 use ordonnans_seal::Entropy;
 
 use crate::effects::{Believed, Effect, Input};
+use crate::labels::{Labelled, Labels, Notice, Notices};
 use crate::ledger::Ledger;
 use crate::mailbox::{Mailbox, Queue};
 use crate::receipts::Returns;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub queue: usize,
     /// Accepted messages remembered, so that a repeat gets its first answer; a message beyond it gets `Busy`. About 0.5 KiB each.
     pub remembered: usize,
+    /// Established labels kept, so that they can be revised; a message beyond it gets `Busy`. About 0.5 KiB each.
+    pub labelled: usize,
     /// How good the clock is.
     pub clock: ClockQuality,
 }
@@ -86,6 +89,10 @@ pub struct Engine {
     pub(crate) forget: BTreeSet<(Timestamp, MessageId)>,
     pub(crate) packages: BTreeMap<Name, Bytes>,
     pub(crate) returns: BTreeMap<Name, Returns>,
+    /// Labels that persons established.
+    pub(crate) labels: Labels,
+    /// What nodes are to be told of labels.
+    pub(crate) notices: BTreeMap<Name, Notices>,
     /// The certificate each node was last seen with.
     pub(crate) certified: BTreeMap<Name, Certificate>,
     /// What these certificates say under the policies in force.
@@ -134,6 +141,8 @@ impl Engine {
             forget: BTreeSet::new(),
             packages: BTreeMap::new(),
             returns: BTreeMap::new(),
+            labels: Labels::default(),
+            notices: BTreeMap::new(),
             certified: BTreeMap::new(),
             holds: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -220,6 +229,21 @@ impl Engine {
             }
             // Read by `Recovered::register`, before the engine was made.
             Table::Law => {}
+            Table::Labels => {
+                let row = Labelled::decode(value).map_err(corrupt)?;
+                self.labels.take_up(id()?, row);
+            }
+            Table::Notices => {
+                let notice = Notice::decode(value).map_err(corrupt)?;
+                self.notices
+                    .entry(notice.to.clone())
+                    .or_default()
+                    .add(notice);
+            }
+            Table::Events => {
+                let event = std::str::from_utf8(key).map_err(|_| form("event"))?;
+                self.labels.declared.insert(event.into());
+            }
         }
         Ok(())
     }
@@ -263,6 +287,15 @@ impl Engine {
                 query,
             } => self.audit_get(now, session, request, query),
             Input::LawChanged { register, book } => self.law_changed(now, *register, *book),
+            Input::Act { session, act } => self.act(now, session, act.get()),
+            Input::Declare {
+                session,
+                declaration,
+            } => self.declare(now, session, declaration.get()),
+            Input::NotKept { session, of, code } => {
+                self.not_kept(now, session, of, None, (code, None));
+            }
+            Input::Kept { session, of } => self.noticed(session, of),
             Input::CatalogGet {
                 session,
                 request,

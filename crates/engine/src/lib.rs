@@ -16,6 +16,7 @@ mod delivery;
 mod directory;
 mod effects;
 mod engine;
+mod labels;
 mod ledger;
 mod mailbox;
 mod publish;

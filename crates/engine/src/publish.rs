@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use ordonnans_audit::{Detail, Verb};
+use ordonnans_audit::{Detail, MAX_NOTE_CHARS, Verb};
 use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{
-    Digest, Envelope, Frame, Header, MessageId, ReplyCode, Timestamp, limits, sha256,
+    Digest, Envelope, Frame, Header, MessageId, ReplyCode, SignedAct, Timestamp, limits, sha256,
 };
 use ordonnans_policy::{Question, Refusal, RuleId, admit, decide};
 use ordonnans_seal::Verified;
@@ -73,7 +73,11 @@ impl Engine {
                 .queue(n)
                 .is_some_and(|q| q.items.len() >= self.settings.queue)
         };
-        if self.seen.len() >= self.settings.remembered || header.nodes().iter().any(full) {
+        let labelled = header.act.is_some() && self.labels.len() >= self.settings.labelled;
+        if self.seen.len() >= self.settings.remembered
+            || labelled
+            || header.nodes().iter().any(full)
+        {
             return self.refuse(session, Some(id), ReplyCode::Busy);
         }
         self.accept(now, session, header.clone(), bytes, digest);
@@ -112,6 +116,7 @@ impl Engine {
             digest: Some(digest),
             register: Some(self.register.digest()),
             policy: self.policy_of(&header),
+            note: header.act.as_ref().map(established),
             ..Detail::default()
         };
         let sequence = self.ledger.record(now, Verb::Accepted, level, detail);
@@ -129,6 +134,9 @@ impl Engine {
         self.ledger.write(seen.put(id));
         self.forget.insert((seen.until, id));
         self.seen.insert(id, seen);
+        if let Some(act) = &header.act {
+            self.labelled(now, id, act, nodes.clone());
+        }
         for write in self.mailbox.accept(header, digest, bytes, sequence) {
             self.ledger.write(write);
         }
@@ -173,6 +181,11 @@ impl Engine {
             .record(now, Verb::Refused, Level::Ongerubriceerd, detail);
         self.refuse(session, id, code);
     }
+}
+
+fn established(act: &SignedAct) -> String {
+    let note = format!("established by {}", act.act().by);
+    note.chars().take(MAX_NOTE_CHARS).collect()
 }
 
 /// What the sender is told. About a recipient only that it may not have the message, so that nobody learns what another holds by

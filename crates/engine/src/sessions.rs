@@ -76,6 +76,7 @@ impl Engine {
         self.on_line.insert(name.clone(), session);
         self.out.push(Effect::Admit { session });
         self.forward_returns(&name);
+        self.forward_notices(&name);
         self.pump(now, &name);
     }
 
@@ -97,7 +98,7 @@ impl Engine {
     }
 
     /// What decisions rest on has changed: every copy that waits is judged again.
-    fn judge_anew(&mut self, now: Timestamp) {
+    pub(crate) fn judge_anew(&mut self, now: Timestamp) {
         self.take_back();
         let names: Vec<Name> = self.on_line.keys().cloned().collect();
         for name in names {
@@ -122,6 +123,9 @@ impl Engine {
             }
             if let Some(returns) = self.returns.get_mut(&name) {
                 returns.said.clear();
+            }
+            if let Some(notices) = self.notices.get_mut(&name) {
+                notices.rewind();
             }
         }
         let detail = Detail {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ordonnans_identity::{FileSigner, Signer, Trust};
-use ordonnans_label::Kind;
+use ordonnans_label::{Kind, Label, State};
 use ordonnans_message::{
-    Content, ContentRef, Envelope, Frame, Header, MessageId, PROTOCOL_VERSION, Precedence,
-    Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage, sha256,
+    Act, ActKind, Content, ContentRef, Envelope, Frame, Header, MessageId, PROTOCOL_VERSION,
+    Precedence, Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage, sha256,
 };
-use ordonnans_seal::{Entropy, SystemEntropy, seal, verify_key_package};
+use ordonnans_seal::{Entropy, SystemEntropy, seal, sign_act, verify_key_package};
 use ordonnans_transport::{ClientOptions, CloseCode, Connection, Identity, Lane, Limits, connect};
 
 use crate::play::now;
@@ -121,11 +121,39 @@ impl Control {
         let mut random = [0; 10];
         SystemEntropy.fill(&mut random);
         let none = sha256(&[]);
+        let label: Label = m.label.parse().map_err(|e| format!("{e}"))?;
+        let mut salt = [0; 32];
+        SystemEntropy.fill(&mut salt);
+        let content = Content {
+            salt,
+            subject: m.subject.clone(),
+            media_type: "text/plain; charset=utf-8".into(),
+            body: m.body.clone().into_bytes(),
+            ..Content::default()
+        };
+        let originator = self.signer.certificate().name().clone();
+        let act = match &label.state {
+            State::Established { by } if s.works_at(by.local(), &m.from) => {
+                let (certificate, key) = s.credentials(Kind::Person, by.local())?;
+                let signer = FileSigner::load(&certificate, &key).map_err(|e| said(&e))?;
+                let act = Act {
+                    kind: ActKind::Establish,
+                    subject: content.digest(),
+                    label: label.clone(),
+                    node: originator.clone(),
+                    by: by.clone(),
+                    at: now(),
+                    follows: None,
+                };
+                Some(sign_act(&act, &signer).map_err(|e| said(&e))?)
+            }
+            _ => None,
+        };
         let header = Header {
             id: MessageId::new(now(), random),
-            originator: self.signer.certificate().name().clone(),
+            originator,
             author: None,
-            label: m.label.parse().map_err(|e| format!("{e}"))?,
+            label,
             recipients,
             exercise: true,
             created: now(),
@@ -143,12 +171,7 @@ impl Control {
                 commitment: none,
                 seals: none,
             },
-        };
-        let content = Content {
-            subject: m.subject.clone(),
-            media_type: "text/plain; charset=utf-8".into(),
-            body: m.body.clone().into_bytes(),
-            ..Content::default()
+            act,
         };
         seal(header, &content, &keys, &self.signer, &mut SystemEntropy).map_err(|e| said(&e))
     }

@@ -175,6 +175,9 @@ fn message(play: &Play<'_>, sender: &str, level: &str) -> Result<Message, Troubl
         )
     };
     let mut m = Message {
+        name: None,
+        propose: false,
+        policy: None,
         from: sender.into(),
         to: vec![],
         info: vec![],
@@ -261,11 +264,7 @@ fn send(
         references: vec![],
         supersedes: None,
     };
-    let request = Request::Send {
-        message: Box::new(message),
-        wait: true,
-    };
-    let answer = match play.structure.ask(&m.from, &request) {
+    let answer = match play.structure.hand_in(&m.from, message, true)? {
         Ok(v) => v,
         Err(f) => return Ok(Err(f.to_string())),
     };

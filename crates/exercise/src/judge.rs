@@ -22,6 +22,29 @@ pub struct Sent {
     pub rule: Option<String>,
     /// SHA-256 of the body.
     pub body: Digest,
+    /// Its draft, while it waits to be established.
+    pub draft: Option<String>,
+    /// What its label was revised to: the text, and its level.
+    pub revised: Option<(String, String)>,
+    /// Nodes that had no copy when the label was revised to a level that they may not hold.
+    pub held_back: BTreeSet<String>,
+}
+
+impl Sent {
+    /// A message that nobody has decided on.
+    #[must_use]
+    pub fn new(message: Message) -> Self {
+        Self {
+            body: sha256(&[message.body.as_bytes()]),
+            message,
+            id: None,
+            accepted: false,
+            rule: None,
+            draft: None,
+            revised: None,
+            held_back: BTreeSet::new(),
+        }
+    }
 }
 
 /// What one node holds at the end.
@@ -29,6 +52,8 @@ pub struct Sent {
 pub struct Holding {
     /// Digest of each body it could read, by message id.
     pub bodies: BTreeMap<String, Option<Digest>>,
+    /// The label in force that is shown beside the one it came with, by message id.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The verdict.
@@ -75,6 +100,27 @@ pub fn may_reach(s: &Scenario, m: &Message, node: &str) -> bool {
     let Some(n) = s.node.iter().find(|n| n.name == node) else {
         return false;
     };
+    let graded = rank(&m.level) > 0;
+    // Who is outside the Rijksdienst is assured for it, or gets nothing that has a level.
+    let assured = n.assured.as_deref().unwrap_or(&n.clearance);
+    if graded && !n.rijksdienst && rank(assured) < rank(&m.level) {
+        return false;
+    }
+    if let Some(policy) = m.policy.as_deref() {
+        // A clearance under one policy says nothing under another; and what is another's goes on with its consent alone.
+        let held = n.also.iter().find(|a| a.policy == policy);
+        let speaks = s
+            .node
+            .iter()
+            .any(|x| x.name == m.from && x.speaks_for.iter().any(|p| p == policy));
+        let consent = s.consent.iter().any(|c| {
+            c.policy == policy && rank(&m.level) <= rank(&c.level) && c.to.iter().any(|t| t == node)
+        });
+        return held.is_some_and(|a| rank(&m.level) <= rank(&a.level))
+            && rank(&m.level) <= rank(&n.clearance)
+            && (!graded || speaks || consent)
+            && m.to.iter().chain(&m.info).any(|t| t == node);
+    }
     if !may_hold(m, &n.clearance, &n.circles, &n.compartments) {
         return false;
     }
@@ -119,6 +165,18 @@ pub fn judge(
                     x.message.level
                 ));
             }
+            if x.held_back.contains(node) {
+                v.leaks.push(format!(
+                    "{node} got {id} after its label was revised to what it may not hold"
+                ));
+            }
+            let shown = holding.labels.get(id);
+            if let Some((label, _)) = &x.revised
+                && shown.is_none_or(|s| !s.starts_with(label.as_str()))
+            {
+                v.surprises
+                    .push(format!("{node} does not show that {id} is {label} now"));
+            }
             if body.is_some_and(|b| b != x.body) {
                 v.lost.push(format!("{node} holds {id} altered"));
             }
@@ -153,7 +211,10 @@ pub fn judge(
             let control = s.node.iter().any(|n| n.name == node && n.control);
             match (
                 has,
-                m.expect == "expired" || revoked.contains(node) || control,
+                m.expect == "expired"
+                    || revoked.contains(node)
+                    || control
+                    || x.held_back.contains(node),
             ) {
                 (false, true) => v.withheld += 1,
                 (false, false) => v.lost.push(format!("{place} did not reach {node}")),
@@ -262,17 +323,17 @@ mod tests {
         let m = message(&["locc"], "Stg.C", &[], &[]);
         let body = sha256(&[b"body"]);
         let sent = [Sent {
-            message: m,
             id: Some("a".into()),
             accepted: true,
-            rule: None,
             body,
+            ..Sent::new(m)
         }];
         let holds = |node: &str| {
             BTreeMap::from([(
                 node.to_owned(),
                 Holding {
                     bodies: BTreeMap::from([("a".to_owned(), Some(body))]),
+                    ..Holding::default()
                 },
             )])
         };
@@ -283,6 +344,43 @@ mod tests {
             (v.leaks.len(), v.lost.len(), v.delivered),
             (0, 0, 1),
             "{v:?}"
+        );
+    }
+
+    #[test]
+    fn the_border_and_what_is_others() {
+        let s = scenario();
+        let graded = |to: &str, level: &str| message(&[to], level, &[], &[]);
+        assert!(
+            may_reach(&s, &graded("politie", "Stg.C"), "politie"),
+            "assured"
+        );
+        assert!(
+            !may_reach(&s, &graded("spoor", "Dep.V"), "spoor"),
+            "not assured"
+        );
+        assert!(may_reach(&s, &graded("spoor", "Ongerubriceerd"), "spoor"));
+        let nato = |from: &str, to: &str, level: &str| Message {
+            from: from.into(),
+            policy: Some("NATO".into()),
+            ..graded(to, level)
+        };
+        assert!(may_reach(&s, &nato("shape", "dcc-def", "Stg.C"), "dcc-def"));
+        assert!(
+            !may_reach(&s, &nato("shape", "locc", "Stg.C"), "locc"),
+            "no clearance under it"
+        );
+        assert!(
+            may_reach(&s, &nato("dcc-def", "ncc", "Dep.V"), "ncc"),
+            "with consent"
+        );
+        assert!(
+            !may_reach(&s, &nato("dcc-def", "ncc", "Stg.C"), "ncc"),
+            "above it"
+        );
+        assert!(
+            !may_reach(&s, &nato("dcc-def", "toc", "Dep.V"), "toc"),
+            "not for them"
         );
     }
 

@@ -11,14 +11,15 @@ use ordonnans_client::config::Config;
 use ordonnans_client::failure::{Exit, Failure};
 use ordonnans_client::local::{Request, Submission};
 use ordonnans_client::officer::{Officer, verify_export, write_export};
+use ordonnans_client::signing;
 use ordonnans_identity::{FileSigner, Signer};
 use ordonnans_label::Kind;
-use ordonnans_message::{Digest, MessageId, Receipt, ReceiptKind, Timestamp, sha256};
+use ordonnans_message::{ActKind, Digest, MessageId, Receipt, ReceiptKind, Timestamp, sha256};
 use ordonnans_seal::sign_receipt;
 use serde_json::Value;
 
 use crate::control;
-use crate::judge::{Holding, Sent, naive_root};
+use crate::judge::{Holding, Sent, may_reach, naive_root};
 use crate::scenario::{Message, Scenario, Step};
 use crate::structure::{Structure, Trouble, until};
 
@@ -88,6 +89,27 @@ pub(crate) struct Play<'a> {
     expired: Timestamp,
 }
 
+/// How long a message of the scenario may wait, in milliseconds.
+fn lifetime(m: &Message) -> u64 {
+    m.expires_s.map_or(24 * 60 * 60 * 1000, |s| s * 1000)
+}
+
+/// The nodes a message is for.
+fn addressed(m: &Message) -> BTreeSet<&str> {
+    let all = m.to.iter().chain(&m.info);
+    all.map(|t| t.split_once('@').map_or(t.as_str(), |(_, node)| node))
+        .collect()
+}
+
+/// The id of a message that a daemon took. `None` where it refuses what it cannot even seal, such as an addressee nobody knows.
+fn taken(node: &str, answer: Result<Value, Failure>) -> Result<Option<String>, Trouble> {
+    match answer {
+        Ok(v) => Ok(v["id"].as_str().map(str::to_owned)),
+        Err(f) if f.exit() == Exit::Refused => Ok(None),
+        Err(f) => Err(format!("{node}: {f}")),
+    }
+}
+
 /// What the officer took away.
 pub(crate) struct Proof {
     pub(crate) records: u64,
@@ -152,6 +174,15 @@ impl<'a> Play<'a> {
                     self.progress
                         .say("garbage, a broken frame and a tampered message were refused");
                 }
+                Step::Establish { message, by } => self.establish(message, by)?,
+                Step::Revise {
+                    message,
+                    label,
+                    level,
+                    by,
+                } => self.revise(message, label, level, by)?,
+                Step::Declare { event, by } => self.declare(event, by)?,
+                Step::Due { node, messages } => self.due(node, messages)?,
                 Step::Settle => self.settle()?,
                 Step::ReadAll => self.read_all()?,
             }
@@ -174,32 +205,26 @@ impl<'a> Play<'a> {
             m.from,
             to.join(", ")
         ));
-        let mut sent = Sent {
-            message: m.clone(),
-            id: None,
-            accepted: false,
-            rule: None,
-            body: sha256(&[m.body.as_bytes()]),
-        };
+        let mut sent = Sent::new(m.clone());
         if self.control().is_ok_and(|c| c == m.from) {
             let (id, accepted) = self.structure.block_on(control::send(self.structure, m))?;
             (sent.id, sent.accepted) = (Some(id), accepted);
+        } else if m.propose {
+            sent.draft = Some(self.propose(m)?);
         } else {
-            sent.id = self.hand_in(m)?;
+            let answer = self.structure.hand_in(&m.from, self.submission(m), false)?;
+            sent.id = taken(&m.from, answer)?;
+            if m.expect == "expired" {
+                self.expired = self.expired.max(now().after(lifetime(m)));
+            }
         }
         self.sent.push(sent);
         Ok(())
     }
 
-    /// Hands a message to the sender's daemon, as its command line does. `None` where the daemon refuses what it cannot even seal, such
-    /// as an addressee nobody knows.
-    fn hand_in(&mut self, m: &Message) -> Result<Option<String>, Trouble> {
-        let lifetime = m.expires_s.map_or(24 * 60 * 60 * 1000, |s| s * 1000);
-        let expires = now().after(lifetime);
-        if m.expect == "expired" {
-            self.expired = self.expired.max(expires);
-        }
-        let message = Submission {
+    /// A message as the command line hands it in.
+    fn submission(&self, m: &Message) -> Submission {
+        Submission {
             to: m.to.clone(),
             info: m.info.clone(),
             precedence: m.precedence.clone(),
@@ -211,26 +236,129 @@ impl<'a> Play<'a> {
             body: m.body.clone().into_bytes(),
             attachments: vec![],
             author: None,
-            expires,
+            expires: now().after(lifetime(m)),
             reply_by: None,
             references: vec![],
             supersedes: None,
-        };
-        let request = Request::Send {
-            message: Box::new(message),
+        }
+    }
+
+    /// Keeps a message as a draft, once sending it without its vaststeller was refused.
+    fn propose(&self, m: &Message) -> Result<String, Trouble> {
+        let said = |f: Failure| format!("{}: {f}", m.from);
+        let message = Box::new(self.submission(m));
+        let send = Request::Send {
+            message: message.clone(),
             wait: false,
         };
-        let answer = self.structure.ask(&m.from, &request);
-        match answer {
-            Ok(v) => Ok(v["id"].as_str().map(str::to_owned)),
-            Err(f) if f.exit() == Exit::Refused => Ok(None),
-            Err(f) => Err(format!("{}: {f}", m.from)),
+        match self.structure.ask(&m.from, &send) {
+            Err(f) if f.exit() == Exit::Refused => {}
+            _ => return Err("a message was sent that nobody has established".into()),
         }
+        let answer = self.structure.ask(&m.from, &Request::Propose { message });
+        let answer = answer.map_err(said)?;
+        self.progress
+            .say("          refused: it is only proposed; it waits as a draft");
+        answer["draft"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| "an answer without a draft".into())
+    }
+
+    fn named(&mut self, name: &str) -> Result<&mut Sent, Trouble> {
+        let mut all = self.sent.iter_mut();
+        all.find(|x| x.message.name.as_deref() == Some(name))
+            .ok_or_else(|| format!("no message '{name}' was sent yet"))
+    }
+
+    fn establish(&mut self, name: &str, by: &str) -> Result<(), Trouble> {
+        let (node, draft) = {
+            let x = self.named(name)?;
+            let draft = x.draft.take().and_then(|d| d.parse().ok());
+            (x.message.from.clone(), draft.ok_or("it is no draft")?)
+        };
+        let (config, signer) = (self.structure.config(&node)?, self.structure.signer(by)?);
+        let answer = signing::establish(&config, draft, None, &signer, true);
+        let id = taken(&node, answer)?;
+        self.named(name)?.id = id;
+        self.progress
+            .say(&format!("{by} establishes \"{name}\", and it goes out"));
+        Ok(())
+    }
+
+    fn revise(&mut self, name: &str, label: &str, level: &str, by: &str) -> Result<(), Trouble> {
+        let (node, id, message) = {
+            let x = self.named(name)?;
+            let id = x.id.as_deref().and_then(|id| id.parse().ok());
+            (
+                x.message.from.clone(),
+                id.ok_or("it was not sent")?,
+                x.message.clone(),
+            )
+        };
+        let (config, signer) = (self.structure.config(&node)?, self.structure.signer(by)?);
+        signing::follow(&config, id, ActKind::Revise, label, &signer)
+            .map_err(|f| format!("{node}: {f}"))?;
+        // Who has no copy yet, and may not have it under the new label, gets none.
+        let graded = Message {
+            level: level.into(),
+            ..message
+        };
+        let absent = addressed(&graded)
+            .into_iter()
+            .filter(|n| !self.structure.runs(n) && !may_reach(self.scenario, &graded, n));
+        let absent: BTreeSet<String> = absent.map(str::to_owned).collect();
+        let x = self.named(name)?;
+        x.revised = Some((label.to_owned(), level.to_owned()));
+        x.held_back = absent;
+        self.progress
+            .say(&format!("{by} revises \"{name}\" to {label}"));
+        Ok(())
+    }
+
+    fn declare(&mut self, event: &str, by: &str) -> Result<(), Trouble> {
+        let person = self.scenario.person.iter().find(|p| p.name == by);
+        let node = &person.ok_or("nobody of that name")?.node;
+        let (config, signer) = (self.structure.config(node)?, self.structure.signer(by)?);
+        signing::declare(&config, event, &signer).map_err(|f| format!("{node}: {f}"))?;
+        self.progress.say(&format!("{by} declares \"{event}\""));
+        Ok(())
+    }
+
+    fn due(&mut self, node: &str, names: &[String]) -> Result<(), Trouble> {
+        let mut wanted = BTreeSet::new();
+        for name in names {
+            wanted.extend(self.named(name)?.id.clone());
+        }
+        let listed = || -> BTreeSet<String> {
+            let rows = self.structure.ask(node, &Request::Due).unwrap_or_default();
+            let rows = rows.as_array().cloned().unwrap_or_default();
+            let id = |r: &Value| r["id"].as_str().map(str::to_owned);
+            rows.iter().filter_map(id).collect()
+        };
+        if !until(SETTLE_WITHIN, || listed() == wanted) {
+            return Err(format!(
+                "{node} has {} labels to review, and should have {}",
+                listed().len(),
+                wanted.len()
+            ));
+        }
+        self.progress.say(&match names {
+            [] => format!("{node} has nothing to review"),
+            some => format!(
+                "{node} is told to review {}; the level stays",
+                some.join(", ")
+            ),
+        });
+        Ok(())
     }
 
     /// A message of the exercise's own node to the first of the others.
     fn plain(&self, text: &str) -> Result<Message, Trouble> {
         Ok(Message {
+            name: None,
+            propose: false,
+            policy: None,
             from: self.control()?,
             to: daemons(self.scenario).take(1).map(str::to_owned).collect(),
             info: vec![],
@@ -252,12 +380,10 @@ impl<'a> Play<'a> {
         let thrice = control::duplicate(self.structure, &message);
         let id = self.structure.block_on(thrice)?;
         self.sent.push(Sent {
-            body: sha256(&[message.body.as_bytes()]),
-            message,
             id: Some(id),
             // The control node has seen the answer itself.
             accepted: true,
-            rule: None,
+            ..Sent::new(message)
         });
         self.progress
             .say("one message was published three times and accepted once");
@@ -277,15 +403,11 @@ impl<'a> Play<'a> {
     }
 
     /// Nodes of a message that can have it: their daemon runs, and nothing is against it.
-    fn reachable(&self, m: &Message) -> usize {
-        let nodes: BTreeSet<&str> =
-            m.to.iter()
-                .chain(&m.info)
-                .map(|t| t.split_once('@').map_or(t.as_str(), |(_, node)| node))
-                .collect();
-        nodes
+    fn reachable(&self, x: &Sent) -> usize {
+        addressed(&x.message)
             .into_iter()
             .filter(|n| self.structure.runs(n) && !self.revoked.contains(*n))
+            .filter(|n| !x.held_back.contains(*n))
             .count()
     }
 
@@ -309,7 +431,7 @@ impl<'a> Play<'a> {
                         .filter(|x| x.message.from == *n && x.message.expect != "expired")
                         .filter_map(|x| Some((x, rows.get(x.id.as_deref()?)?)))
                         .all(|(x, row)| {
-                            let due = self.reachable(&x.message) as u64;
+                            let due = self.reachable(x) as u64;
                             row["state"] == "refused" || row["delivered"].as_u64() >= Some(due)
                         })
                 })
@@ -337,11 +459,11 @@ impl<'a> Play<'a> {
                     read(self.structure, node, row).map_err(|e| format!("{node}: {e}"))?;
                 let body = content["body"].as_str().unwrap_or_default();
                 let body = BASE64.decode(body.as_bytes()).map_err(|e| e.to_string())?;
-                self.held
-                    .entry(node.into())
-                    .or_default()
-                    .bodies
-                    .insert(id, Some(sha256(&[&body])));
+                let held = self.held.entry(node.into()).or_default();
+                if let Some(label) = row["label_now"].as_str() {
+                    held.labels.insert(id.clone(), label.to_owned());
+                }
+                held.bodies.insert(id, Some(sha256(&[&body])));
             }
         }
         self.progress

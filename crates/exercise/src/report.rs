@@ -54,7 +54,7 @@ fn refusals(sent: &[Sent]) -> String {
         let to: Vec<&str> = m.to.iter().chain(&m.info).map(String::as_str).collect();
         let why = match (&x.rule, &x.id) {
             (Some(rule), _) => rule.as_str(),
-            (None, None) => "no such addressee in the directory",
+            (None, None) => "not taken by the sender's daemon",
             (None, Some(_)) => "no rule on record",
         };
         let (from, to) = (&m.from, to.join(", "));

@@ -15,6 +15,15 @@ pub struct Scenario {
     pub title: String,
     /// DNS name of the structure, for instance `crisis.example`.
     pub structure: String,
+    /// Example policies of `docs/policies` in force beside the built-in ones: `be`.
+    #[serde(default)]
+    pub policies: Vec<String>,
+    /// Originators' prior consent that their information goes on.
+    #[serde(default)]
+    pub consent: Vec<Consent>,
+    /// Events that labels may last until.
+    #[serde(default)]
+    pub event: Vec<Event>,
     /// The circles by name, with a title each.
     #[serde(default)]
     pub circle: Vec<Circle>,
@@ -37,6 +46,42 @@ pub struct Circle {
     pub title: String,
 }
 
+/// That information under a policy may go to these.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consent {
+    /// The policy.
+    pub policy: String,
+    /// Up to which level, as that policy calls it.
+    pub up_to: String,
+    /// The same as a Dutch level, for the judge.
+    pub level: String,
+    /// To which nodes.
+    pub to: Vec<String>,
+}
+
+/// An event.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// Its name, as labels write it.
+    pub name: String,
+    /// Who may declare it.
+    pub declared_by: Vec<String>,
+}
+
+/// A clearance under another policy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Also {
+    /// The policy.
+    pub policy: String,
+    /// The Dutch level its highest equals, for the judge.
+    pub level: String,
+    /// As it is typed.
+    pub typed: String,
+}
+
 /// One organisation's endpoint.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +101,14 @@ pub struct Node {
     /// Whether it belongs to the Rijksdienst.
     #[serde(default)]
     pub rijksdienst: bool,
+    /// Outside it: up to which level a decision says that it protects what it gets; its own clearance where nothing stands here.
+    pub assured: Option<String>,
+    /// Clearances under other policies.
+    #[serde(default)]
+    pub also: Vec<Also>,
+    /// Policies whose originators it speaks for.
+    #[serde(default)]
+    pub speaks_for: Vec<String>,
     /// Whether the exercise itself speaks for this node, so that no daemon runs for it.
     #[serde(default)]
     pub control: bool,
@@ -108,6 +161,38 @@ pub enum Step {
     Duplicate,
     /// A peer sends garbage, and an accredited node sends a frame that cannot be read.
     Malformed,
+    /// A message that waits as a draft is established and sent.
+    Establish {
+        /// The message, by its `name`.
+        message: String,
+        /// The vaststeller.
+        by: String,
+    },
+    /// A label is revised.
+    Revise {
+        /// The message, by its `name`.
+        message: String,
+        /// The label from now on, as typed.
+        label: String,
+        /// Its level, for the judge.
+        level: String,
+        /// The vaststeller.
+        by: String,
+    },
+    /// An event is declared.
+    Declare {
+        /// The event.
+        event: String,
+        /// Who declares it.
+        by: String,
+    },
+    /// The labels that are due for review at a node are these and no others.
+    Due {
+        /// The node.
+        node: String,
+        /// The messages, by their `name`.
+        messages: Vec<String>,
+    },
     /// Nothing new happens until everything that can be delivered is.
     Settle,
     /// Every node reads what it has, and signs that it was opened.
@@ -118,6 +203,13 @@ pub enum Step {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
+    /// What later steps call it.
+    pub name: Option<String>,
+    /// Whether it is only proposed: it is then refused, and waits as a draft until a step establishes it.
+    #[serde(default)]
+    pub propose: bool,
+    /// The policy of its label, for the judge; Dutch where nothing stands here.
+    pub policy: Option<String>,
     /// Sending node.
     pub from: String,
     /// Action recipients: `node` or `person@node`.
@@ -216,6 +308,12 @@ impl Scenario {
             known(&nodes, &p.node, &place)?;
             level(&p.clearance, &place)?;
         }
+        let people: BTreeSet<&str> = persons.keys().copied().collect();
+        let names = self.step.iter().filter_map(|s| match s {
+            Step::Send(m) => m.name.as_deref(),
+            _ => None,
+        });
+        let named: BTreeSet<&str> = names.collect();
         for (i, step) in self.step.iter().enumerate() {
             let place = format!("step {}", i + 1);
             match step {
@@ -235,6 +333,27 @@ impl Scenario {
                 Step::Offline { node } | Step::Online { node } | Step::Revoke { node } => {
                     known(&nodes, node, &place)?
                 }
+                Step::Due { node, messages } => {
+                    known(&nodes, node, &place)?;
+                    for m in messages {
+                        known(&named, m, &place)?;
+                    }
+                }
+                Step::Establish { message, by } => {
+                    known(&named, message, &place)?;
+                    known(&people, by, &place)?;
+                }
+                Step::Revise {
+                    message,
+                    by,
+                    level: l,
+                    ..
+                } => {
+                    known(&named, message, &place)?;
+                    known(&people, by, &place)?;
+                    level(l, &place)?;
+                }
+                Step::Declare { by, .. } => known(&people, by, &place)?,
                 Step::KillBroker
                 | Step::Duplicate
                 | Step::Malformed

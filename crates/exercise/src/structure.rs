@@ -10,13 +10,17 @@ use std::time::{Duration, Instant};
 
 use ordonnans_broker::admin::{Status, ask as ask_broker};
 use ordonnans_certs::Workshop;
-use ordonnans_client::local::{Request, ask};
-use ordonnans_label::{Clearance, Kind, Level, Name};
+use ordonnans_client::config::Config;
+use ordonnans_client::failure::Failure;
+use ordonnans_client::local::{Request, Submission, ask};
+use ordonnans_client::signing;
+use ordonnans_identity::FileSigner;
+use ordonnans_label::{Clearance, Clearances, Kind, Level, Name, Policies, Policy};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use time::{Duration as Span, OffsetDateTime};
 
-use crate::scenario::Scenario;
+use crate::scenario::{Also, Scenario};
 
 /// What went wrong with the exercise itself.
 pub(crate) type Trouble = String;
@@ -83,26 +87,38 @@ impl Structure {
     /// Makes every file of a structure in an empty folder.
     pub(crate) fn make(dir: &Path, s: &Scenario) -> Result<Self, Trouble> {
         let now = OffsetDateTime::now_utc();
+        let policies = policies(s)?;
         let mut workshop = Workshop::init(&dir.join("workshop"), &s.structure, now)
-            .map_err(said("the workshop"))?;
-        let mut issue = |kind, local: &str, c: &Clearance| {
+            .map_err(said("the workshop"))?
+            .with_policies(policies.clone());
+        let mut issue = |kind, local: &str, c: &Clearance, also: &[Also]| {
+            let mut all = Clearances::from(c.clone());
+            for a in also {
+                let more = policies.read_clearance(&a.typed);
+                all.insert(more.map_err(said("the scenario"))?);
+            }
             workshop
-                .issue(kind, local, c, 30, now)
+                .issue(kind, local, &all, 30, now)
                 .map_err(said("a certificate"))
         };
-        issue(Kind::Broker, "b1", &Clearance::new(Level::Ongerubriceerd))?;
+        issue(
+            Kind::Broker,
+            "b1",
+            &Clearance::new(Level::Ongerubriceerd),
+            &[],
+        )?;
         let mut all = Clearance::new(Level::StgZg);
         for c in &s.circle {
             all = all.with_circle(&c.name).map_err(said("the scenario"))?;
         }
-        issue(Kind::Officer, "bva", &all)?;
+        issue(Kind::Officer, "bva", &all, &[])?;
         for n in &s.node {
             let c = holds(&n.clearance, &n.circles, &n.compartments)?;
-            issue(Kind::Node, &n.name, &c)?;
+            issue(Kind::Node, &n.name, &c, &n.also)?;
         }
         for p in &s.person {
             let c = holds(&p.clearance, &p.circles, &p.compartments)?;
-            issue(Kind::Person, &p.name, &c)?;
+            issue(Kind::Person, &p.name, &c, &[])?;
         }
         // A free port; whoever takes it in between is told on by the broker.
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(said("a port"))?;
@@ -127,9 +143,13 @@ impl Structure {
             nodes: BTreeMap::new(),
             runtime,
         };
+        fs::create_dir_all(dir.join("policies")).map_err(said("a folder"))?;
+        for id in &s.policies {
+            made.write(&format!("policies/{id}.toml"), example(id)?)?;
+        }
         made.write("register.toml", &register(s, now))?;
         let broker = format!(
-            "listen = \"{address}\"\ndata = \"broker\"\ntrust = \"workshop/trust\"\nregister = \"register.toml\"\n{}",
+            "listen = \"{address}\"\ndata = \"broker\"\ntrust = \"workshop/trust\"\npolicies = \"policies\"\nregister = \"register.toml\"\n{}",
             made.identity(Kind::Broker, "b1")
         );
         made.write("broker.toml", &broker)?;
@@ -182,7 +202,7 @@ impl Structure {
 
     fn client(&self, kind: Kind, local: &str) -> String {
         format!(
-            "broker = \"{}\"\nbroker_name = \"b1.broker.{}\"\ntrust = \"workshop/trust\"\ndata = \"{local}\"\n{}",
+            "broker = \"{}\"\nbroker_name = \"b1.broker.{}\"\ntrust = \"workshop/trust\"\npolicies = \"policies\"\ndata = \"{local}\"\n{}",
             self.address,
             self.structure,
             self.identity(kind, local)
@@ -299,13 +319,39 @@ impl Structure {
     }
 
     /// Asks a node's daemon, as its command line does.
-    pub(crate) fn ask(
-        &self,
-        node: &str,
-        request: &Request,
-    ) -> Result<Value, ordonnans_client::failure::Failure> {
+    pub(crate) fn ask(&self, node: &str, request: &Request) -> Result<Value, Failure> {
         let socket = self.dir.join(node).join("ordonnans.sock");
         ask(&socket, request)
+    }
+
+    /// What the command line of a node is told.
+    pub(crate) fn config(&self, node: &str) -> Result<Config, Trouble> {
+        Config::load(&self.dir.join(format!("{node}.toml"))).map_err(said(node))
+    }
+
+    /// The signing key of a person, as that person's command line loads it.
+    pub(crate) fn signer(&self, person: &str) -> Result<FileSigner, Trouble> {
+        let (certificate, key) = self.credentials(Kind::Person, person)?;
+        signing::person(&certificate, &key).map_err(|f| format!("{person}: {f}"))
+    }
+
+    /// Hands a message in as a duty officer does: where the label names somebody of that node as vaststeller, that person drafts and establishes in
+    /// one step.
+    pub(crate) fn hand_in(
+        &self,
+        node: &str,
+        message: Submission,
+        wait: bool,
+    ) -> Result<Result<Value, Failure>, Trouble> {
+        let message = Box::new(message);
+        let by = message.label.rsplit_once("VASTGESTELD ");
+        let by = by.and_then(|(_, name)| name.split('.').next());
+        if let Some(by) = by.filter(|by| self.works_at(by, node)) {
+            let signer = self.signer(by)?;
+            let config = self.config(node)?;
+            return Ok(signing::at_once(&config, message, &signer, wait));
+        }
+        Ok(self.ask(node, &Request::Send { message, wait }))
     }
 
     pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
@@ -317,6 +363,26 @@ impl Structure {
         self.broker = None;
         self.nodes.clear();
     }
+}
+
+/// An example policy, as it stands in the documentation.
+fn example(id: &str) -> Result<&'static str, Trouble> {
+    match id {
+        "be" => Ok(include_str!("../../../docs/policies/be.toml")),
+        "de" => Ok(include_str!("../../../docs/policies/de.toml")),
+        "dk" => Ok(include_str!("../../../docs/policies/dk.toml")),
+        "ee" => Ok(include_str!("../../../docs/policies/ee.toml")),
+        _ => Err(format!("the scenario: there is no example policy '{id}'")),
+    }
+}
+
+fn policies(s: &Scenario) -> Result<Policies, Trouble> {
+    let mut all = Policies::built_in().clone();
+    for id in &s.policies {
+        let policy = Policy::parse(example(id)?).map_err(said("a policy"))?;
+        all.add(policy).map_err(said("a policy"))?;
+    }
+    Ok(all)
 }
 
 fn texts(all: &[String]) -> String {
@@ -347,12 +413,19 @@ fn register(s: &Scenario, now: OffsetDateTime) -> String {
             n.clearance
         );
         if !n.rijksdienst {
+            let up_to = n.assured.as_ref().unwrap_or(&n.clearance);
             let _ = writeln!(
                 t,
-                "assurance = {{ up_to = {:?}, decision = \"exercise\", until = \"{until}\" }}",
-                n.clearance
+                "assurance = {{ up_to = {up_to:?}, decision = \"exercise\", until = \"{until}\" }}"
             );
         }
+        let also: Vec<String> = n.also.iter().map(|a| a.typed.clone()).collect();
+        let _ = writeln!(
+            t,
+            "also = {}\nspeaks_for = {}",
+            texts(&also),
+            texts(&n.speaks_for)
+        );
     }
     for p in &s.person {
         let _ = write!(
@@ -370,6 +443,24 @@ fn register(s: &Scenario, now: OffsetDateTime) -> String {
                 "mandate = {{ up_to = {level:?}, decision = \"exercise\", until = \"{until}\" }}"
             );
         }
+    }
+    for c in &s.consent {
+        let _ = write!(
+            t,
+            "\n[[consent]]\npolicy = {:?}\nup_to = {:?}\ndecision = \"exercise\"\nuntil = \"{until}\"\nto = {}\n",
+            c.policy,
+            c.up_to,
+            texts(&c.to)
+        );
+    }
+    for e in &s.event {
+        let _ = write!(
+            t,
+            "\n[[event]]\nname = {:?}\ntitle = {:?}\ndeclared_by = {}\n",
+            e.name,
+            e.name,
+            texts(&e.declared_by)
+        );
     }
     let circles: Vec<String> = s.circle.iter().map(|c| c.name.clone()).collect();
     let _ = write!(

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::cbor::{DecodeError, Reader, Writer, exactly};
 use crate::header::digest;
-use crate::{Digest, limits};
+use crate::{Digest, limits, sha256};
 
 /// An attachment as the reader of the content learns of it: where it is and what opens it.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct AttachmentKey {
 /// What a message says. Prints as its length, so that no log line, error or panic can carry it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Content {
+    /// Random: so that [`Self::digest`] tells nothing of what is in here.
+    pub salt: [u8; 32],
     /// Subject line, at most [`limits::MAX_SUBJECT`] characters.
     pub subject: String,
     /// Media type of the body.
@@ -53,8 +55,17 @@ impl Content {
         exactly(bytes, Self::read, |c, w| c.write(w))
     }
 
+    /// What names it to those who may not see it: SHA-256 over the whole, salt and all.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        sha256(&[b"ordonnans/1 subject", &self.encode()])
+    }
+
     fn write(&self, w: &mut Writer) {
-        w.array(5).text(&self.subject).text(&self.media_type);
+        w.array(6)
+            .bytes(&self.salt)
+            .text(&self.subject)
+            .text(&self.media_type);
         w.option(self.name.as_deref(), |w, n| {
             w.text(n);
         });
@@ -70,7 +81,8 @@ impl Content {
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        r.tuple("content", 5)?;
+        r.tuple("content", 6)?;
+        let salt = r.fixed("content salt")?;
         let subject = r.text("subject", 4 * limits::MAX_SUBJECT)?.to_owned();
         if subject.chars().count() > limits::MAX_SUBJECT {
             return Err(DecodeError::Limit("subject"));
@@ -81,6 +93,7 @@ impl Content {
         let n = r.array("attachments", limits::MAX_ATTACHMENTS)?;
         let attachments = (0..n).map(|_| attachment(r)).collect::<Result<_, _>>()?;
         Ok(Self {
+            salt,
             subject,
             media_type,
             name,
@@ -121,7 +134,6 @@ impl fmt::Debug for AttachmentKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sha256;
 
     fn sample() -> Content {
         let a = AttachmentKey {
@@ -132,6 +144,7 @@ mod tests {
             length: 3,
         };
         Content {
+            salt: [7; 32],
             subject: "geheim onderwerp".into(),
             media_type: "text/plain".into(),
             name: None,

@@ -13,7 +13,7 @@ use crate::cbor::{DecodeError, Reader, Writer, exactly};
 use crate::{Digest, limits, sha256};
 
 /// What a signed object is: the external data of its signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// The header of an envelope.
     Envelope,
@@ -23,6 +23,10 @@ pub enum Purpose {
     Receipt,
     /// A registrar's approval of a register.
     Approval,
+    /// A vaststeller's act on a label.
+    Act,
+    /// That an event has happened.
+    Declaration,
 }
 
 impl Purpose {
@@ -32,12 +36,14 @@ impl Purpose {
             Self::KeyPackage => b"ordonnans/1 key-package",
             Self::Receipt => b"ordonnans/1 receipt",
             Self::Approval => b"ordonnans/1 approval",
+            Self::Act => b"ordonnans/1 act",
+            Self::Declaration => b"ordonnans/1 declaration",
         }
     }
 }
 
 /// Signature algorithms (IANA COSE algorithms).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i16)]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256; the signature is r and s, 32 bytes each.
@@ -104,7 +110,7 @@ impl Draft {
 }
 
 /// A signed object whose form is right. Whether its signature is, nobody has looked at yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sign1 {
     purpose: Purpose,
     algorithm: Algorithm,

@@ -5,14 +5,14 @@
 use std::fmt;
 
 use bytes::Bytes;
-use ordonnans_label::{Label, Name};
+use ordonnans_label::{Label, MAX_EVENT_CHARS, Name};
 
 use crate::asking::{read_addressees, write_addressees};
 use crate::cbor::{DecodeError, Reader, Writer, exactly};
 use crate::header::{digest, message_id, name, time};
 use crate::label::{decode_label, encode_label};
 use crate::receipt::ReceiptKind;
-use crate::{Addressee, Digest, ExplainedRule, MessageId, Supposed, Timestamp, limits};
+use crate::{Addressee, Digest, ExplainedRule, MessageId, Supposed, Timestamp, limits, sha256};
 
 /// Version of the protocol both ends state first.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -285,6 +285,39 @@ pub enum Frame {
         /// The rules.
         rules: Vec<ExplainedRule>,
     },
+    /// 22, either way: a vaststeller's act that revises or ends a label, to the broker, and from there to every holder of a copy.
+    Act {
+        /// The signed act.
+        act: Bytes,
+    },
+    /// 23, to the broker: an event has happened.
+    Declare {
+        /// The signed declaration.
+        declaration: Bytes,
+    },
+    /// 24, from the broker, to the vaststeller's node: the label of a message is due for review. Its level stays in force.
+    ReviewDue {
+        /// The message.
+        id: MessageId,
+        /// The vaststeller.
+        by: Name,
+        /// The event that happened; `None` where its day has passed.
+        event: Option<Box<str>>,
+    },
+    /// 25, either way: a frame of 22 to 24 is kept and need not be said again.
+    Kept {
+        /// SHA-256 of that frame: [`Frame::digest`].
+        of: Digest,
+    },
+    /// 26, from the broker: a frame of 22 or 23 changed nothing.
+    NotKept {
+        /// SHA-256 of that frame.
+        of: Digest,
+        /// Why.
+        code: ReplyCode,
+        /// The rule, where one forbids it.
+        rule: Option<u16>,
+    },
 }
 
 impl Frame {
@@ -294,6 +327,12 @@ impl Frame {
         let mut w = Writer::default();
         self.write(&mut w);
         w.into_bytes().into()
+    }
+
+    /// What names it in an answer: SHA-256 of its one byte form.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        sha256(&[&self.encode()])
     }
 
     /// Reads a frame.
@@ -330,6 +369,11 @@ impl Frame {
             Self::Catalog { .. } => 19,
             Self::ExplainGet { .. } => 20,
             Self::Explanation { .. } => 21,
+            Self::Act { .. } => 22,
+            Self::Declare { .. } => 23,
+            Self::ReviewDue { .. } => 24,
+            Self::Kept { .. } => 25,
+            Self::NotKept { .. } => 26,
         }
     }
 
@@ -465,6 +509,28 @@ impl Frame {
                     rule.write(w);
                 }
             }
+            Self::Act { act: bytes } | Self::Declare { declaration: bytes } => {
+                head(w, 1);
+                w.bytes(bytes);
+            }
+            Self::ReviewDue { id, by, event } => {
+                head(w, 3);
+                w.bytes(id.as_bytes()).text(by.as_str());
+                w.option(event.as_deref(), |w, e| {
+                    w.text(e);
+                });
+            }
+            Self::Kept { of } => {
+                head(w, 1);
+                w.bytes(of.as_bytes());
+            }
+            Self::NotKept { of, code, rule } => {
+                head(w, 3);
+                w.bytes(of.as_bytes()).uint(code.code().into());
+                w.option(*rule, |w, n| {
+                    w.uint(n.into());
+                });
+            }
         }
     }
 
@@ -473,9 +539,9 @@ impl Frame {
         let kind = r.uint("frame kind", u64::MAX)?;
         let fields = match kind {
             10 | 11 => 0,
-            3 | 6 | 7 | 9 => 1,
+            3 | 6 | 7 | 9 | 22 | 23 | 25 => 1,
             1 | 2 | 13 | 14 | 15 | 18 | 19 | 21 => 2,
-            4 | 8 | 12 => 3,
+            4 | 8 | 12 | 24 | 26 => 3,
             16 | 17 => 4,
             5 | 20 => 5,
             _ => return Err(DecodeError::Unknown("frame kind")),
@@ -517,10 +583,7 @@ impl Frame {
             },
             5 => Self::Refused {
                 id: r.option(message_id)?,
-                code: u8::try_from(r.uint("reply code", u8::MAX.into())?)
-                    .ok()
-                    .and_then(ReplyCode::from_code)
-                    .ok_or(DecodeError::Unknown("reply code"))?,
+                code: reply_code(r)?,
                 rule: r.option(|r| short(r, "rule"))?,
                 recipient: r.option(|r| name(r, "recipient"))?,
                 retry_after_ms: r.option(|r| small(r, "retry time"))?,
@@ -622,6 +685,25 @@ impl Frame {
                 request: small(r, "request")?,
                 about: Box::new(Supposed::read(r)?),
             },
+            22 => Self::Act {
+                act: blob(r, limits::MAX_ACT)?,
+            },
+            23 => Self::Declare {
+                declaration: blob(r, limits::MAX_STATEMENT)?,
+            },
+            24 => Self::ReviewDue {
+                id: message_id(r)?,
+                by: name(r, "vaststeller")?,
+                event: r.option(|r| r.text("event", 4 * MAX_EVENT_CHARS).map(Into::into))?,
+            },
+            25 => Self::Kept {
+                of: digest(r, "frame digest")?,
+            },
+            26 => Self::NotKept {
+                of: digest(r, "frame digest")?,
+                code: reply_code(r)?,
+                rule: r.option(|r| short(r, "rule"))?,
+            },
             _ => {
                 let request = small(r, "request")?;
                 let n = r.array("rules", limits::MAX_STEPS)?;
@@ -634,6 +716,13 @@ impl Frame {
             }
         })
     }
+}
+
+fn reply_code(r: &mut Reader<'_>) -> Result<ReplyCode, DecodeError> {
+    u8::try_from(r.uint("reply code", u8::MAX.into())?)
+        .ok()
+        .and_then(ReplyCode::from_code)
+        .ok_or(DecodeError::Unknown("reply code"))
 }
 
 impl fmt::Debug for Frame {
@@ -752,6 +841,25 @@ mod tests {
                     holds: false,
                     fact: "é".repeat(limits::MAX_FACT),
                 }],
+            },
+            Frame::Act {
+                act: Bytes::from_static(b"a"),
+            },
+            Frame::Declare {
+                declaration: Bytes::from_static(b"d"),
+            },
+            Frame::ReviewDue {
+                id: MessageId::new(Timestamp::from_millis(1), [1; 10]),
+                by: name.clone(),
+                event: Some("einde incident".into()),
+            },
+            Frame::Kept {
+                of: Digest::from([3; 32]),
+            },
+            Frame::NotKept {
+                of: Digest::from([3; 32]),
+                code: ReplyCode::NotPermitted,
+                rule: Some(7),
             },
         ]
     }

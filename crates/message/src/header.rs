@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use ordonnans_label::{Kind, Label, Name};
 
+use crate::act::{ActKind, SignedAct};
 use crate::cbor::{DecodeError, Reader, Writer, exactly};
 use crate::label::{decode_label, encode_label};
 use crate::{Digest, MessageId, Timestamp, limits, sha256};
@@ -192,6 +193,8 @@ pub struct Header {
     pub attachments: Vec<AttachmentRef>,
     /// How content and attachments are sealed.
     pub sealing: Sealing,
+    /// The vaststeller's signed statement over label and content.
+    pub act: Option<SignedAct>,
 }
 
 impl Header {
@@ -268,6 +271,13 @@ impl Header {
                 return Err(DecodeError::Form("recipients"));
             }
         }
+        let fits = |s: &SignedAct| {
+            let a = s.act();
+            a.kind == ActKind::Establish && a.label == self.label && a.node == self.originator
+        };
+        if !self.act.as_ref().is_none_or(fits) {
+            return Err(DecodeError::Form("act"));
+        }
         if self.expires <= self.created {
             return Err(DecodeError::Form("expires"));
         }
@@ -289,6 +299,7 @@ impl Header {
             + usize::from(self.reply_by.is_some())
             + usize::from(!self.references.is_empty())
             + usize::from(self.supersedes.is_some())
+            + usize::from(self.act.is_some())
             + if sealed {
                 2 + usize::from(!self.attachments.is_empty())
             } else {
@@ -328,9 +339,16 @@ impl Header {
         if let Some(id) = &self.supersedes {
             w.uint(10).bytes(id.as_bytes());
         }
-        if !sealed {
-            return;
+        if sealed {
+            self.write_sealed(w);
         }
+        if let Some(act) = &self.act {
+            w.uint(14).bytes(&act.encode());
+        }
+    }
+
+    /// What is known once it is sealed.
+    fn write_sealed(&self, w: &mut Writer) {
         w.uint(11)
             .array(2)
             .bytes(self.content.digest.as_bytes())
@@ -354,8 +372,8 @@ impl Header {
             (None, None, None, None, None);
         let (mut recipients, mut exercise, mut times, mut reply_by) = (None, None, None, None);
         let (mut references, mut supersedes, mut content) = (vec![], None, None);
-        let (mut attachments, mut sealing) = (vec![], None);
-        r.map("header", 14, |r, key| {
+        let (mut attachments, mut sealing, mut act) = (vec![], None, None);
+        r.map("header", 15, |r, key| {
             match key {
                 0 => version = Some(r.uint("version", u64::MAX)?),
                 1 => id = Some(message_id(r)?),
@@ -395,6 +413,7 @@ impl Header {
                     attachments = (0..n).map(|_| attachment(r)).collect::<Result<_, _>>()?;
                 }
                 13 => sealing = Some(read_sealing(r)?),
+                14 => act = Some(SignedAct::decode(r.bytes("act", limits::MAX_ACT)?)?),
                 _ => return Err(DecodeError::Unknown("header key")),
             }
             Ok(())
@@ -419,6 +438,7 @@ impl Header {
             content: content.ok_or(missing)?,
             attachments,
             sealing: sealing.ok_or(missing)?,
+            act,
         })
     }
 }
@@ -485,7 +505,23 @@ pub(crate) fn time(r: &mut Reader<'_>, what: &'static str) -> Result<Timestamp, 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::Act;
+    use crate::cose::{Algorithm, Draft, Purpose};
     use proptest::prelude::*;
+
+    fn act(label: Label) -> SignedAct {
+        let act = Act {
+            kind: ActKind::Establish,
+            subject: sha256(&[b"subject"]),
+            label,
+            node: "ncc.node.crisis.example".parse().expect("a name"),
+            by: "jansen.person.crisis.example".parse().expect("a name"),
+            at: Timestamp::from_millis(900),
+            follows: None,
+        };
+        let draft = Draft::new(Purpose::Act, Algorithm::Es256, b"c", act.encode());
+        SignedAct::new(draft.finish(vec![0; 64])).expect("an act")
+    }
 
     /// A header with every optional part, or with none.
     pub(crate) fn sample(full: bool) -> Header {
@@ -531,6 +567,7 @@ pub(crate) mod tests {
                 commitment: sha256(&[b"key"]),
                 seals: sha256(&[b"seals"]),
             },
+            act: full.then(|| act(label.parse().expect("a label"))),
         }
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Holds always: a decoder allocates no more than the limit of what it reads, and leaves no byte over.
 
+mod act;
 mod asking;
 pub mod cbor;
 mod content;
@@ -20,6 +21,7 @@ pub mod limits;
 mod receipt;
 mod time;
 
+pub use act::{Act, ActKind, Declaration, Follows, SignedAct, SignedDeclaration};
 pub use asking::{Addressee, ExplainedRule, Supposed};
 pub use cbor::DecodeError;
 pub use content::{AttachmentKey, Content};

@@ -1,9 +1,8 @@
 //! Signed statements beside messages: receipts, the encryption keys nodes publish, and approvals of registers.
 
-use bytes::Bytes;
 use ordonnans_label::Name;
 
-use crate::cbor::{DecodeError, Reader, Writer, exactly};
+use crate::cbor::{DecodeError, Reader, Writer};
 use crate::cose::{Purpose, Sign1};
 use crate::header::{digest, message_id, name, time};
 use crate::{Digest, MessageId, Timestamp, limits, sha256};
@@ -235,7 +234,7 @@ macro_rules! signed {
             /// # Errors
             /// [`DecodeError`] names the part.
             pub fn new(signed: Sign1) -> Result<Self, DecodeError> {
-                let inner = exactly(signed.payload(), $inner::read, |x, w| x.write(w))?;
+                let inner = $crate::cbor::exactly(signed.payload(), $inner::read, |x, w| x.write(w))?;
                 Ok(Self { signed, inner })
             }
 
@@ -244,12 +243,12 @@ macro_rules! signed {
             /// # Errors
             /// [`DecodeError`] names the part.
             pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-                Self::new(Sign1::decode(bytes, $purpose, limits::MAX_STATEMENT)?)
+                Self::new(Sign1::decode(bytes, $purpose, $crate::limits::MAX_STATEMENT)?)
             }
 
             /// The one byte form.
             #[must_use]
-            pub fn encode(&self) -> Bytes {
+            pub fn encode(&self) -> bytes::Bytes {
                 self.signed.encode()
             }
 
@@ -267,6 +266,7 @@ macro_rules! signed {
         }
     };
 }
+pub(crate) use signed;
 
 signed!(
     /// A receipt with its signature, unverified.

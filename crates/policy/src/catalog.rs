@@ -74,6 +74,7 @@ fn usable(
         label: &label,
         created: now,
         expires: now.after(AN_HOUR_MS),
+        stated: true,
     };
     let act = [RuleId::DURATION, RuleId::ESTABLISHED, RuleId::VASTSTELLER];
     let id = ordonnans_message::MessageId::new(now, [0; 10]);

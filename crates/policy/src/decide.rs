@@ -56,6 +56,9 @@ pub struct Question<'a> {
     pub created: Timestamp,
     /// When it expires.
     pub expires: Timestamp,
+    /// Whether a signed statement of who established the label comes with it. That it is about this label, and that its signature is right, is
+    /// settled where messages are read; of one that is only thought of it is supposed.
+    pub stated: bool,
 }
 
 impl<'a> Question<'a> {
@@ -67,6 +70,7 @@ impl<'a> Question<'a> {
             label: &header.label,
             created: header.created,
             expires: header.expires,
+            stated: header.act.is_some(),
         }
     }
 }
@@ -137,8 +141,12 @@ impl Refusal {
             RuleId::LIFETIME => {
                 "the message has expired or carries a time in the future; check the clock and send it again"
             }
-            RuleId::DURATION | RuleId::ESTABLISHED | RuleId::VASTSTELLER => {
-                "from Dep.V up a label needs a duration and must be established by someone entitled to; complete the label"
+            RuleId::DURATION
+            | RuleId::EVENT
+            | RuleId::ESTABLISHED
+            | RuleId::VASTSTELLER
+            | RuleId::STATEMENT => {
+                "from Dep.V up a label needs a duration, by day or an event of the register, and the signed statement of someone entitled to establish it; `ordonnans label propose` keeps the message until then"
             }
             RuleId::LABEL_VALID => {
                 "the label is not valid under its policy; `ordonnans label parse` says what is wrong with it"
@@ -275,6 +283,13 @@ pub(crate) fn sender(
             Some(Duration::Event(event)) => format!("until \"{event}\""),
         }
     })?;
+    if let Some(Duration::Event(event)) = &q.label.duration {
+        let known = g.register.event(event);
+        a.hear(RuleId::EVENT, known.is_some(), || match known {
+            Some(e) => format!("\"{}\" is declared by {}", e.name, names(&e.declared_by)),
+            None => format!("the register has no event \"{event}\""),
+        })?;
+    }
     let State::Established { by } = &q.label.state else {
         a.hear(RuleId::ESTABLISHED, false, || "only proposed".into())?;
         return ControlFlow::Break(RuleId::ESTABLISHED);
@@ -283,7 +298,7 @@ pub(crate) fn sender(
     let mandate = g.register.person(by).and_then(|p| p.mandate.as_ref());
     a.hear(
         RuleId::VASTSTELLER,
-        mandate.is_some_and(|m| m.nodes.contains(from) && m.grant.reaches(level, now)),
+        may_establish(g.register, by, from, [level; 2], now),
         || match mandate {
             None => format!("{by} has no mandate"),
             Some(m) => format!(
@@ -294,7 +309,28 @@ pub(crate) fn sender(
                 names(&m.nodes)
             ),
         },
-    )
+    )?;
+    a.hear(RuleId::STATEMENT, q.stated, || {
+        if q.stated {
+            format!("a statement signed by {by}")
+        } else {
+            format!("no statement signed by {by}")
+        }
+    })
+}
+
+/// Whether a person may act on a label of this node's information, at these levels: mandated up to the highest of them at this time.
+#[must_use]
+pub fn may_establish(
+    register: &Register,
+    person: &Name,
+    node: &Name,
+    levels: [Level; 2],
+    now: Timestamp,
+) -> bool {
+    let mandate = register.person(person).and_then(|p| p.mandate.as_ref());
+    let highest = levels[0].max(levels[1]);
+    mandate.is_some_and(|m| m.nodes.contains(node) && m.grant.reaches(highest, now))
 }
 
 /// The rules about one recipient, in the order of asking.

@@ -14,10 +14,10 @@ mod rules;
 
 pub use book::Book;
 pub use catalog::{MAX_CATALOG, catalog};
-pub use decide::{Grounds, Permit, Question, Refusal, Statements, admit, decide};
+pub use decide::{Grounds, Permit, Question, Refusal, Statements, admit, decide, may_establish};
 pub use explain::{Step, Verdict, explain};
 pub use register::{
-    Approved, Change, Circle, Consent, Grant, InvalidRegister, Link, MAX_REGISTER, Mandate,
+    Approved, Change, Circle, Consent, Event, Grant, InvalidRegister, Link, MAX_REGISTER, Mandate,
     Memberships, NodeEntry, OfficerEntry, PersonEntry, Register, Span, Standing, Unapproved,
 };
 pub use rules::{RULES, Rule, RuleId};

@@ -135,6 +135,8 @@ pub struct PersonEntry {
     pub memberships: Memberships,
     /// What the person may establish (vaststeller), if anything.
     pub mandate: Option<Mandate>,
+    /// Vaststellers whose labels the person may revise and end in their place: a successor (VIRBI 2025 article 4).
+    pub succeeds: BTreeSet<Name>,
 }
 
 /// A security officer of the register.
@@ -153,6 +155,17 @@ pub struct Circle {
     pub name: String,
     /// What it is.
     pub title: String,
+}
+
+/// An event that labels may last until.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its name, as labels write it.
+    pub name: Box<str>,
+    /// What it is.
+    pub title: String,
+    /// Who may say that it has happened.
+    pub declared_by: BTreeSet<Name>,
 }
 
 /// An originator's prior consent that its information goes on (VIRBI 2025 article 7(2)).
@@ -177,6 +190,7 @@ pub struct Register {
     officers: BTreeMap<Name, OfficerEntry>,
     circles: BTreeMap<String, Circle>,
     consents: Vec<Consent>,
+    events: BTreeMap<Box<str>, Event>,
     registrars: BTreeSet<Name>,
     text: Arc<str>,
 }
@@ -248,6 +262,24 @@ impl Register {
     /// All circles, by name.
     pub fn circles(&self) -> impl Iterator<Item = &Circle> {
         self.circles.values()
+    }
+
+    /// An event by name.
+    #[must_use]
+    pub fn event(&self, name: &str) -> Option<&Event> {
+        self.events.get(name)
+    }
+
+    /// All events, by name.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.events.values()
+    }
+
+    /// Whether a person may act on labels that another established: the same, or a registered successor.
+    #[must_use]
+    pub fn stands_for(&self, person: &Name, vaststeller: &Name) -> bool {
+        let succeeds = |p: &PersonEntry| p.succeeds.contains(vaststeller);
+        person == vaststeller || self.person(person).is_some_and(succeeds)
     }
 
     /// All consents, in the order of the file.

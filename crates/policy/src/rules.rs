@@ -61,6 +61,8 @@ rules! {
     MEMBER_WHEN_MADE = 18, "In one of the label's circles the recipient was a member when the message was made, and still is.";
     ASSURANCE = 19, "From Dep.V up a recipient outside the Rijksdienst has a decision, valid now, that it protects that level as the Rijksdienst does.";
     CONSENT = 20, "From the equal of Dep.V up information under another policy goes on only with its originator's consent, for this recipient, level and time.";
+    STATEMENT = 21, "From Dep.V up a message under a Dutch label carries the signed statement of who established it, over content and label.";
+    EVENT = 22, "An event that a Dutch label lasts until is one of the register's, which says who may declare it.";
 }
 
 #[cfg(test)]

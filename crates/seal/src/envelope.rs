@@ -46,6 +46,9 @@ pub enum SealError {
     /// The header is not one.
     #[error("the header is not complete: {0}")]
     Header(DecodeError),
+    /// The act is about something else.
+    #[error("the vaststeller's statement is about another content; have this one established")]
+    OtherContent,
     /// The signing key.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -66,6 +69,9 @@ pub enum OpenError {
     /// It opens to something that is no content.
     #[error("the message opens to something that has not the form of content: {0}")]
     Form(DecodeError),
+    /// It opens, and the vaststeller's statement that came with it is about something else.
+    #[error("the message opens to a content that its vaststeller has not established")]
+    OtherContent,
 }
 
 const INFO: &[u8] = b"ordonnans/1 seal";
@@ -114,6 +120,9 @@ pub fn seal(
     signer: &dyn Signer,
     entropy: &mut dyn Entropy,
 ) -> Result<Envelope, SealError> {
+    if !established(&header, content) {
+        return Err(SealError::OtherContent);
+    }
     let binding = header.binding();
     let mut key = Zeroizing::new([0; 32]);
     entropy.fill(&mut *key);
@@ -229,9 +238,17 @@ pub fn open(
         .map_err(|_| OpenError::Damaged)?;
     let content = Content::decode(plain).map_err(OpenError::Form)?;
     let named = content.attachments.iter().map(|a| &a.digest);
-    if named.eq(header.attachments.iter().map(|a| &a.digest)) {
-        Ok(content)
-    } else {
-        Err(OpenError::Form(DecodeError::Form("attachments")))
+    if !named.eq(header.attachments.iter().map(|a| &a.digest)) {
+        return Err(OpenError::Form(DecodeError::Form("attachments")));
     }
+    if !established(header, &content) {
+        return Err(OpenError::OtherContent);
+    }
+    Ok(content)
+}
+
+/// Whether the act in the header, where there is one, is about this content.
+fn established(header: &Header, content: &Content) -> bool {
+    let act = header.act.as_ref();
+    act.is_none_or(|a| a.act().subject == content.digest())
 }

@@ -22,6 +22,7 @@ pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use envelope::{OpenError, SealError, open, seal};
 pub use secret::{InvalidSecret, NodeSecret};
 pub use signed::{
-    NotAuthentic, Verified, sign_approval, sign_key_package, sign_receipt, verify_approval,
-    verify_envelope, verify_key_package, verify_receipt,
+    NotAuthentic, Verified, sign_act, sign_approval, sign_declaration, sign_key_package,
+    sign_receipt, verify_act, verify_approval, verify_declaration, verify_envelope,
+    verify_key_package, verify_receipt,
 };

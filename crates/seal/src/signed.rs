@@ -6,8 +6,8 @@ use ordonnans_identity::{
 use ordonnans_label::Name;
 use ordonnans_message::cose::{Draft, Purpose, Sign1};
 use ordonnans_message::{
-    Approval, DecodeError, Envelope, KeyPackage, Receipt, SignedApproval, SignedKeyPackage,
-    SignedReceipt, Timestamp,
+    Act, Approval, Declaration, DecodeError, Envelope, KeyPackage, Receipt, SignedAct,
+    SignedApproval, SignedDeclaration, SignedKeyPackage, SignedReceipt, Timestamp,
 };
 
 /// A value whose signature was right, at the time it was checked, by a certificate of this structure that names its maker. Only this
@@ -80,8 +80,8 @@ fn verify<T>(
     Ok(Verified { value, signer })
 }
 
-/// Checks an envelope: the certificate at `now`, that it is the originator's, and the signature over the header. That the header fits
-/// content and seals, [`Envelope::decode`] has checked.
+/// Checks an envelope: the certificate at `now`, that it is the originator's, and the signature over the header; and the same of the vaststeller's act,
+/// where it carries one. That the header fits content and seals, and the act the header, [`Envelope::decode`] has checked.
 ///
 /// # Errors
 /// [`NotAuthentic`]; nothing of it may be believed.
@@ -94,7 +94,37 @@ pub fn verify_envelope(
         envelope.signed().clone(),
         envelope.header().originator.clone(),
     );
+    if let Some(act) = &envelope.header().act {
+        verify_act(act.clone(), trust, now)?;
+    }
     verify(envelope, &signed, &maker, trust, now)
+}
+
+/// Checks an act: it must be signed by the person it names.
+///
+/// # Errors
+/// [`NotAuthentic`].
+pub fn verify_act(
+    act: SignedAct,
+    trust: &Trust,
+    now: Timestamp,
+) -> Result<Verified<SignedAct>, NotAuthentic> {
+    let (signed, maker) = (act.signed().clone(), act.act().by.clone());
+    verify(act, &signed, &maker, trust, now)
+}
+
+/// Checks a declaration: it must be signed by the person it names.
+///
+/// # Errors
+/// [`NotAuthentic`].
+pub fn verify_declaration(
+    declaration: SignedDeclaration,
+    trust: &Trust,
+    now: Timestamp,
+) -> Result<Verified<SignedDeclaration>, NotAuthentic> {
+    let maker = declaration.declaration().by.clone();
+    let signed = declaration.signed().clone();
+    verify(declaration, &signed, &maker, trust, now)
 }
 
 /// Checks a receipt: it must be signed by whoever it says gave it.
@@ -204,5 +234,29 @@ pub fn sign_approval(
         approval.encode(),
         signer,
         SignedApproval::new,
+    )
+}
+
+/// Signs an act.
+///
+/// # Errors
+/// [`SignError`]: the key is out of reach, or [`Act::check`] does not hold.
+pub fn sign_act(act: &Act, signer: &dyn Signer) -> Result<SignedAct, SignError> {
+    signed(Purpose::Act, act.encode(), signer, SignedAct::new)
+}
+
+/// Signs a declaration.
+///
+/// # Errors
+/// [`SignError`]: the key is out of reach.
+pub fn sign_declaration(
+    declaration: &Declaration,
+    signer: &dyn Signer,
+) -> Result<SignedDeclaration, SignError> {
+    signed(
+        Purpose::Declaration,
+        declaration.encode(),
+        signer,
+        SignedDeclaration::new,
     )
 }

@@ -3,13 +3,13 @@
 use ordonnans_certs::memory::Authority;
 use ordonnans_certs::{Issued, Validity};
 use ordonnans_identity::{FileSigner, Trust};
-use ordonnans_label::{Clearance, Level, Name};
+use ordonnans_label::{Clearance, Kind, Label, Level, Name};
 use ordonnans_message::{
-    Content, ContentRef, Envelope, Header, MessageId, Precedence, Receipt, ReceiptKind, Recipient,
-    Role, Sealing, SignedKeyPackage, Timestamp, sha256,
+    Act, ActKind, Content, ContentRef, Envelope, Header, MessageId, Precedence, Receipt,
+    ReceiptKind, Recipient, Role, Sealing, SignedKeyPackage, Timestamp, sha256,
 };
 use ordonnans_seal::{
-    NodeSecret, NotAuthentic, OpenError, SealError, SeededEntropy, Verified, open, seal,
+    NodeSecret, NotAuthentic, OpenError, SealError, SeededEntropy, Verified, open, seal, sign_act,
     sign_key_package, sign_receipt, verify_envelope, verify_key_package, verify_receipt,
 };
 
@@ -46,9 +46,11 @@ impl House {
     }
 
     fn node(&mut self, local: &str) -> Node {
-        let name: Name = format!("{local}.node.crisis.example")
-            .parse()
-            .expect("a name");
+        self.of(local, Kind::Node)
+    }
+
+    fn of(&mut self, local: &str, kind: Kind) -> Node {
+        let name = Name::new(local, kind, "crisis.example").expect("a name");
         let issued = self
             .authority
             .issue(&name, &Clearance::new(Level::StgG))
@@ -104,6 +106,7 @@ fn header(from: &Node, to: &[&Node]) -> Header {
             commitment: d,
             seals: d,
         },
+        act: None,
     }
 }
 
@@ -238,5 +241,66 @@ fn a_signature_is_only_worth_its_certificate() {
     assert!(
         verify_receipt(own, &house.trust(), now()).is_err(),
         "revoked"
+    );
+}
+
+#[test]
+fn an_act_is_about_one_content_and_its_signer_counts() {
+    let mut house = House::new();
+    let (a, b) = (house.node("a"), house.node("b"));
+    let (v, w) = (house.of("v", Kind::Person), house.of("w", Kind::Person));
+    let keys = [house.package(&b)];
+    let label: Label = format!("Dep.V // TOT 2036-01-01 // VASTGESTELD {}", v.name)
+        .parse()
+        .expect("a label");
+    let act = Act {
+        kind: ActKind::Establish,
+        subject: content().digest(),
+        label: label.clone(),
+        node: a.name.clone(),
+        by: v.name.clone(),
+        at: now(),
+        follows: None,
+    };
+    let with = |signed| Header {
+        label: label.clone(),
+        act: Some(signed),
+        ..header(&a, &[&b])
+    };
+    let good = sign_act(&act, &v.signer).expect("signs");
+    let sealed = seal(
+        with(good.clone()),
+        &content(),
+        &keys,
+        &a.signer,
+        &mut house.entropy,
+    );
+    let verified =
+        verify_envelope(sealed.expect("seals"), &house.trust(), now()).expect("authentic");
+    let opened = open(&verified, std::slice::from_ref(&b.secret), &b.name);
+    assert_eq!(opened, Ok(content()));
+    // Another salt is another content.
+    let other = Content {
+        salt: [1; 32],
+        ..content()
+    };
+    let refused = seal(with(good), &other, &keys, &a.signer, &mut house.entropy);
+    assert_eq!(refused.map(drop), Err(SealError::OtherContent));
+    // Signed by somebody else than it names: whoever checks the envelope does not believe it.
+    let forged = sign_act(&act, &w.signer).expect("signs");
+    let sealed = seal(
+        with(forged),
+        &content(),
+        &keys,
+        &a.signer,
+        &mut house.entropy,
+    );
+    let verdict = verify_envelope(sealed.expect("seals"), &house.trust(), now()).map(drop);
+    assert_eq!(
+        verdict,
+        Err(NotAuthentic::Signer {
+            signer: w.name.clone(),
+            maker: v.name.clone()
+        })
     );
 }

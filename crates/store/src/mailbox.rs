@@ -45,6 +45,9 @@ fn table(t: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         Table::Returns => "returns",
         Table::Certified => "certified",
         Table::Law => "law",
+        Table::Labels => "labels",
+        Table::Notices => "notices",
+        Table::Events => "events",
     })
 }
 

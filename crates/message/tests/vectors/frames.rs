@@ -41,6 +41,11 @@ fn word(frame: &Frame) -> &'static str {
         Frame::Catalog { .. } => "Catalog",
         Frame::ExplainGet { .. } => "ExplainGet",
         Frame::Explanation { .. } => "Explanation",
+        Frame::Act { .. } => "Act",
+        Frame::Declare { .. } => "Declare",
+        Frame::ReviewDue { .. } => "ReviewDue",
+        Frame::Kept { .. } => "Kept",
+        Frame::NotKept { .. } => "NotKept",
     }
 }
 
@@ -233,6 +238,48 @@ fn good() -> Vec<(String, Vec<u8>)> {
                         fact: "no consent".into(),
                     },
                 ],
+            },
+        ),
+        (
+            "this label is revised",
+            Frame::Act {
+                act: Bytes::from_static(b"dummy act"),
+            },
+        ),
+        (
+            "this event has happened",
+            Frame::Declare {
+                declaration: Bytes::from_static(b"dummy declaration"),
+            },
+        ),
+        (
+            "weigh it again, for its day has passed",
+            Frame::ReviewDue {
+                id: id(),
+                by: name(),
+                event: None,
+            },
+        ),
+        (
+            "weigh it again, for the event was declared",
+            Frame::ReviewDue {
+                id: id(),
+                by: name(),
+                event: Some("einde crisis".into()),
+            },
+        ),
+        (
+            "kept",
+            Frame::Kept {
+                of: sha256(&[b"a frame"]),
+            },
+        ),
+        (
+            "not kept",
+            Frame::NotKept {
+                of: sha256(&[b"a frame"]),
+                code: ReplyCode::NotPermitted,
+                rule: Some(7),
             },
         ),
     ];

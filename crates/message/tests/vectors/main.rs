@@ -74,6 +74,9 @@ fn sources() -> Vec<Source> {
         signed::envelopes(),
         signed::receipts(),
         signed::key_packages(),
+        signed::approvals(),
+        signed::acts(),
+        signed::declarations(),
         plain::source(),
     ]
 }

@@ -12,12 +12,14 @@ fn decode(bytes: &[u8]) -> Decoded {
         ("media_type", c.media_type.clone()),
         ("body", c.body.len().to_string()),
         ("attachments", c.attachments.len().to_string()),
+        ("digest", c.digest().to_string()),
     ]);
     Ok((all, c.encode()))
 }
 
 pub(crate) fn source() -> Source {
     let text = Content {
+        salt: [0x5a; 32],
         subject: "Oefening: waterstand Lobith".into(),
         media_type: "text/plain".into(),
         name: None,
@@ -42,19 +44,25 @@ pub(crate) fn source() -> Source {
     let whole = file.encode();
     let mut four = Writer::default();
     four.array(4)
+        .bytes(&[0; 32])
         .text("")
         .text("")
         .option(None::<u8>, |_, _| ())
         .bytes(b"");
+    let mut short = Writer::default();
+    short.array(6).bytes(&[0; 31]).text("").text("");
+    short.option(None::<u8>, |_, _| ()).bytes(b"").array(0);
     let mut number = Writer::default();
     number
-        .array(5)
+        .array(6)
+        .bytes(&[0; 32])
         .uint(1)
         .text("")
         .option(None::<u8>, |_, _| ());
     number.bytes(b"").array(0);
     let mut many = Writer::default();
-    many.array(5)
+    many.array(6)
+        .bytes(&[0; 32])
         .text("")
         .text("")
         .option(None::<u8>, |_, _| ());
@@ -71,6 +79,7 @@ pub(crate) fn source() -> Source {
             ("cut", whole[..whole.len() - 1].to_vec()),
             ("a byte over", [&whole[..], &[0]].concat()),
             ("four items", four.into_bytes()),
+            ("a salt of 31 bytes", short.into_bytes()),
             ("a subject that is a number", number.into_bytes()),
             ("a subject of 257 characters", long.encode()),
             ("17 attachments announced", many.into_bytes()),

@@ -1,4 +1,4 @@
-//! Signed objects: envelopes, receipts and key packages.
+//! Signed objects: envelopes, receipts, key packages, approvals, acts and declarations.
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -6,8 +6,9 @@ use ordonnans_label::Name;
 use ordonnans_message::cbor::Writer;
 use ordonnans_message::cose::{Algorithm, Draft, Purpose};
 use ordonnans_message::{
-    AttachmentRef, ContentRef, Digest, Envelope, Header, KeyPackage, MessageId, Precedence,
-    Receipt, ReceiptKind, Recipient, Role, Seal, Sealing, SignedKeyPackage, SignedReceipt,
+    Act, ActKind, Approval, AttachmentRef, ContentRef, Declaration, Digest, Envelope, Follows,
+    Header, KeyPackage, MessageId, Precedence, Receipt, ReceiptKind, Recipient, Role, Seal,
+    Sealing, SignedAct, SignedApproval, SignedDeclaration, SignedKeyPackage, SignedReceipt,
     Timestamp, key_id, limits, sha256,
 };
 
@@ -170,6 +171,212 @@ fn header(full: bool) -> Header {
             commitment: sha256(&[b"dummy commitment"]),
             seals: sha256(&[&seals()]),
         },
+        act: full.then(|| {
+            let act = act(ActKind::Establish, label);
+            SignedAct::decode(&sign(Purpose::Act, act.encode())).expect("an act")
+        }),
+    }
+}
+
+const ESTABLISHED: &str =
+    "Stg.C // KRING ICCB // TOT 2036-01-01 // VASTGESTELD jansen.person.crisis.example";
+
+fn act(kind: ActKind, label: &str) -> Act {
+    let follows = Follows {
+        message: id(1),
+        act: sha256(&[b"the act before"]),
+    };
+    Act {
+        kind,
+        subject: sha256(&[b"salted content"]),
+        label: label.parse().expect("a label"),
+        node: name("ncc.node.crisis.example"),
+        by: name("jansen.person.crisis.example"),
+        at: Timestamp::from_millis(CREATED - 60_000),
+        follows: (kind != ActKind::Establish).then_some(follows),
+    }
+}
+
+pub(crate) fn acts() -> Source {
+    let decode = |bytes: &[u8]| -> Decoded {
+        let s = SignedAct::decode(bytes)?;
+        let a = s.act();
+        let mut all = facts([
+            ("act", a.kind.as_str().to_owned()),
+            ("subject", a.subject.to_string()),
+            ("label", a.label.to_string()),
+            ("node", a.node.to_string()),
+            ("by", a.by.to_string()),
+            ("at", a.at.to_string()),
+            ("to_be_signed", HEXLOWER.encode(&s.signed().to_be_signed())),
+        ]);
+        if let Some(f) = a.follows {
+            all.insert("message".into(), f.message.to_string());
+            all.insert("follows".into(), f.act.to_string());
+        }
+        Ok((all, s.encode().into()))
+    };
+    let ended = "Ongerubriceerd // VASTGESTELD jansen.person.crisis.example";
+    let good: Vec<(String, Vec<u8>)> = [
+        ("a label is established", act(ActKind::Establish, ESTABLISHED)),
+        (
+            "a label is revised",
+            act(
+                ActKind::Revise,
+                "Dep.V // TOT GEBEURTENIS \"einde crisis\" // VASTGESTELD jansen.person.crisis.example",
+            ),
+        ),
+        ("a rubricering is ended", act(ActKind::End, ended)),
+    ]
+    .into_iter()
+    .map(|(n, a)| (n.to_owned(), sign(Purpose::Act, a.encode())))
+    .collect();
+    let with = |kind, change: fn(&mut Act)| {
+        let mut a = act(kind, ESTABLISHED);
+        change(&mut a);
+        sign(Purpose::Act, a.encode())
+    };
+    let plain = act(ActKind::Establish, ESTABLISHED).encode();
+    let whole = good[0].1.clone();
+    let mut kind = plain.clone();
+    assert_eq!(kind[1..3], [1, 1]);
+    kind[2] = 4;
+    let mut bad = vec![
+        ("cut", whole[..whole.len() - 1].to_vec()),
+        ("act kind 4", sign(Purpose::Act, kind)),
+        ("signed as a receipt", {
+            let mut w = Writer::default();
+            w.bytes(&sign(Purpose::Receipt, plain.clone()));
+            w.into_bytes()
+        }),
+        (
+            "signed by a node",
+            with(ActKind::Establish, |a| a.by = a.node.clone()),
+        ),
+        (
+            "a person's information",
+            with(ActKind::Establish, |a| a.node = a.by.clone()),
+        ),
+        (
+            "another vaststeller in the label",
+            with(ActKind::Establish, |a| {
+                a.by = name("vermeer.person.crisis.example");
+            }),
+        ),
+        (
+            "a label that is only proposed",
+            with(ActKind::Establish, |a| {
+                a.label = "Dep.V // TOT 2036-01-01".parse().expect("a label");
+            }),
+        ),
+        (
+            "a label of another policy",
+            with(ActKind::Establish, |a| {
+                a.label = "NATO SECRET // VASTGESTELD jansen.person.crisis.example"
+                    .parse()
+                    .expect("a label");
+            }),
+        ),
+        (
+            "the first act follows another",
+            with(ActKind::Revise, |a| a.kind = ActKind::Establish),
+        ),
+        (
+            "a revision that follows nothing",
+            with(ActKind::Establish, |a| a.kind = ActKind::Revise),
+        ),
+        (
+            "an end that is no end",
+            with(ActKind::Revise, |a| a.kind = ActKind::End),
+        ),
+    ];
+    bad.extend(odd(&plain));
+    Source {
+        file: "act",
+        rule: "signed-act",
+        good,
+        bad,
+        decode,
+    }
+}
+
+pub(crate) fn declarations() -> Source {
+    let decode = |bytes: &[u8]| -> Decoded {
+        let s = SignedDeclaration::decode(bytes)?;
+        let d = s.declaration();
+        let all = facts([
+            ("event", d.event.to_string()),
+            ("by", d.by.to_string()),
+            ("at", d.at.to_string()),
+            ("to_be_signed", HEXLOWER.encode(&s.signed().to_be_signed())),
+        ]);
+        Ok((all, s.encode().into()))
+    };
+    let declaration = |event: &str| {
+        let d = Declaration {
+            event: event.into(),
+            by: name("jansen.person.crisis.example"),
+            at: Timestamp::from_millis(CREATED),
+        };
+        sign(Purpose::Declaration, d.encode())
+    };
+    let good = declaration("einde crisis");
+    Source {
+        file: "declaration",
+        rule: "signed-declaration",
+        good: vec![("an event has happened".into(), good.clone())],
+        bad: vec![
+            ("cut", good[..good.len() - 1].to_vec()),
+            ("a byte over", [&good[..], &[0]].concat()),
+            ("an event above its limit", declaration(&"e".repeat(801))),
+        ],
+        decode,
+    }
+}
+
+pub(crate) fn approvals() -> Source {
+    let decode = |bytes: &[u8]| -> Decoded {
+        let s = SignedApproval::decode(bytes)?;
+        let a = s.approval();
+        let all = facts([
+            ("register", a.register.to_string()),
+            ("version", a.version.to_string()),
+            ("by", a.by.to_string()),
+            ("at", a.at.to_string()),
+            ("to_be_signed", HEXLOWER.encode(&s.signed().to_be_signed())),
+        ]);
+        Ok((all, s.encode().into()))
+    };
+    let approval = Approval {
+        register: sha256(&[b"version = 3"]),
+        version: 3,
+        by: name("jansen.person.crisis.example"),
+        at: Timestamp::from_millis(CREATED),
+    };
+    let plain = approval.encode();
+    let good = sign(Purpose::Approval, plain.clone());
+    Source {
+        file: "approval",
+        rule: "signed-approval",
+        good: vec![("of a register".into(), good.clone())],
+        bad: vec![
+            ("cut", good[..good.len() - 1].to_vec()),
+            (
+                "no time",
+                sign(
+                    Purpose::Approval,
+                    [&[0xa3][..], &plain[1..plain.len() - 10]].concat(),
+                ),
+            ),
+            (
+                "an unknown key",
+                sign(
+                    Purpose::Approval,
+                    [&[0xa5][..], &plain[1..], &[9, 0]].concat(),
+                ),
+            ),
+        ],
+        decode,
     }
 }
 
@@ -227,7 +434,7 @@ pub(crate) fn envelopes() -> Source {
         ("header version 2", around(version)),
         (
             "an unknown header key",
-            raw(0xaa, &[&plain[1..], &[14, 0]].concat()),
+            raw(0xaa, &[&plain[1..], &[15, 0]].concat()),
         ),
         (
             "header keys out of order",
@@ -260,6 +467,30 @@ pub(crate) fn envelopes() -> Source {
             changed(|h| h.expires = h.created.after(limits::MAX_LIFETIME_MS + 1)),
         ),
         ("suite 2", changed(|h| h.sealing.suite = 2)),
+        (
+            "an act on another label",
+            changed(|h| {
+                let act = act(ActKind::Establish, ESTABLISHED).encode();
+                h.act = SignedAct::decode(&sign(Purpose::Act, act)).ok();
+            }),
+        ),
+        (
+            "an act that revises",
+            changed(|h| {
+                let act = act(ActKind::Revise, ESTABLISHED);
+                h.label = act.label.clone();
+                h.act = SignedAct::decode(&sign(Purpose::Act, act.encode())).ok();
+            }),
+        ),
+        (
+            "an act on the information of another node",
+            changed(|h| {
+                let mut act = act(ActKind::Establish, ESTABLISHED);
+                act.node = name("locc.node.crisis.example");
+                h.label = act.label.clone();
+                h.act = SignedAct::decode(&sign(Purpose::Act, act.encode())).ok();
+            }),
+        ),
         (
             "content above its limit",
             changed(|h| h.content.length = 65_537),

@@ -27,6 +27,7 @@ struct Case {
     now: &'static str,
     created: &'static str,
     expires: &'static str,
+    stated: bool,
 }
 
 const USUAL: Case = Case {
@@ -41,6 +42,7 @@ const USUAL: Case = Case {
     now: "2026-11-23T00:00:00Z",
     created: "2026-11-23T00:00:00Z",
     expires: "2026-11-24T00:00:00Z",
+    stated: true,
 };
 
 const DEP_V: &str = "Dep.V // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example";
@@ -623,6 +625,33 @@ const CASES: &[Case] = &[
         )],
         ..USUAL
     },
+    Case {
+        rule: 21,
+        verdict: PASSES,
+        words: "with the vaststeller's signed statement",
+        ..USUAL
+    },
+    Case {
+        rule: 21,
+        verdict: REFUSED,
+        words: "the sender's word for it alone",
+        stated: false,
+        ..USUAL
+    },
+    Case {
+        rule: 22,
+        verdict: PASSES,
+        words: "an event of the register",
+        label: "Dep.V // TOT GEBEURTENIS \"einde\" // VASTGESTELD vermeer.person.crisis.example",
+        ..USUAL
+    },
+    Case {
+        rule: 22,
+        verdict: REFUSED,
+        words: "an event of the sender's own",
+        label: "Dep.V // TOT GEBEURTENIS \"einde van iets\" // VASTGESTELD vermeer.person.crisis.example",
+        ..USUAL
+    },
 ];
 
 fn name(local: &str, kind: Kind) -> Name {
@@ -682,6 +711,7 @@ impl Case {
             label: &label,
             created: time(self.created),
             expires: time(self.expires),
+            stated: self.stated,
         };
         ask(&g, &q, &recipient_of(self.to), time(self.now))
     }

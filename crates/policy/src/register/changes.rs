@@ -60,6 +60,22 @@ impl Register {
         {
             c.note(&format!("circle {circle}"), "removed", false);
         }
+        for e in new
+            .events
+            .values()
+            .filter(|e| self.events.get(&e.name) != Some(e))
+        {
+            let what = match self.events.get(&e.name) {
+                None => "added",
+                Some(old) if old.declared_by == e.declared_by => "another title",
+                Some(_) => "declared by others",
+            };
+            // A declaration brings reviews about and changes nobody's access.
+            c.note(&format!("event {}", e.name), what, false);
+        }
+        for name in self.events.keys().filter(|k| !new.events.contains_key(*k)) {
+            c.note(&format!("event {name}"), "removed", false);
+        }
         consents(&mut c, &self.consents, &new.consents);
         c.0
     }
@@ -257,6 +273,12 @@ fn person(c: &mut Changes, entry: &str, old: &PersonEntry, new: &PersonEntry) {
         of(&old.mandate).as_ref(),
         of(&new.mandate).as_ref(),
     );
+    for name in new.succeeds.difference(&old.succeeds) {
+        c.note(entry, format!("succeeds {}", name.local()), true);
+    }
+    for name in old.succeeds.difference(&new.succeeds) {
+        c.note(entry, format!("no longer succeeds {}", name.local()), false);
+    }
     if let (Some(o), Some(n)) = (&old.mandate, &new.mandate) {
         for added in n.nodes.difference(&o.nodes) {
             c.note(entry, format!("mandate for {}", added.local()), true);

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ordonnans_label::{
-    Clearance, Clearances, Date, InvalidLabel, InvalidName, InvalidValue, Kind, Level, Name,
-    Policies, PolicyId, TagSet, Value,
+    Clearance, Clearances, Date, Duration, InvalidLabel, InvalidName, InvalidValue, Kind, Level,
+    Name, Policies, PolicyId, TagSet, Value,
 };
 use ordonnans_message::{Timestamp, sha256};
 use serde::Deserialize;
 
 use super::{
-    Circle, Consent, Grant, Link, Mandate, Memberships, NodeEntry, OfficerEntry, PersonEntry,
-    Register, Span, Standing,
+    Circle, Consent, Event, Grant, Link, Mandate, Memberships, NodeEntry, OfficerEntry,
+    PersonEntry, Register, Span, Standing,
 };
 
 /// Bytes of a register: some 20,000 entries.
@@ -26,6 +26,9 @@ pub enum InvalidRegister {
     /// Who signs is one person alone: four eyes are two.
     #[error("the register names one registrar; name two or more, or none")]
     OneRegistrar,
+    /// An event that would never be declared.
+    #[error("event {0} may be declared by nobody; name a person in `declared_by`")]
+    NobodyDeclares(String),
     /// Not TOML of the documented form; the text says where.
     #[error("the register is not valid: {0}")]
     Malformed(String),
@@ -79,6 +82,8 @@ struct File {
     officer: Vec<OfficerFile>,
     #[serde(default)]
     consent: Vec<ConsentFile>,
+    #[serde(default)]
+    event: Vec<EventFile>,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +91,14 @@ struct File {
 struct CircleFile {
     name: String,
     title: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventFile {
+    name: String,
+    title: String,
+    declared_by: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -172,6 +185,8 @@ struct PersonFile {
     #[serde(default)]
     compartments: Vec<String>,
     mandate: Option<MandateFile>,
+    #[serde(default)]
+    succeeds: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -260,6 +275,14 @@ impl Register {
             };
             once(&mut officers, name, officer, entry)?;
         }
+        let mut events = BTreeMap::new();
+        for e in file.event {
+            let entry = format!("event {}", e.name);
+            let event = reading.event(&entry, e, &persons)?;
+            if events.insert(event.name.clone(), event).is_some() {
+                return Err(InvalidRegister::Twice(entry));
+            }
+        }
         let registrars = reading.registrars(&file.registrars, &persons)?;
         let consents = file
             .consent
@@ -276,6 +299,7 @@ impl Register {
             officers,
             circles: reading.circles,
             consents,
+            events,
             registrars,
             text: text.into(),
         })
@@ -401,6 +425,12 @@ impl Reading<'_> {
             clearances,
             memberships,
             mandate,
+            // A vaststeller who has left need not stand in the register any more.
+            succeeds: p
+                .succeeds
+                .iter()
+                .map(|n| self.name(entry, n, Kind::Person))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -429,25 +459,60 @@ impl Reading<'_> {
         })
     }
 
-    fn registrars(
+    /// Persons of the register, each once.
+    fn persons(
         &self,
+        entry: &str,
         names: &[String],
         persons: &BTreeMap<Name, PersonEntry>,
     ) -> Result<BTreeSet<Name>, InvalidRegister> {
         let mut all = BTreeSet::new();
         for local in names {
-            let name = self.name("registrars", local, Kind::Person)?;
+            let name = self.name(entry, local, Kind::Person)?;
             if !persons.contains_key(&name) {
                 return Err(InvalidRegister::Missing {
-                    entry: "registrars".into(),
+                    entry: entry.into(),
                     what: "person",
                     name: local.clone(),
                 });
             }
             if !all.insert(name) {
-                return Err(InvalidRegister::Twice(format!("registrar {local}")));
+                return Err(InvalidRegister::Twice(format!("{local} of {entry}")));
             }
         }
+        Ok(all)
+    }
+
+    fn event(
+        &self,
+        entry: &str,
+        e: EventFile,
+        persons: &BTreeMap<Name, PersonEntry>,
+    ) -> Result<Event, InvalidRegister> {
+        let Ok(Duration::Event(name)) = Duration::event(&e.name) else {
+            return Err(InvalidRegister::Word {
+                entry: entry.into(),
+                word: e.name.chars().take(40).collect(),
+                why: format!("is {}", InvalidLabel::Event),
+            });
+        };
+        let declared_by = self.persons(entry, &e.declared_by, persons)?;
+        if declared_by.is_empty() {
+            return Err(InvalidRegister::NobodyDeclares(e.name));
+        }
+        Ok(Event {
+            name,
+            title: e.title,
+            declared_by,
+        })
+    }
+
+    fn registrars(
+        &self,
+        names: &[String],
+        persons: &BTreeMap<Name, PersonEntry>,
+    ) -> Result<BTreeSet<Name>, InvalidRegister> {
+        let all = self.persons("registrars", names, persons)?;
         match all.len() {
             1 => Err(InvalidRegister::OneRegistrar),
             _ => Ok(all),

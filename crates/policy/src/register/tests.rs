@@ -68,6 +68,11 @@ pub(crate) const GOOD: &str = r#"
     node = "locc"
     clearance = "Stg.ZG"
     mandate = { up_to = "Stg.C", decision = "SG-10", until = "2030-12-31", nodes = ["ncc", "locc"] }
+    succeeds = ["jansen"]
+    [[event]]
+    name = "einde"
+    title = "Einde van de crisis"
+    declared_by = ["vermeer", "bos"]
     [[consent]]
     policy = "NATO"
     up_to = "CONFIDENTIAL"
@@ -268,6 +273,31 @@ fn each_inconsistency_is_named() {
         ),
         ("standing = \"active\"", "standing = \"lost\"", "lost"),
         (
+            "declared_by = [\"vermeer\", \"bos\"]",
+            "declared_by = []",
+            "event einde may be declared by nobody",
+        ),
+        (
+            "declared_by = [\"vermeer\", \"bos\"]",
+            "declared_by = [\"vermeer\", \"vermeer\"]",
+            "vermeer of event einde stands twice",
+        ),
+        (
+            "declared_by = [\"vermeer\", \"bos\"]",
+            "declared_by = [\"x\"]",
+            "event einde names person 'x'",
+        ),
+        (
+            "name = \"einde\"",
+            "name = \"een // twee\"",
+            "event een // twee: 'een // twee' is",
+        ),
+        (
+            "succeeds = [\"jansen\"]",
+            "succeeds = [\"Jansen!\"]",
+            "person smit: a name",
+        ),
+        (
             "name = \"ICCB\"",
             "name = \"iccb\"",
             "circle iccb: 'iccb' is written ICCB",
@@ -285,8 +315,29 @@ fn each_inconsistency_is_named() {
 fn a_change_says_whether_it_widens() {
     let old = Register::parse(GOOD).expect("valid");
     assert_eq!(old.changes(&old), []);
+    let text = GOOD.replace("[\"vermeer\", \"bos\"]", "[\"vermeer\"]");
+    let fewer = old.changes(&Register::parse(&text).expect("valid"));
+    assert_eq!(fewer.len(), 1);
+    assert!(
+        !fewer[0].widens
+            && fewer[0]
+                .to_string()
+                .contains("event einde: declared by others")
+    );
     for (from, to, says, widens) in [
         ("version = 3", "version = 4", "", false),
+        (
+            "succeeds = [\"jansen\"]",
+            "succeeds = [\"jansen\", \"vermeer\"]",
+            "person smit: succeeds vermeer",
+            true,
+        ),
+        (
+            "succeeds = [\"jansen\"]",
+            "",
+            "person smit: no longer succeeds jansen",
+            false,
+        ),
         (
             "title = \"LOCC\"",
             "title = \"LOCC-KCR2\"",

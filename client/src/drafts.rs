@@ -1,0 +1,202 @@
+//! Drafts: messages whose label is proposed, until a vaststeller establishes it (VIRBI 2025 articles 1 and 4).
+//!
+//! A draft is kept sealed to the node itself, like everything that has content. The vaststeller signs over its salted digest and the label; with that
+//! statement it goes out as any message, and the draft is gone in the same breath.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::{BASE64, HEXLOWER};
+use ordonnans_message::{
+    ActKind, AttachmentRef, Content, Envelope, Header, MessageId, Precedence, Recipient, Role,
+    SignedAct, SignedKeyPackage, Timestamp, limits,
+};
+use ordonnans_seal::{
+    Entropy, SystemEntropy, open, seal, verify_act, verify_envelope, verify_key_package,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::acts;
+use crate::desk::{Desk, internal, usage};
+use crate::failure::{Exit, Failure};
+use crate::local::Submission;
+use crate::outgoing::Composed;
+
+/// Names a draft at its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DraftId([u8; 8]);
+
+impl DraftId {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for DraftId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl FromStr for DraftId {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, &'static str> {
+        let bytes = HEXLOWER.decode(s.as_bytes()).ok();
+        let id = bytes.and_then(|b| b.try_into().ok()).map(Self);
+        id.ok_or("a draft is named by 16 digits of 0 to 9 and a to f")
+    }
+}
+
+impl TryFrom<String> for DraftId {
+    type Error = &'static str;
+
+    fn try_from(s: String) -> Result<Self, &'static str> {
+        s.parse()
+    }
+}
+
+impl From<DraftId> for String {
+    fn from(id: DraftId) -> Self {
+        id.to_string()
+    }
+}
+
+/// A draft as it is kept.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Draft {
+    pub(crate) proposed: Timestamp,
+    /// What was handed in, without what is content.
+    pub(crate) message: Submission,
+    /// The content, sealed to the node itself, in base64.
+    envelope: String,
+}
+
+impl Draft {
+    fn envelope(&self) -> Result<Envelope, Failure> {
+        let bytes = BASE64.decode(self.envelope.as_bytes()).map_err(internal)?;
+        Envelope::decode(&bytes).map_err(internal)
+    }
+
+    /// The sealed attachments.
+    pub(crate) fn attachments(&self) -> Result<Vec<AttachmentRef>, Failure> {
+        Ok(self.envelope()?.header().attachments.clone())
+    }
+}
+
+impl Desk {
+    /// Keeps a message until its label is established. The label is proposed, whatever was typed.
+    pub(crate) fn propose(&self, s: &Submission) -> Result<DraftId, Failure> {
+        let Composed { header, content } = self.compose(s)?;
+        let kept = self.keep_draft(s, header, &content);
+        if kept.is_err() {
+            self.discard(&content.attachments)?;
+        }
+        kept
+    }
+
+    fn keep_draft(
+        &self,
+        s: &Submission,
+        header: Header,
+        content: &Content,
+    ) -> Result<DraftId, Failure> {
+        if !acts::needed(&header.label) {
+            return Err(usage(
+                "this label needs nobody to establish it",
+                "send the message with `ordonnans send`",
+            ));
+        }
+        let now = self.now();
+        let own = SignedKeyPackage::decode(&self.package()?).map_err(internal)?;
+        let own = verify_key_package(own, &self.trust(), now).map_err(internal)?;
+        let header = Header {
+            recipients: vec![Recipient {
+                node: self.name.clone(),
+                person: None,
+                role: Role::Info,
+                precedence: Precedence::Routine,
+            }],
+            // It is not sent in this form, and lasts until it is established or discarded.
+            expires: header.created.after(limits::MAX_LIFETIME_MS),
+            ..header
+        };
+        let envelope = seal(header, content, &[own], &self.signer, &mut SystemEntropy);
+        let envelope = envelope.map_err(internal)?;
+        let draft = Draft {
+            proposed: now,
+            message: Submission {
+                subject: String::new(),
+                name: None,
+                body: vec![],
+                attachments: vec![],
+                ..s.clone()
+            },
+            envelope: BASE64.encode(&envelope.encode()),
+        };
+        let mut id = [0; 8];
+        SystemEntropy.fill(&mut id);
+        self.spool.propose(DraftId(id), &draft)?;
+        Ok(DraftId(id))
+    }
+
+    /// A draft and what is in it.
+    pub(crate) fn draft(&self, id: DraftId) -> Result<(Draft, Header, Content), Failure> {
+        let draft = self.spool.draft(id)?.ok_or_else(|| {
+            Failure::new(
+                Exit::Refused,
+                format!("there is no draft {id}"),
+                "`ordonnans label drafts` lists them",
+            )
+        })?;
+        let envelope = draft.envelope()?;
+        let header = envelope.header().clone();
+        // Sealed by this node for itself: its certificate may have been renewed since.
+        let verified =
+            verify_envelope(envelope, &self.trust(), header.created).map_err(internal)?;
+        let content = open(&verified, std::slice::from_ref(&self.secret), &self.name);
+        let content = content.map_err(internal)?;
+        Ok((draft, header, content))
+    }
+
+    /// Sends a draft with the statement of its vaststeller.
+    pub(crate) fn establish(&self, id: DraftId, act: &[u8]) -> Result<MessageId, Failure> {
+        let (draft, header, content) = self.draft(id)?;
+        let wrong = |what: String| {
+            Failure::new(
+                Exit::Refused,
+                what,
+                "sign it with `ordonnans label establish DRAFT --as CERT --key KEY`",
+            )
+        };
+        let act = SignedAct::decode(act).map_err(|e| wrong(format!("the statement: {e}")))?;
+        let act = verify_act(act, &self.trust(), self.now())
+            .map_err(|e| wrong(format!("the vaststeller's certificate: {e}")))?
+            .into_inner();
+        let a = act.act();
+        if a.kind != ActKind::Establish || a.subject != content.digest() || a.node != self.name {
+            return Err(wrong("the statement is about something else".into()));
+        }
+        self.usable(&a.label, &content.body)?;
+        let (at, mut random) = (self.now(), [0; 10]);
+        SystemEntropy.fill(&mut random);
+        let header = Header {
+            id: MessageId::new(at, random),
+            label: a.label.clone(),
+            recipients: self.recipients(&draft.message)?,
+            created: at,
+            expires: draft.message.expires,
+            act: Some(act),
+            ..header
+        };
+        self.dispatch(Composed { header, content }, Some(id))
+    }
+
+    /// Drops a draft and its attachments.
+    pub(crate) fn discard_draft(&self, id: DraftId) -> Result<(), Failure> {
+        let (_, _, content) = self.draft(id)?;
+        self.spool.discard(id)?;
+        self.discard(&content.attachments)
+    }
+}

@@ -1,0 +1,290 @@
+//! How a person establishes, revises and ends labels and declares events. The key stays with whoever calls this: the daemon gets what was signed.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use data_encoding::BASE64;
+use ordonnans_identity::{FileSigner, Signer};
+use ordonnans_label::{Kind, Label, Name, State};
+use ordonnans_message::{
+    Act, ActKind, Content, Declaration, Digest, Follows, Frame, MessageId, Timestamp,
+};
+use ordonnans_seal::{sign_act, sign_declaration};
+use serde_json::{Value, json};
+
+use crate::cli::{EventCommand, LabelCommand, Listing, SignerArgs};
+use crate::commands::{decided, message_id, show, submission};
+use crate::config::Config;
+use crate::desk::{now, policies, usage};
+use crate::drafts::DraftId;
+use crate::failure::{Exit, Failure};
+use crate::local::{Request, Submission, ask};
+use crate::table;
+
+/// A person's certificate and key.
+///
+/// # Errors
+/// [`Failure`]: the files, or the certificate is nobody's who may sign.
+pub fn person(certificate: &Path, key: &Path) -> Result<FileSigner, Failure> {
+    let signer = FileSigner::load(certificate, key).map_err(|e| {
+        usage(
+            format!("the person's certificate and key: {e}"),
+            "the workshop issues both; the key file has mode 0600",
+        )
+    })?;
+    let who = signer.certificate().name();
+    if who.kind() == Kind::Person {
+        return Ok(signer);
+    }
+    Err(usage(
+        format!("{who} is no person"),
+        "a label is established by a person of the register, with a personal certificate",
+    ))
+}
+
+fn broken<E>(_: E) -> Failure {
+    Failure::internal("the daemon's answer has not the documented form")
+}
+
+/// A part of an answer, read.
+fn part<T: std::str::FromStr>(answer: &Value, key: &str) -> Result<T, Failure> {
+    answer[key]
+        .as_str()
+        .and_then(|t| t.parse().ok())
+        .ok_or_else(|| broken(()))
+}
+
+/// A label as it is typed, established by this person. Whom the text names as vaststeller must be the same.
+fn established(config: &Config, text: &str, by: &Name) -> Result<Label, Failure> {
+    let label = policies(config.policies.as_deref())?
+        .read(text)
+        .map_err(|e| {
+            usage(
+                format!("the label: {e}"),
+                "for example -l \"Dep.V // TOT 2036-01-01\"",
+            )
+        })?;
+    match label.state {
+        State::Established { by: other } if other != *by => Err(usage(
+            format!("the label names {other} as its vaststeller, and {by} signs"),
+            "leave VASTGESTELD out: whoever signs is named",
+        )),
+        _ => Ok(Label {
+            state: State::Established { by: by.clone() },
+            ..label
+        }),
+    }
+}
+
+fn signed(act: &Act, signer: &FileSigner) -> Result<ordonnans_message::SignedAct, Failure> {
+    sign_act(act, signer).map_err(|_| {
+        usage(
+            "this label cannot be established by a person here",
+            "a label under another policy is its originator's; the end of a rubricering has no duration",
+        )
+    })
+}
+
+/// Signs the label of a draft, or another, and has it sent. The digest is made of the content itself, so that what is signed is what was shown. With
+/// `wait`, the answer has the broker's verdict.
+///
+/// # Errors
+/// [`Failure`]: the label, the daemon, or there is no such draft; it stays a draft.
+pub fn establish(
+    config: &Config,
+    draft: DraftId,
+    label: Option<&str>,
+    signer: &FileSigner,
+    wait: bool,
+) -> Result<Value, Failure> {
+    let answer = ask(&config.socket, &Request::Draft { draft })?;
+    let content = answer["content"].as_str().unwrap_or_default().as_bytes();
+    let content = BASE64.decode(content).map_err(broken)?;
+    let content = Content::decode(&content).map_err(broken)?;
+    let by = signer.certificate().name().clone();
+    let proposed: String = part(&answer, "label")?;
+    let label = established(config, label.unwrap_or(&proposed), &by)?;
+    let act = Act {
+        kind: ActKind::Establish,
+        subject: content.digest(),
+        label,
+        node: part(&answer, "node")?,
+        by,
+        at: now(),
+        follows: None,
+    };
+    let act = BASE64.encode(&signed(&act, signer)?.encode());
+    ask(&config.socket, &Request::Establish { draft, act, wait })
+}
+
+/// One person who drafts and establishes in a single step. Where it fails, nothing stays behind.
+///
+/// # Errors
+/// [`Failure`], as for both steps.
+pub fn at_once(
+    config: &Config,
+    message: Box<Submission>,
+    signer: &FileSigner,
+    wait: bool,
+) -> Result<Value, Failure> {
+    let answer = ask(&config.socket, &Request::Propose { message })?;
+    let draft: DraftId = part(&answer, "draft")?;
+    let sent = establish(config, draft, None, signer, wait);
+    if sent.is_err() {
+        // Where it went out all the same, the draft is gone already.
+        drop(ask(&config.socket, &Request::Discard { draft }));
+    }
+    sent
+}
+
+/// Signs an act that follows the last on a message, and waits until the broker has it in force.
+///
+/// # Errors
+/// [`Failure`]: the label, the daemon, or the broker refuses.
+pub fn follow(
+    config: &Config,
+    id: MessageId,
+    kind: ActKind,
+    label: &str,
+    signer: &FileSigner,
+) -> Result<Value, Failure> {
+    let by = signer.certificate().name().clone();
+    let history = ask(&config.socket, &Request::History { id })?;
+    let last = history.as_array().and_then(|a| a.last());
+    let last = last.ok_or_else(|| broken(()))?;
+    let act = Act {
+        kind,
+        subject: part::<Digest>(last, "subject")?,
+        label: established(config, label, &by)?,
+        node: part(last, "node")?,
+        by,
+        // A clock behind that of the act before would be no reason to refuse; the broker records its own time.
+        at: now().max(part::<Timestamp>(last, "at")?),
+        follows: Some(Follows {
+            message: id,
+            act: part(last, "digest")?,
+        }),
+    };
+    let act = signed(&act, signer)?.encode();
+    let frame = BASE64.encode(&Frame::Act { act }.encode());
+    let mut answer = ask(&config.socket, &Request::State { frame, wait: true })?;
+    answer["id"] = json!(id);
+    Ok(answer)
+}
+
+/// Signs that an event of the register has happened, and waits until the broker has recorded it.
+///
+/// # Errors
+/// [`Failure`]: the daemon, or the broker refuses.
+pub fn declare(config: &Config, event: &str, signer: &FileSigner) -> Result<Value, Failure> {
+    let declaration = Declaration {
+        event: event.into(),
+        by: signer.certificate().name().clone(),
+        at: now(),
+    };
+    let declaration = sign_declaration(&declaration, signer)
+        .map_err(|_| {
+            usage(
+                "the event could not be declared: it cannot be the name of one",
+                "a name has 1 to 200 characters, without quotation marks",
+            )
+        })?
+        .encode();
+    let frame = BASE64.encode(&Frame::Declare { declaration }.encode());
+    let mut answer = ask(&config.socket, &Request::State { frame, wait: true })?;
+    answer["event"] = json!(event);
+    Ok(answer)
+}
+
+/// The label of what has no rubricering any more.
+const NONE: &str = "Ongerubriceerd";
+
+fn signed_in(by: &SignerArgs) -> Result<FileSigner, Failure> {
+    person(&by.certificate, &by.key)
+}
+
+fn draft_id(text: &str) -> Result<DraftId, Failure> {
+    text.parse()
+        .map_err(|e: &str| usage(e, "`ordonnans label drafts` lists them"))
+}
+
+/// The label commands that ask the daemon.
+pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Failure> {
+    let simple = |request: &Request, listing| show(&ask(&config.socket, request)?, listing);
+    match command {
+        LabelCommand::Catalog { to, listing } => simple(&Request::Catalog { to }, listing),
+        LabelCommand::Propose(args) => {
+            let message = Box::new(submission(&args)?);
+            let answer = ask(&config.socket, &Request::Propose { message })?;
+            if args.listing.json {
+                return show(&answer, args.listing);
+            }
+            show(&answer["draft"], args.listing)
+        }
+        LabelCommand::Drafts(listing) => simple(&Request::Drafts, listing),
+        LabelCommand::Draft { draft } => {
+            let draft = draft_id(&draft)?;
+            let mut answer = ask(&config.socket, &Request::Draft { draft })?;
+            let content = answer.as_object_mut().and_then(|o| o.remove("content"));
+            let content = content.unwrap_or_default();
+            let content = BASE64.decode(content.as_str().unwrap_or_default().as_bytes());
+            let content = Content::decode(&content.map_err(broken)?).map_err(broken)?;
+            eprint!("{}", table::render(&answer));
+            // A reader that went away, like `head`, is no failure.
+            drop(std::io::stdout().write_all(&content.body));
+            Ok(Exit::Done)
+        }
+        LabelCommand::Establish {
+            draft,
+            label,
+            signer,
+            wait,
+            listing,
+        } => {
+            let signer = signed_in(&signer)?;
+            let draft = draft_id(&draft)?;
+            let answer = establish(config, draft, label.as_deref(), &signer, wait)?;
+            decided(&answer, listing)
+        }
+        LabelCommand::Discard { draft } => {
+            let draft = draft_id(&draft)?;
+            simple(&Request::Discard { draft }, Listing { json: false })
+        }
+        LabelCommand::Revise {
+            id,
+            label,
+            signer,
+            listing,
+        } => {
+            let (id, by) = (message_id(&id)?, signed_in(&signer)?);
+            show(&follow(config, id, ActKind::Revise, &label, &by)?, listing)
+        }
+        LabelCommand::End {
+            id,
+            signer,
+            listing,
+        } => {
+            let (id, by) = (message_id(&id)?, signed_in(&signer)?);
+            show(&follow(config, id, ActKind::End, NONE, &by)?, listing)
+        }
+        LabelCommand::History { id, listing } => {
+            let id = message_id(&id)?;
+            simple(&Request::History { id }, listing)
+        }
+        LabelCommand::Due(listing) => simple(&Request::Due, listing),
+        LabelCommand::Parse { .. }
+        | LabelCommand::Render { .. }
+        | LabelCommand::Join { .. }
+        | LabelCommand::Policies(_) => Err(Failure::internal("answered elsewhere")),
+    }
+}
+
+/// The event commands.
+pub(crate) fn event(config: &Config, command: EventCommand) -> Result<Exit, Failure> {
+    let EventCommand::Declare {
+        name,
+        signer,
+        listing,
+    } = command;
+    show(&declare(config, &name, &signed_in(&signer)?)?, listing)
+}

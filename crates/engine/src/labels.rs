@@ -1,0 +1,573 @@
+//! Labels that persons established: what follows on them, who is told, and when they are to be weighed again.
+//!
+//! A message keeps the label it came with. An act that revises or ends it stands beside it, in one line of acts; holders of copies are told, and copies that
+//! still wait must be allowed by both. At the day or event of a label nothing changes but that its vaststeller is told.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use ordonnans_audit::{Detail, Verb};
+use ordonnans_label::{Date, Duration, Label, Level, Name, State};
+use ordonnans_message::cbor::{DecodeError, Reader, Writer, exactly};
+use ordonnans_message::{
+    Act, Digest, Frame, MessageId, Precedence, Recipient, ReplyCode, Role, SignedAct,
+    SignedDeclaration, Timestamp, decode_label, encode_label, limits,
+};
+use ordonnans_policy::{Question, RuleId, decide, may_establish};
+
+use crate::effects::Effect;
+use crate::engine::Engine;
+use crate::{Session, Table, Write};
+
+/// Notices told to one node whose confirmation is due.
+const WINDOW: usize = 64;
+/// Reviews that come due in one input: bounds the commit.
+const PER_TICK: usize = 512;
+/// What a message that is only thought of lives, in milliseconds.
+const AN_HOUR_MS: u64 = 60 * 60 * 1000;
+
+/// The label in force of a message that came with an act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Labelled {
+    /// Whose information it is.
+    pub(crate) originator: Name,
+    /// The nodes that have a copy or are due one.
+    pub(crate) holders: BTreeSet<Name>,
+    /// The content, by its salted digest.
+    pub(crate) subject: Digest,
+    /// The label in force.
+    pub(crate) label: Label,
+    /// SHA-256 of the last act.
+    pub(crate) last: Digest,
+    /// Whether the vaststeller was told that its day or event has come.
+    pub(crate) due: bool,
+}
+
+impl Labelled {
+    /// Who established the label in force.
+    fn by(&self) -> Option<&Name> {
+        match &self.label.state {
+            State::Established { by } => Some(by),
+            State::Proposed => None,
+        }
+    }
+
+    fn level(&self) -> Level {
+        self.label.confidentiality.level()
+    }
+
+    fn put(&self, id: MessageId) -> Write {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        Write::Put {
+            table: Table::Labels,
+            key: Bytes::copy_from_slice(id.as_bytes()),
+            value: w.into_bytes().into(),
+        }
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.array(6)
+            .text(self.originator.as_str())
+            .array(self.holders.len());
+        for n in &self.holders {
+            w.text(n.as_str());
+        }
+        w.bytes(self.subject.as_bytes());
+        encode_label(&self.label, w);
+        w.bytes(self.last.as_bytes()).bool(self.due);
+    }
+
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
+        let read = |r: &mut Reader<'_>| {
+            r.tuple("label row", 6)?;
+            let originator = r.parsed("originator", Name::MAX_BYTES)?;
+            let n = r.array("holders", limits::MAX_RECIPIENTS)?;
+            Ok(Self {
+                originator,
+                holders: (0..n)
+                    .map(|_| r.parsed("holder", Name::MAX_BYTES))
+                    .collect::<Result<_, _>>()?,
+                subject: Digest::from(r.fixed::<32>("subject")?),
+                label: decode_label(r)?,
+                last: Digest::from(r.fixed::<32>("act")?),
+                due: r.bool("due")?,
+            })
+        };
+        exactly(value, read, Self::write)
+    }
+}
+
+/// Established labels, and what they last until. Keeps: an id stands under its day or event exactly as long as its review is not due.
+#[derive(Debug, Default)]
+pub(crate) struct Labels {
+    all: BTreeMap<MessageId, Labelled>,
+    days: BTreeMap<Date, BTreeSet<MessageId>>,
+    events: BTreeMap<Box<str>, BTreeSet<MessageId>>,
+    /// Events that have happened.
+    pub(crate) declared: BTreeSet<Box<str>>,
+}
+
+impl Labels {
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn get(&self, id: MessageId) -> Option<&Labelled> {
+        self.all.get(&id)
+    }
+
+    /// Puts a label in the place of the one before.
+    pub(crate) fn take_up(&mut self, id: MessageId, row: Labelled) {
+        self.let_go(id);
+        if !row.due {
+            match &row.label.duration {
+                None => {}
+                Some(Duration::Until(day)) => {
+                    self.days.entry(*day).or_default().insert(id);
+                }
+                Some(Duration::Event(event)) => {
+                    self.events.entry(event.clone()).or_default().insert(id);
+                }
+            }
+        }
+        self.all.insert(id, row);
+    }
+
+    fn let_go(&mut self, id: MessageId) -> Option<Labelled> {
+        let row = self.all.remove(&id)?;
+        match &row.label.duration {
+            None => {}
+            Some(Duration::Until(day)) => drop_from(&mut self.days, day, id),
+            Some(Duration::Event(event)) => drop_from(&mut self.events, event, id),
+        }
+        Some(row)
+    }
+
+    /// Some of those whose day has passed or whose event was declared, and the event.
+    fn due(&self, today: Date) -> Vec<(MessageId, Option<Box<str>>)> {
+        let days = self.days.range(..today).flat_map(|(_, ids)| ids);
+        let events = self
+            .declared
+            .iter()
+            .filter_map(|e| Some((e, self.events.get(e)?)));
+        let events = events.flat_map(|(e, ids)| ids.iter().map(|id| (*id, Some(e.clone()))));
+        days.map(|id| (*id, None))
+            .chain(events)
+            .take(PER_TICK)
+            .collect()
+    }
+}
+
+fn drop_from<K: Ord + Clone>(of: &mut BTreeMap<K, BTreeSet<MessageId>>, key: &K, id: MessageId) {
+    if let Some(ids) = of.get_mut(key) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            of.remove(key);
+        }
+    }
+}
+
+/// What a node is to be told, until it says that it keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) to: Name,
+    frame: Bytes,
+}
+
+fn notice_key(to: &Name, of: &Digest) -> Bytes {
+    [of.as_bytes(), to.as_str().as_bytes()].concat().into()
+}
+
+impl Notice {
+    fn put(&self) -> Write {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        let of = ordonnans_message::sha256(&[&self.frame]);
+        Write::Put {
+            table: Table::Notices,
+            key: notice_key(&self.to, &of),
+            value: w.into_bytes().into(),
+        }
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.array(2).text(self.to.as_str()).bytes(&self.frame);
+    }
+
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
+        let read = |r: &mut Reader<'_>| {
+            r.tuple("notice row", 2)?;
+            Ok(Self {
+                to: r.parsed("node", Name::MAX_BYTES)?,
+                frame: Bytes::copy_from_slice(r.bytes("notice", limits::MAX_FRAME)?),
+            })
+        };
+        let notice = exactly(value, read, Self::write)?;
+        Frame::decode(&notice.frame).map(|_| notice)
+    }
+}
+
+/// What one node is to be told, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Notices {
+    waiting: BTreeMap<Digest, Bytes>,
+    unsaid: VecDeque<Digest>,
+}
+
+impl Notices {
+    pub(crate) fn add(&mut self, notice: Notice) {
+        let of = ordonnans_message::sha256(&[&notice.frame]);
+        if self.waiting.insert(of, notice.frame).is_none() {
+            self.unsaid.push_back(of);
+        }
+    }
+
+    /// The session is another: everything is to be told again.
+    pub(crate) fn rewind(&mut self) {
+        self.unsaid = self.waiting.keys().copied().collect();
+    }
+}
+
+impl Engine {
+    /// A message was accepted with an act.
+    pub(crate) fn labelled(
+        &mut self,
+        now: Timestamp,
+        id: MessageId,
+        act: &SignedAct,
+        holders: BTreeSet<Name>,
+    ) {
+        let row = Labelled {
+            originator: act.act().node.clone(),
+            holders,
+            subject: act.act().subject,
+            label: act.act().label.clone(),
+            last: act.digest(),
+            due: false,
+        };
+        self.ledger.write(row.put(id));
+        self.labels.take_up(id, row);
+        self.review_days(now);
+    }
+
+    /// A vaststeller revises or ends a label.
+    pub(crate) fn act(&mut self, now: Timestamp, session: Session, signed: &SignedAct) {
+        let Some(peer) = self.sessions.get(&session).map(|p| p.name().clone()) else {
+            return;
+        };
+        let frame = Frame::Act {
+            act: signed.encode(),
+        };
+        let of = frame.digest();
+        let a = signed.act();
+        let id = a.follows.map(|f| f.message);
+        match self.weigh(now, &peer, signed) {
+            Ok(None) => self.send(session, Frame::Kept { of }),
+            Ok(Some(id)) => {
+                self.regrade(now, &peer, id, signed, &frame);
+                self.send(session, Frame::Kept { of });
+                self.judge_anew(now);
+            }
+            Err(why) => self.not_kept(now, session, of, id, why),
+        }
+    }
+
+    /// Whether an act may follow: the message, or nothing where it is in force already.
+    fn weigh(
+        &self,
+        now: Timestamp,
+        peer: &Name,
+        signed: &SignedAct,
+    ) -> Result<Option<MessageId>, (ReplyCode, Option<RuleId>)> {
+        let a: &Act = signed.act();
+        let forbids = |rule| (ReplyCode::NotPermitted, Some(rule));
+        let Some(follows) = a.follows else {
+            // What establishes a label comes with its message.
+            return Err((ReplyCode::NotPermitted, None));
+        };
+        let known = self.labels.get(follows.message);
+        let known = known.ok_or((ReplyCode::NotPermitted, None))?;
+        // Through the own node, or that of the information.
+        let person = self.register.person(&a.by);
+        if person.is_none_or(|p| p.node != *peer && known.originator != *peer) {
+            return Err((ReplyCode::NotPermitted, None));
+        }
+        if known.last == signed.digest() {
+            return Ok(None);
+        }
+        if a.node != known.originator || a.subject != known.subject {
+            return Err((ReplyCode::NotAuthentic, None));
+        }
+        if follows.act != known.last {
+            return Err((ReplyCode::Conflict, None));
+        }
+        let stands = known
+            .by()
+            .is_some_and(|v| self.register.stands_for(&a.by, v));
+        let c = &a.label.confidentiality;
+        let levels = [known.level(), c.level()];
+        if !stands || !may_establish(&self.register, &a.by, &a.node, levels, now) {
+            return Err(forbids(RuleId::VASTSTELLER));
+        }
+        if self.book.policies().check(c).is_err() {
+            return Err(forbids(RuleId::LABEL_VALID));
+        }
+        match &a.label.duration {
+            None if c.level() > Level::Ongerubriceerd => Err(forbids(RuleId::DURATION)),
+            Some(Duration::Event(e)) if self.register.event(e).is_none() => {
+                Err(forbids(RuleId::EVENT))
+            }
+            _ if self.full(&known.holders) => Err((ReplyCode::Busy, None)),
+            _ => Ok(Some(follows.message)),
+        }
+    }
+
+    fn full(&self, nodes: &BTreeSet<Name>) -> bool {
+        let full = |n| {
+            let notices = self.notices.get(n);
+            notices.is_some_and(|n| n.waiting.len() >= self.settings.queue)
+        };
+        nodes.iter().any(full)
+    }
+
+    fn regrade(
+        &mut self,
+        now: Timestamp,
+        peer: &Name,
+        id: MessageId,
+        signed: &SignedAct,
+        frame: &Frame,
+    ) {
+        let a = signed.act();
+        let Some(old) = self.labels.get(id).cloned() else {
+            return;
+        };
+        let new = Labelled {
+            label: a.label.clone(),
+            last: signed.digest(),
+            due: false,
+            ..old.clone()
+        };
+        let level = old.level().max(new.level());
+        let detail = Detail {
+            who: Some(peer.clone()),
+            person: Some(a.by.clone()),
+            message: Some(id),
+            digest: Some(new.last),
+            register: Some(self.register.digest()),
+            policy: self.book.digest_of(a.label.confidentiality.policy()),
+            note: Some(format!(
+                "{}: {} to {}",
+                a.kind.as_str(),
+                old.level(),
+                new.level()
+            )),
+            ..Detail::default()
+        };
+        self.ledger.record(now, Verb::Regraded, level, detail);
+        self.note_holders(now, id, &new, level);
+        self.ledger.write(new.put(id));
+        let told: BTreeSet<Name> = new
+            .holders
+            .iter()
+            .chain([&new.originator])
+            .filter(|n| *n != peer)
+            .cloned()
+            .collect();
+        self.labels.take_up(id, new);
+        for node in told {
+            self.notify(node, frame);
+        }
+        self.review_days(now);
+    }
+
+    /// Holders that may not have it under the label in force: what they hold cannot be taken back, so officers must see it.
+    fn note_holders(&mut self, now: Timestamp, id: MessageId, new: &Labelled, level: Level) {
+        let question = Question {
+            originator: &new.originator,
+            label: &new.label,
+            created: now,
+            expires: now.after(AN_HOUR_MS),
+            stated: true,
+        };
+        let mut over = vec![];
+        for node in &new.holders {
+            let to = Recipient {
+                node: node.clone(),
+                person: None,
+                role: Role::Info,
+                precedence: Precedence::Routine,
+            };
+            if let Err(refusal) = decide(&self.grounds(), id, &question, &to, now)
+                // To which person there it went, the record of the delivery says.
+                && refusal.rule() != RuleId::NAMED_PERSON
+            {
+                over.push((node.clone(), refusal.rule().number()));
+            }
+        }
+        for (node, rule) in over {
+            let detail = Detail {
+                to: Some(node),
+                message: Some(id),
+                rule: Some(rule),
+                register: Some(self.register.digest()),
+                note: Some("holds or is due a copy that it may not have now".into()),
+                ..Detail::default()
+            };
+            self.ledger.record(now, Verb::Regraded, level, detail);
+        }
+    }
+
+    /// Says no to an act or a declaration, and records it.
+    pub(crate) fn not_kept(
+        &mut self,
+        now: Timestamp,
+        session: Session,
+        of: Digest,
+        message: Option<MessageId>,
+        (code, rule): (ReplyCode, Option<RuleId>),
+    ) {
+        let Some(peer) = self.sessions.get(&session).map(|p| p.name().clone()) else {
+            return;
+        };
+        let rule = rule.map(RuleId::number);
+        let detail = Detail {
+            who: Some(peer),
+            message,
+            rule,
+            register: Some(self.register.digest()),
+            note: Some(format!("an act or a declaration: {code:?}")),
+            ..Detail::default()
+        };
+        self.ledger
+            .record(now, Verb::Refused, Level::Ongerubriceerd, detail);
+        self.send(session, Frame::NotKept { of, code, rule });
+    }
+
+    /// An event has happened, says somebody the register lets say so. Once is enough.
+    pub(crate) fn declare(&mut self, now: Timestamp, session: Session, signed: &SignedDeclaration) {
+        let Some(peer) = self.sessions.get(&session).map(|p| p.name().clone()) else {
+            return;
+        };
+        let frame = Frame::Declare {
+            declaration: signed.encode(),
+        };
+        let (of, d) = (frame.digest(), signed.declaration());
+        let event = self.register.event(&d.event);
+        let at_peer = self.register.person(&d.by).is_some_and(|p| p.node == peer);
+        if !at_peer || event.is_none_or(|e| !e.declared_by.contains(&d.by)) {
+            let why = (ReplyCode::NotPermitted, Some(RuleId::EVENT));
+            return self.not_kept(now, session, of, None, why);
+        }
+        if self.labels.declared.insert(d.event.clone()) {
+            let detail = Detail {
+                who: Some(peer),
+                person: Some(d.by.clone()),
+                digest: Some(of),
+                register: Some(self.register.digest()),
+                note: Some(d.event.to_string()),
+                ..Detail::default()
+            };
+            self.ledger
+                .record(now, Verb::EventDeclared, Level::Ongerubriceerd, detail);
+            self.ledger.write(Write::Put {
+                table: Table::Events,
+                key: Bytes::copy_from_slice(d.event.as_bytes()),
+                value: signed.encode(),
+            });
+            self.review_days(now);
+        }
+        self.send(session, Frame::Kept { of });
+    }
+
+    /// Tells the vaststellers of labels whose day has passed or whose event was declared. Nothing else changes: the level stays in force.
+    pub(crate) fn review_days(&mut self, now: Timestamp) {
+        for (id, event) in self.labels.due(now.date()) {
+            let Some(mut row) = self.labels.let_go(id) else {
+                continue;
+            };
+            row.due = true;
+            let (by, level) = (row.by().cloned(), row.level());
+            self.ledger.write(row.put(id));
+            let originator = row.originator.clone();
+            self.labels.take_up(id, row);
+            let Some(by) = by else {
+                continue;
+            };
+            let detail = Detail {
+                who: Some(originator.clone()),
+                person: Some(by.clone()),
+                message: Some(id),
+                note: event.as_deref().map(Into::into),
+                ..Detail::default()
+            };
+            self.ledger.record(now, Verb::ReviewDue, level, detail);
+            let person = self.register.person(&by);
+            let node = person.map_or(originator, |p| p.node.clone());
+            self.notify(node, &Frame::ReviewDue { id, by, event });
+        }
+    }
+
+    /// A label that was ended is remembered as long as its message.
+    pub(crate) fn forget_ended(&mut self, id: MessageId) {
+        let ended = |l: &Labelled| l.level() == Level::Ongerubriceerd;
+        if self.labels.get(id).is_some_and(ended) {
+            self.labels.let_go(id);
+            self.ledger.write(Write::Delete {
+                table: Table::Labels,
+                key: Bytes::copy_from_slice(id.as_bytes()),
+            });
+        }
+    }
+
+    fn notify(&mut self, to: Name, frame: &Frame) {
+        let notice = Notice {
+            to: to.clone(),
+            frame: frame.encode(),
+        };
+        self.ledger.write(notice.put());
+        self.notices.entry(to.clone()).or_default().add(notice);
+        self.forward_notices(&to);
+    }
+
+    /// Tells a node that is on the line what it is to be told, as far as its window allows.
+    pub(crate) fn forward_notices(&mut self, name: &Name) {
+        let (Some(session), Some(notices)) =
+            (self.on_line.get(name).copied(), self.notices.get_mut(name))
+        else {
+            return;
+        };
+        while notices.waiting.len() - notices.unsaid.len() < WINDOW {
+            let Some(next) = notices.unsaid.pop_front() else {
+                break;
+            };
+            let frame = notices.waiting.get(&next).map(|b| Frame::decode(b));
+            if let Some(Ok(frame)) = frame {
+                self.out.push(Effect::Send { session, frame });
+            }
+        }
+    }
+
+    /// A node keeps what it was told.
+    pub(crate) fn noticed(&mut self, session: Session, of: Digest) {
+        let Some(from) = self.sessions.get(&session).map(|p| p.name().clone()) else {
+            return;
+        };
+        let Some(notices) = self.notices.get_mut(&from) else {
+            return;
+        };
+        if notices.waiting.remove(&of).is_none() {
+            return;
+        }
+        notices.unsaid.retain(|d| *d != of);
+        if notices.waiting.is_empty() {
+            self.notices.remove(&from);
+        }
+        self.ledger.write(Write::Delete {
+            table: Table::Notices,
+            key: notice_key(&from, &of),
+        });
+        self.forward_notices(&from);
+    }
+}
