@@ -30,7 +30,7 @@ pub enum Command {
     /// Keep the line to the broker, the outbox and the inbox, until stopped.
     Daemon,
     /// Seal, sign and send a message; prints its id once the outbox is synced.
-    Send(SendArgs),
+    Send(Box<SendArgs>),
     /// List the messages that arrived.
     Inbox(Listing),
     /// Open a message: signs the receipt *opened*, then writes the content.

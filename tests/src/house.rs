@@ -254,6 +254,27 @@ impl House {
     /// Seals and signs a message, made at `at`.
     #[must_use]
     pub fn seal(&self, d: &Draft, at: Timestamp, entropy: &mut dyn Entropy) -> Verified<Envelope> {
+        self.seal_as(d, at, entropy, d.level > Level::Ongerubriceerd)
+    }
+
+    /// The same, without the statement of its vaststeller.
+    #[must_use]
+    pub fn seal_unstated(
+        &self,
+        d: &Draft,
+        at: Timestamp,
+        entropy: &mut dyn Entropy,
+    ) -> Verified<Envelope> {
+        self.seal_as(d, at, entropy, false)
+    }
+
+    fn seal_as(
+        &self,
+        d: &Draft,
+        at: Timestamp,
+        entropy: &mut dyn Entropy,
+        stated: bool,
+    ) -> Verified<Envelope> {
         let from = &self.nodes[d.from];
         let mut random = [0; 10];
         entropy.fill(&mut random);
@@ -314,7 +335,7 @@ impl House {
             body: d.body.clone(),
             ..Content::default()
         };
-        if d.level > Level::Ongerubriceerd {
+        if stated {
             let act = self.establishes(d.from, header.label.clone(), content.digest(), at);
             header.act = Some(act);
         }

@@ -13,7 +13,7 @@ use ordonnans_client::config::Config as ClientConfig;
 use ordonnans_identity::Trust;
 use ordonnans_label::{Clearance, Kind, Level, Name};
 use ordonnans_message::{Frame, PROTOCOL_VERSION, Timestamp};
-use ordonnans_transport::{ClientOptions, Connection, Identity, Lane, Limits, connect};
+use ordonnans_transport::{ClientOptions, CloseCode, Connection, Identity, Lane, Limits, connect};
 
 use crate::house::{House, STRUCTURE, register_of};
 
@@ -209,6 +209,11 @@ impl Peer {
     /// Says something. `None` where the connection is closed.
     pub async fn say(&self, lane: Lane, frame: &Frame) -> Option<()> {
         self.connection.send(lane, frame.encode()).await.ok()
+    }
+
+    /// Ends the connection in good order.
+    pub async fn leave(self) {
+        self.connection.finish(CloseCode::Done, "done").await;
     }
 
     /// The next thing the broker says. `None` where the connection is closed.

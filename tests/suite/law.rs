@@ -1,15 +1,22 @@
-//! What is law while a broker runs: registers that take force, and policies that change.
+//! What is law while a broker runs: registers that take force, policies that change, and the acts of those who establish labels.
 
 use std::ffi::OsString;
 use std::fs;
 use std::process::ExitCode;
 
+use bytes::Bytes;
 use ordonnans_audit::{Detail, Public, Verb};
 use ordonnans_broker::Broker;
 use ordonnans_client::officer::Officer;
+use ordonnans_identity::Signer as _;
 use ordonnans_label::{Clearance, Kind, Level, Name};
-use ordonnans_tests::house::{House, STRUCTURE, register_text};
-use ordonnans_tests::site::{Site, write_credentials};
+use ordonnans_message::{
+    ActKind, Declaration, Digest, Envelope, Frame, Precedence, ReplyCode, SignedAct, sha256,
+};
+use ordonnans_seal::{SeededEntropy, sign_declaration};
+use ordonnans_tests::house::{Draft, House, STRUCTURE, register_text};
+use ordonnans_tests::site::{Peer, Site, WITHIN, now, write_credentials};
+use ordonnans_transport::Lane;
 
 struct Town {
     site: Site,
@@ -165,4 +172,411 @@ fn registers_are_checked_compared_and_signed_by_hand() {
     fs::write(t.dir.path().join("register.toml.sig"), "no base64!\n").expect("written");
     t.put(1, None, BOTH);
     assert!(!t.sign("p-ncc"), "what is broken is not written over");
+}
+
+/// A broker that serves, its structure, and texts of its files.
+struct City {
+    house: House,
+    site: Site,
+    broker: Broker,
+    entropy: SeededEntropy,
+    dir: tempfile::TempDir,
+    version: u64,
+}
+
+const NCC: usize = 0;
+const DEF: usize = 1;
+const LOCC: usize = 2;
+const VR: usize = 4;
+
+impl City {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut house = House::new();
+        let site = Site::new(dir.path(), &mut house);
+        let config = fs::read_to_string(site.broker_toml()).expect("read");
+        fs::create_dir(dir.path().join("policies")).expect("made");
+        let with = format!("policies = \"policies\"\n{config}");
+        fs::write(site.broker_toml(), with).expect("written");
+        let broker = Broker::start(site.config()).await.expect("starts");
+        let mut city = Self {
+            house,
+            site,
+            broker,
+            entropy: SeededEntropy::new(5),
+            dir,
+            version: 1,
+        };
+        for node in 0..city.house.nodes.len() {
+            city.peer(node).await.leave().await;
+        }
+        city.register(&[]).await;
+        city
+    }
+
+    /// Puts the usual register in force with an event, and with these changes.
+    async fn register(&mut self, changes: &[(&str, &str)]) {
+        self.version += 1;
+        let event = "[[event]]\nname = \"einde\"\ntitle = \"Einde\"\ndeclared_by = [\"p-def\"]\n";
+        let mut text = format!("{}{event}", register_text(self.version, None));
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}");
+            text = text.replacen(from, to, 1);
+        }
+        fs::write(self.dir.path().join("register.toml"), text).expect("written");
+        self.broker.reload().await.expect("reloads");
+    }
+
+    async fn restart(self) -> Self {
+        self.broker.stop().await.expect("stops");
+        let broker = Broker::start(self.site.config()).await.expect("starts");
+        Self { broker, ..self }
+    }
+
+    async fn peer(&self, node: usize) -> Peer {
+        self.site.peer(&self.house, node).await.expect("comes in")
+    }
+
+    fn draft(from: usize, to: &[usize], level: Level) -> Draft {
+        Draft {
+            from,
+            to: to.to_vec(),
+            level,
+            circle: false,
+            precedence: Precedence::Routine,
+            lifetime: 3_600_000,
+            body: b"inhoud".to_vec(),
+        }
+    }
+
+    /// A message that was accepted, and its first act.
+    async fn sent(&mut self, peer: &Peer, to: &[usize], level: Level) -> (Envelope, Digest) {
+        let d = Self::draft(NCC, to, level);
+        let e = self.house.seal(&d, now(), &mut self.entropy);
+        let e = e.into_inner();
+        peer.publish(e.encode()).await.expect("sends");
+        let decision = peer.decision().await.expect("decides");
+        assert!(matches!(decision, Frame::Accepted { .. }));
+        let act = e.header().act.as_ref().expect("an act").digest();
+        (e, act)
+    }
+
+    /// What the log says, by verb, once it is there.
+    async fn told(&self, verb: Verb, times: usize) -> Vec<Detail> {
+        let began = std::time::Instant::now();
+        loop {
+            let mut officer = Officer::connect(&self.site.officer())
+                .await
+                .expect("comes in");
+            let entries = officer.whole().await.map(|p| p.entries).unwrap_or_default();
+            officer.finish().await;
+            let of = entries.into_iter().filter_map(|e| {
+                let public = Public::decode(&e.public).ok()?;
+                let detail = Detail::decode(&e.opened?.1).ok()?;
+                (public.verb == verb).then_some(detail)
+            });
+            let all: Vec<Detail> = of.collect();
+            if all.len() >= times {
+                return all;
+            }
+            assert!(began.elapsed() < WITHIN, "{verb:?} is not in the log");
+        }
+    }
+}
+
+/// The next frame that is wanted; others are passed over.
+async fn next<T>(peer: &Peer, wanted: impl Fn(Frame) -> Option<T>) -> T {
+    let heard = async {
+        loop {
+            if let Some(it) = wanted(peer.hear().await.expect("hears")) {
+                return it;
+            }
+        }
+    };
+    tokio::time::timeout(WITHIN, heard).await.expect("in time")
+}
+
+/// States something and gives what the broker says: kept, or why not.
+async fn state(peer: &Peer, frame: &Frame) -> Result<(), (ReplyCode, Option<u16>)> {
+    peer.say(Lane::Control, frame).await.expect("sends");
+    let digest = frame.digest();
+    next(peer, |f| match f {
+        Frame::Kept { of } if of == digest => Some(Ok(())),
+        Frame::NotKept { of, code, rule } if of == digest => Some(Err((code, rule))),
+        _ => None,
+    })
+    .await
+}
+
+async fn told_act(peer: &Peer) -> Bytes {
+    next(peer, |f| match f {
+        Frame::Act { act } => Some(act),
+        _ => None,
+    })
+    .await
+}
+
+fn frame(act: Option<SignedAct>) -> Frame {
+    Frame::Act {
+        act: act.expect("an act").encode(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_statement_of_its_vaststeller_nothing_is_routed() {
+    let mut c = City::new().await;
+    let ncc = c.peer(NCC).await;
+    let d = City::draft(NCC, &[LOCC], Level::DepV);
+    let bare = c.house.seal_unstated(&d, now(), &mut c.entropy);
+    ncc.publish(bare.get().encode()).await.expect("sends");
+    let Some(Frame::Refused { code, rule, .. }) = ncc.decision().await else {
+        panic!("it is the sender's word alone");
+    };
+    assert_eq!((code, rule), (ReplyCode::NotPermitted, Some(21)));
+    c.sent(&ncc, &[LOCC], Level::DepV).await;
+    let accepted = c.told(Verb::Accepted, 1).await;
+    let note = accepted[0].note.as_deref().expect("a note");
+    assert_eq!(note, "established by p-ncc.person.crisis.example");
+    c.broker.stop().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revised_label_is_told_to_holders_and_decides_over_copies_that_wait() {
+    let mut c = City::new().await;
+    let ncc = c.peer(NCC).await;
+    let locc = c.peer(LOCC).await;
+    // VR is away: its copy waits. LOCC has one.
+    let (e, first) = c.sent(&ncc, &[LOCC, VR], Level::DepV).await;
+    next(&locc, |f| matches!(f, Frame::Deliver { .. }).then_some(())).await;
+    let raised = "Stg.C // TOT 2036-01-01";
+    let up = c.house.revises(NCC, &e, first, ActKind::Revise, raised);
+    let second = up.as_ref().expect("an act").digest();
+    let up = frame(up);
+    assert_eq!(state(&ncc, &up).await, Ok(()));
+    let Frame::Act { act } = &up else {
+        unreachable!()
+    };
+    assert_eq!(told_act(&locc).await, *act);
+    // The same again is kept already; another after the first comes too late.
+    assert_eq!(state(&ncc, &up).await, Ok(()));
+    let late = c
+        .house
+        .revises(NCC, &e, first, ActKind::Revise, "Stg.G // TOT 2036-01-01");
+    assert_eq!(
+        state(&ncc, &frame(late)).await,
+        Err((ReplyCode::Conflict, None))
+    );
+    // Nobody else may, and not about another content or message.
+    let mine = c.house.revises(DEF, &e, second, ActKind::Revise, raised);
+    let no = state(&locc, &frame(mine)).await;
+    assert_eq!(
+        no,
+        Err((ReplyCode::NotPermitted, None)),
+        "not of this node, nor at it"
+    );
+    let mine = c.house.revises(DEF, &e, second, ActKind::Revise, raised);
+    let no = state(&ncc, &frame(mine)).await;
+    assert_eq!(
+        no,
+        Err((ReplyCode::NotPermitted, Some(7))),
+        "not the vaststeller"
+    );
+    let (other, _) = c.sent(&ncc, &[DEF], Level::DepV).await;
+    let mixed = c.house.revises(NCC, &other, first, ActKind::Revise, raised);
+    assert_eq!(
+        state(&ncc, &frame(mixed)).await,
+        Err((ReplyCode::Conflict, None))
+    );
+    let for_ever = c.house.revises(NCC, &e, second, ActKind::Revise, "Stg.C");
+    assert_eq!(
+        state(&ncc, &frame(for_ever)).await,
+        Err((ReplyCode::NotPermitted, Some(5)))
+    );
+    let unknown = "Stg.C // TOT GEBEURTENIS \"iets\"";
+    let unknown = c.house.revises(NCC, &e, second, ActKind::Revise, unknown);
+    assert_eq!(
+        state(&ncc, &frame(unknown)).await,
+        Err((ReplyCode::NotPermitted, Some(22)))
+    );
+    // VR comes back, and gets the news but not the message. After a restart it is the same, and who has not said that it keeps the news is told again.
+    locc.leave().await;
+    let mut c = c.restart().await;
+    let vr = c.peer(VR).await;
+    assert_eq!(told_act(&vr).await, *act);
+    let withheld = c.told(Verb::Withheld, 1).await;
+    assert_eq!(
+        (withheld[0].rule, &withheld[0].to),
+        (Some(10), &Some(c.house.nodes[VR].name.clone()))
+    );
+    let locc = c.peer(LOCC).await;
+    assert_eq!(told_act(&locc).await, *act);
+    let kept = Frame::Kept { of: up.digest() };
+    locc.say(Lane::Control, &kept).await.expect("says");
+    // Officers see who holds what it may not hold now.
+    let regraded = c.told(Verb::Regraded, 2).await;
+    assert_eq!(regraded[0].note.as_deref(), Some("revise: Dep.V to Stg.C"));
+    assert_eq!(
+        regraded[0].person,
+        Some("p-ncc.person.crisis.example".parse().expect("a name"))
+    );
+    let over: Vec<_> = regraded.iter().filter_map(|d| d.to.as_ref()).collect();
+    assert_eq!(over, [&c.house.nodes[VR].name]);
+    // Lowered again, the copy that waited goes out. A successor may do that, once the register says so.
+    let lowered = "Dep.V // TOT 2036-01-01";
+    let down = c.house.revises(DEF, &e, second, ActKind::Revise, lowered);
+    let down = frame(down);
+    let ncc = c.peer(NCC).await;
+    assert_eq!(
+        state(&ncc, &down).await,
+        Err((ReplyCode::NotPermitted, Some(7)))
+    );
+    let mandate = "name = \"p-def\"\nnode = \"def\"\nclearance = \"Stg.G\"\ncircles = [\"ICCB\"]\nmandate = { up_to = \"Stg.G\", decision = \"test\", until = \"2036-01-01\" }";
+    let heir = "name = \"p-def\"\nnode = \"def\"\nclearance = \"Stg.G\"\ncircles = [\"ICCB\"]\nmandate = { up_to = \"Stg.G\", decision = \"test\", until = \"2036-01-01\", nodes = [\"ncc\", \"def\"] }\nsucceeds = [\"p-ncc\"]";
+    c.register(&[(mandate, heir)]).await;
+    assert_eq!(state(&ncc, &down).await, Ok(()));
+    next(&vr, |f| matches!(f, Frame::Deliver { .. }).then_some(())).await;
+    // LOCC hears of the second act alone: the first it keeps.
+    let Frame::Act { act } = &down else {
+        unreachable!()
+    };
+    assert_eq!(told_act(&locc).await, *act);
+    let last = SignedAct::decode(act).expect("an act").digest();
+    let end = c
+        .house
+        .revises(DEF, &e, last, ActKind::End, "Ongerubriceerd");
+    assert_eq!(state(&ncc, &frame(end)).await, Ok(()));
+    let regraded = c.told(Verb::Regraded, 4).await;
+    assert_eq!(
+        regraded[3].note.as_deref(),
+        Some("end: Dep.V to Ongerubriceerd")
+    );
+    c.broker.stop().await.expect("stops");
+}
+
+fn declaration(c: &City, by: usize, event: &str) -> Frame {
+    let signer = &c.house.nodes[by].vaststeller;
+    let d = Declaration {
+        event: event.into(),
+        by: signer.certificate().name().clone(),
+        at: now(),
+    };
+    Frame::Declare {
+        declaration: sign_declaration(&d, signer).expect("signed").encode(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_brings_a_review_and_changes_no_level() {
+    let mut c = City::new().await;
+    let (ncc, def) = (c.peer(NCC).await, c.peer(DEF).await);
+    let (e, first) = c.sent(&ncc, &[LOCC], Level::StgC).await;
+    let id = e.header().id;
+    let until = "Stg.C // TOT GEBEURTENIS \"einde\"";
+    let act = c.house.revises(NCC, &e, first, ActKind::Revise, until);
+    let second = act.as_ref().expect("an act").digest();
+    assert_eq!(state(&ncc, &frame(act)).await, Ok(()));
+    let no = Err((ReplyCode::NotPermitted, Some(22)));
+    assert_eq!(
+        state(&ncc, &declaration(&c, NCC, "einde")).await,
+        no,
+        "not theirs to declare"
+    );
+    assert_eq!(
+        state(&ncc, &declaration(&c, DEF, "einde")).await,
+        no,
+        "not through this node"
+    );
+    assert_eq!(
+        state(&def, &declaration(&c, DEF, "iets")).await,
+        no,
+        "no such event"
+    );
+    assert_eq!(state(&def, &declaration(&c, DEF, "einde")).await, Ok(()));
+    assert_eq!(
+        state(&def, &declaration(&c, DEF, "einde")).await,
+        Ok(()),
+        "again is nothing new"
+    );
+    let due = |f| match f {
+        Frame::ReviewDue { id, event, .. } => Some((id, event)),
+        _ => None,
+    };
+    assert_eq!(next(&ncc, due).await, (id, Some("einde".into())));
+    let declared = c.told(Verb::EventDeclared, 1).await;
+    assert_eq!(
+        (declared.len(), declared[0].note.as_deref()),
+        (1, Some("einde"))
+    );
+    let reviews = c.told(Verb::ReviewDue, 1).await;
+    assert_eq!(reviews.len(), 1);
+    // Until it is kept, it is told again; the level stays in force meanwhile, for a node that may not have it as well.
+    let mut c = c.restart().await;
+    let ncc = c.peer(NCC).await;
+    assert_eq!(next(&ncc, due).await, (id, Some("einde".into())));
+    let by = "p-ncc.person.crisis.example".parse().expect("a name");
+    let of = Frame::ReviewDue {
+        id,
+        by,
+        event: Some("einde".into()),
+    }
+    .digest();
+    ncc.say(Lane::Control, &Frame::Kept { of })
+        .await
+        .expect("says");
+    assert!(
+        c.told(Verb::Regraded, 1).await.len() == 1,
+        "nothing was regraded by it"
+    );
+    // A label that lasts until what has happened already, or until yesterday, is due at once.
+    let act = c
+        .house
+        .revises(NCC, &e, second, ActKind::Revise, "Stg.C // TOT 2020-01-01");
+    assert_eq!(state(&ncc, &frame(act)).await, Ok(()));
+    assert_eq!(next(&ncc, due).await, (id, None));
+    let (later, first) = c.sent(&ncc, &[LOCC], Level::DepV).await;
+    let until = "Dep.V // TOT GEBEURTENIS \"einde\"";
+    let act = c.house.revises(NCC, &later, first, ActKind::Revise, until);
+    assert_eq!(state(&ncc, &frame(act)).await, Ok(()));
+    assert_eq!(
+        next(&ncc, due).await,
+        (later.header().id, Some("einde".into()))
+    );
+    c.broker.stop().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_changes_is_picked_up_and_recorded() {
+    let c = City::new().await;
+    let file = c.dir.path().join("policies").join("nl.toml");
+    let text = include_str!("../../crates/label/policies/nl.toml");
+    assert!(text.contains("version = 1"));
+    let newer = text.replacen("version = 1", "version = 2", 1);
+    fs::write(&file, &newer).expect("written");
+    c.broker.reload().await.expect("reloads");
+    let changed = c.told(Verb::PolicyChanged, 1).await;
+    assert_eq!(changed[0].note.as_deref(), Some("NL version 2"));
+    assert_eq!(changed[0].policy, Some(sha256(&[newer.as_bytes()])));
+    // What is decided from now on rests on it.
+    let mut c = c;
+    let ncc = c.peer(NCC).await;
+    c.sent(&ncc, &[VR], Level::DepV).await;
+    let accepted = c.told(Verb::Accepted, 1).await;
+    assert_eq!(accepted[0].policy, changed[0].policy);
+    // A file that is no policy changes nothing, and is named.
+    fs::write(&file, "id = 3").expect("written");
+    let e = c.broker.reload().await.expect_err("broken").to_string();
+    assert!(e.contains("nl.toml"), "{e}");
+    // A label that is not valid any more: copies under it wait, and go out when it is again.
+    let rule =
+        "[[rule]]\nwhen = { level = \"Dep.V\" }\nneeds = \"all\"\nof = [{ set = \"Merking\" }]\n";
+    let without = newer.replacen("version = 2", "version = 3", 1) + "\n" + rule;
+    fs::write(&file, without).expect("written");
+    c.broker.reload().await.expect("reloads");
+    let vr = c.peer(VR).await;
+    let withheld = c.told(Verb::Withheld, 1).await;
+    assert_eq!(withheld[0].rule, Some(16));
+    fs::write(&file, newer.replacen("version = 2", "version = 4", 1)).expect("written");
+    c.broker.reload().await.expect("reloads");
+    next(&vr, |f| matches!(f, Frame::Deliver { .. }).then_some(())).await;
+    c.broker.stop().await.expect("stops");
 }

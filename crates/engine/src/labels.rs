@@ -265,8 +265,9 @@ impl Engine {
         match self.weigh(now, &peer, signed) {
             Ok(None) => self.send(session, Frame::Kept { of }),
             Ok(Some(id)) => {
-                self.regrade(now, &peer, id, signed, &frame);
+                // The answer first; like all else it waits for the commit.
                 self.send(session, Frame::Kept { of });
+                self.regrade(now, &peer, id, signed, &frame);
                 self.judge_anew(now);
             }
             Err(why) => self.not_kept(now, session, of, id, why),
@@ -460,6 +461,7 @@ impl Engine {
             let why = (ReplyCode::NotPermitted, Some(RuleId::EVENT));
             return self.not_kept(now, session, of, None, why);
         }
+        self.send(session, Frame::Kept { of });
         if self.labels.declared.insert(d.event.clone()) {
             let detail = Detail {
                 who: Some(peer),
@@ -478,7 +480,6 @@ impl Engine {
             });
             self.review_days(now);
         }
-        self.send(session, Frame::Kept { of });
     }
 
     /// Tells the vaststellers of labels whose day has passed or whose event was declared. Nothing else changes: the level stays in force.
