@@ -538,6 +538,8 @@ READERS = {
 def check(path, counts):
     data = json.loads(path.read_text("utf-8"))
     for one in data if isinstance(data, list) else [data]:
+        if one["rule"] == "stanag":  # XML; check_4774.py holds it against the published schema
+            continue
         if one["rule"] == "checkpoint":
             check_checkpoints(path.name, one, counts)
             continue

@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("ordonnans-label", 1),
     ("ordonnans-message", 2),
     ("ordonnans-identity", 3),
+    ("ordonnans-stanag", 3),
     ("ordonnans-policy", 4),
     ("ordonnans-audit", 4),
     ("ordonnans-seal", 4),
@@ -35,6 +36,7 @@ const HOSTS: &[(&str, &str)] = &[
     ("hpke", "ordonnans-seal"),
     ("minicbor", "ordonnans-message"),
     ("sha2", "ordonnans-message"),
+    ("roxmltree", "ordonnans-stanag"),
 ];
 
 /// The rules that are stricter than the floors: what must not know what.
