@@ -247,18 +247,19 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             };
             all.into_iter().map(row).collect()
         }
-        Request::Prepare { id, by } => {
-            let r = desk.to_be_opened(id, by)?;
+        Request::Prepare { id, by, kind } => {
+            let r = desk.to_be_opened(id, by, kind)?;
             Ok(json!({ "message": r.message, "envelope": r.envelope, "at": r.at }))
         }
         Request::Read {
             id,
+            kind,
             receipt,
             attachment,
         } => {
             let receipt = receipt.map(|r| BASE64.decode(r.as_bytes())).transpose();
             let receipt = receipt.map_err(|_| internal("the receipt is not base64"))?;
-            let opened = desk.read(id, receipt.as_deref())?;
+            let opened = desk.read(id, kind, receipt.as_deref())?;
             read(daemon, &opened, attachment)
         }
         Request::Receipts { id: Some(id) } => {
@@ -297,7 +298,7 @@ fn accounted(id: MessageId, sent: Sent, receipts: &[Receipt]) -> Value {
     let mut row = json!({
         "id": id, "created": sent.created, "label": sent.label, "precedence": sent.precedence.as_str(),
         "recipients": sent.recipients, "state": "waiting", "delivered": of(ReceiptKind::Delivered),
-        "opened": of(ReceiptKind::Opened), "unusable": of(ReceiptKind::Refused),
+        "opened": of(ReceiptKind::Opened), "exported": of(ReceiptKind::Exported), "unusable": of(ReceiptKind::Refused),
     });
     match sent.verdict {
         None => {}

@@ -49,6 +49,10 @@ pub enum Command {
     Status(Listing),
     /// Labels: what one says, which may be used, and the acts of those who establish them.
     Label(LabelArgs),
+    /// Take a message out of the system into a new folder, with its label bound to each file; the originator and the log hear of it.
+    Export(ExportArgs),
+    /// Read a label that is bound to a file by STANAG 4778, and check that it is that file.
+    Import(ImportArgs),
     /// Events that labels last until.
     Event(EventArgs),
     /// Every rule for a message that is only thought of, for security officers; the asking is recorded.
@@ -165,7 +169,7 @@ pub struct LabelArgs {
     pub command: LabelCommand,
 }
 
-/// The label commands. `parse`, `render`, `join` and `policies` work without a daemon.
+/// The label commands. `parse`, `render`, `join`, `policies` and `import-spif` work without a daemon.
 #[derive(Debug, Subcommand)]
 pub enum LabelCommand {
     /// Read a label as it is typed, and say whether its policy allows it; exit code 1 when not.
@@ -180,7 +184,7 @@ pub enum LabelCommand {
     Render {
         /// The label.
         label: String,
-        /// In Dutch or in English.
+        /// In Dutch, in English, or as XML of STANAG 4774.
         #[arg(long, value_enum, default_value = "nl")]
         language: Tongue,
     },
@@ -211,6 +215,11 @@ pub enum LabelCommand {
     },
     /// The policies that are known here.
     Policies(Listing),
+    /// Make a policy file of an XML-SPIF, on standard output, for a person to look through; what was not carried over is told on standard error.
+    ImportSpif {
+        /// The XML-SPIF, schema version 2.0 or 2.1.
+        file: PathBuf,
+    },
     /// Keep a message until its label is established; prints the name of the draft.
     Propose(Box<SendArgs>),
     /// List the drafts.
@@ -285,9 +294,53 @@ impl LabelCommand {
     pub fn is_local(&self) -> bool {
         matches!(
             self,
-            Self::Parse { .. } | Self::Render { .. } | Self::Join { .. } | Self::Policies(_)
+            Self::Parse { .. }
+                | Self::Render { .. }
+                | Self::Join { .. }
+                | Self::Policies(_)
+                | Self::ImportSpif { .. }
         )
     }
+}
+
+/// What `export` takes.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The message.
+    pub id: String,
+    /// The folder to make: the content and each attachment, as files of mode 0600.
+    pub dir: PathBuf,
+    /// Bind the label in force to each file, by STANAG 4774 and 4778: FILE.bdo beside it.
+    #[arg(long, required = true)]
+    pub stanag: bool,
+    /// Put each file into its binding instead of beside it.
+    #[arg(long)]
+    pub encapsulate: bool,
+    /// The certificate of the person who exports it and signs the receipt *exported*.
+    #[arg(long = "as", value_name = "CERT", requires = "key")]
+    pub reader: Option<PathBuf>,
+    /// That person's private key, mode 0600; it never leaves this command.
+    #[arg(long, value_name = "KEY", requires = "reader")]
+    pub key: Option<PathBuf>,
+    /// How to print.
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+/// What `import` takes.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The binding (.bdo). A file that it names is looked for beside it.
+    pub binding: PathBuf,
+    /// Where to write a file that the binding holds. Not overwritten.
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Folder with policy files beside the built-in ones; without it that of the configuration, where there is one.
+    #[arg(long, value_name = "DIR")]
+    pub policies: Option<PathBuf>,
+    /// How to print.
+    #[command(flatten)]
+    pub listing: Listing,
 }
 
 /// A person who signs.
@@ -332,6 +385,8 @@ pub enum Tongue {
     Nl,
     /// English.
     En,
+    /// A confidentiality label of STANAG 4774.
+    Xml,
 }
 
 /// What `explain` takes.

@@ -24,6 +24,7 @@ use crate::desk::{now, usage};
 use crate::failure::{Exit, Failure};
 use crate::labels;
 use crate::local::{Request, Submission, ask};
+use crate::partners;
 use crate::signing;
 use crate::table;
 
@@ -68,6 +69,7 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
         Command::Label(ref args) if args.command.is_local() => {
             return labels::local(&cli.config, args);
         }
+        Command::Import(ref args) => return partners::import(&cli.config, args),
         Command::Audit(ref audit) => {
             if let AuditCommand::Verify { dir, key, listing } = &audit.command {
                 return show(&verify(dir, key)?, *listing);
@@ -99,12 +101,13 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
             show(&value, listing)
         }
         Command::Label(LabelArgs { command, .. }) => signing::label(&config, command),
+        Command::Export(args) => partners::export(&config, &args),
         Command::Event(args) => signing::event(&config, args.command),
         Command::Explain(args) => {
             let (value, listing) = runtime()?.block_on(labels::explain(&config, args))?;
             show(&value, listing)
         }
-        Command::Completions { .. } | Command::Man => Ok(Exit::Done),
+        Command::Completions { .. } | Command::Man | Command::Import(_) => Ok(Exit::Done),
     }
 }
 
@@ -293,7 +296,13 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
         ));
     }
     let receipt = match (&args.reader, &args.key) {
-        (Some(certificate), Some(key)) => Some(persons_receipt(config, id, certificate, key)?),
+        (Some(certificate), Some(key)) => Some(persons_receipt(
+            config,
+            id,
+            ReceiptKind::Opened,
+            certificate,
+            key,
+        )?),
         _ => None,
     };
     let attachment = match (args.attachment, &args.out) {
@@ -313,6 +322,7 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
     let saved = attachment.is_some();
     let request = Request::Read {
         id,
+        kind: ReceiptKind::Opened,
         receipt,
         attachment,
     };
@@ -356,10 +366,11 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The receipt *opened*, signed with a person's own key, which never leaves this command.
-fn persons_receipt(
+/// The receipt of a reader, signed with a person's own key, which never leaves this command.
+pub(crate) fn persons_receipt(
     config: &Config,
     id: MessageId,
+    kind: ReceiptKind,
     certificate: &Path,
     key: &Path,
 ) -> Result<String, Failure> {
@@ -370,13 +381,18 @@ fn persons_receipt(
         )
     })?;
     let by = signer.certificate().name().clone();
-    let prepared = ask(&config.socket, &Request::Prepare { id, by: by.clone() })?;
+    let prepare = Request::Prepare {
+        id,
+        by: by.clone(),
+        kind,
+    };
+    let prepared = ask(&config.socket, &prepare)?;
     let broken = || Failure::internal("the daemon's answer is no receipt");
     let text = |k: &str| prepared[k].as_str().ok_or_else(broken);
     let receipt = Receipt {
         message: id,
         envelope: text("envelope")?.parse().map_err(|_| broken())?,
-        kind: ReceiptKind::Opened,
+        kind,
         by,
         at: text("at")?.parse().map_err(|_| broken())?,
     };

@@ -126,7 +126,7 @@ fn what_is_delivered_twice_is_kept_once_and_answered_each_time() {
     assert!(b.owed().is_empty() && b.spool.owed().expect("read").is_empty());
     machine.take(deliver, now).expect("taken");
     assert_eq!(receipts(&mut machine).len(), 1, "and again when asked");
-    let opened = b.read(id, None).expect("opens");
+    let opened = b.read(id, ReceiptKind::Opened, None).expect("opens");
     assert_eq!(
         (opened.header.id, &opened.content.body[..]),
         (id, &b"the text"[..])
@@ -167,7 +167,7 @@ fn what_does_not_open_is_answered_so_and_what_may_be_believed_yet_is_not() {
     heard(&mut machine);
     machine.take(deliver.clone(), now).expect("taken");
     assert!(heard(&mut machine).is_empty());
-    assert!(revoked.read(id, None).is_err());
+    assert!(revoked.read(id, ReceiptKind::Opened, None).is_err());
     // Not for this node.
     let c = house.issue("toc", Kind::Node);
     let other = house.open(&c, "toc");
@@ -289,7 +289,10 @@ fn attachments_go_before_the_message_and_arrive_before_its_receipt() {
     assert!(rest.finish().expect("whole"));
     machine.downloaded(digest, true, now).expect("taken");
     assert_eq!(receipts(&mut machine).len(), 1);
-    let content = b.read(id, None).expect("opens").content;
+    let content = b
+        .read(id, ReceiptKind::Opened, None)
+        .expect("opens")
+        .content;
     let out = house.dir.path().join("out.bin");
     b.save_attachment(&content.attachments[0], &out)
         .expect("saved");

@@ -131,19 +131,32 @@ impl Desk {
     }
 
     /// What a person signs before a message is opened for them.
-    pub(crate) fn to_be_opened(&self, id: MessageId, by: Name) -> Result<Receipt, Failure> {
+    pub(crate) fn to_be_opened(
+        &self,
+        id: MessageId,
+        by: Name,
+        kind: ReceiptKind,
+    ) -> Result<Receipt, Failure> {
         let envelope = self.message(id)?;
         Ok(Receipt {
             message: id,
             envelope: envelope.digest(),
-            kind: ReceiptKind::Opened,
+            kind,
             by,
             at: self.now(),
         })
     }
 
-    /// Opens a message. First the receipt *opened* is kept: the person's, where one is given, else the node's.
-    pub(crate) fn read(&self, id: MessageId, receipt: Option<&[u8]>) -> Result<Opened, Failure> {
+    /// Opens a message. First the receipt *opened* or *exported* is kept: the person's, where one is given, else the node's.
+    pub(crate) fn read(
+        &self,
+        id: MessageId,
+        kind: ReceiptKind,
+        receipt: Option<&[u8]>,
+    ) -> Result<Opened, Failure> {
+        if !kind.is_of_reader() {
+            return Err(internal("no receipt of a reader"));
+        }
         let envelope = self.message(id)?;
         let named: Vec<&Name> = envelope
             .header()
@@ -153,8 +166,8 @@ impl Desk {
             .filter_map(|r| r.person.as_ref())
             .collect();
         let receipt = match receipt {
-            Some(bytes) => self.persons(&envelope, &named, bytes)?,
-            None if named.is_empty() => self.sign(&envelope, ReceiptKind::Opened)?,
+            Some(bytes) => self.persons(&envelope, &named, kind, bytes)?,
+            None if named.is_empty() => self.sign(&envelope, kind)?,
             None => {
                 return Err(Failure::new(
                     Exit::Refused,
@@ -195,6 +208,7 @@ impl Desk {
         &self,
         envelope: &Envelope,
         named: &[&Name],
+        kind: ReceiptKind,
         bytes: &[u8],
     ) -> Result<SignedReceipt, Failure> {
         let wrong = |what: String| {
@@ -210,9 +224,7 @@ impl Desk {
             .map_err(|e| wrong(format!("the person's certificate: {e}")))?
             .into_inner();
         let r = receipt.receipt();
-        let fits = r.kind == ReceiptKind::Opened
-            && r.envelope == envelope.digest()
-            && r.by.kind() == Kind::Person;
+        let fits = r.kind == kind && r.envelope == envelope.digest() && r.by.kind() == Kind::Person;
         if !fits || (!named.is_empty() && !named.contains(&&r.by)) {
             return Err(wrong(format!("this message is not for {}", r.by)));
         }

@@ -38,7 +38,7 @@ fn what_was_owed_and_unsent_survives_a_restart() {
     assert_eq!(db.package().expect("a key"), key, "the same statement");
     house.later(40 * 24 * 60 * 60 * 1000);
     assert_ne!(db.package().expect("a key"), key, "renewed in time");
-    assert!(db.read(id, None).is_ok());
+    assert!(db.read(id, ReceiptKind::Opened, None).is_ok());
 }
 
 #[test]
@@ -57,7 +57,10 @@ fn a_revocation_does_not_take_back_what_was_received_before() {
     drop(db);
     house.revoke(&a);
     house.later(60_000);
-    let opened = house.open(&b, "locc").read(id, None).expect("opens");
+    let opened = house
+        .open(&b, "locc")
+        .read(id, ReceiptKind::Opened, None)
+        .expect("opens");
     assert_eq!(opened.content.body, b"before");
     assert!(!opened.still_believed);
 }
@@ -81,7 +84,7 @@ fn a_certificate_that_ends_while_a_message_waits_does_not_lose_it() {
         let db = house.open(&b, "locc");
         let (now, deliver) = (Instant::now(), Frame::Deliver { envelope });
         begun(&db, now).take(deliver, now).expect("taken");
-        let read = db.read(id, None);
+        let read = db.read(id, ReceiptKind::Opened, None);
         assert_eq!(read.is_ok(), !revoked, "a revocation counts at any time");
     }
 }
@@ -96,13 +99,16 @@ fn a_message_for_a_person_opens_with_that_persons_receipt_only() {
         .take(Frame::Deliver { envelope }, now)
         .expect("taken");
     assert_eq!(
-        b.read(id, None).err().expect("no person").exit(),
+        b.read(id, ReceiptKind::Opened, None)
+            .err()
+            .expect("no person")
+            .exit(),
         Exit::Refused
     );
     let mut signed = |who: &str, kind| {
         let signer = House::signer(&house.issue(who, Kind::Person));
         let mut receipt = b
-            .to_be_opened(id, signer.certificate().name().clone())
+            .to_be_opened(id, signer.certificate().name().clone(), ReceiptKind::Opened)
             .expect("prepared");
         receipt.kind = kind;
         sign_receipt(&receipt, &signer).expect("signed").encode()
@@ -114,12 +120,18 @@ fn a_message_for_a_person_opens_with_that_persons_receipt_only() {
     );
     for bad in [&other[..], &wrong[..], b"nothing"] {
         assert_eq!(
-            b.read(id, Some(bad)).err().expect("not them").exit(),
+            b.read(id, ReceiptKind::Opened, Some(bad))
+                .err()
+                .expect("not them")
+                .exit(),
             Exit::Refused
         );
     }
     assert!(!b.spool.inbox().expect("read")[0].1.opened);
-    let content = b.read(id, Some(&right)).expect("opens").content;
+    let content = b
+        .read(id, ReceiptKind::Opened, Some(&right))
+        .expect("opens")
+        .content;
     assert_eq!(content.body, b"for you");
     assert!(b.spool.inbox().expect("read")[0].1.opened);
 }

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::desk::{policies, usage};
 use crate::failure::{Exit, Failure};
 use crate::officer::Officer;
+use crate::partners;
 
 /// Bytes of a text that is looked through for portion marks.
 const MAX_TEXT: u64 = 16 << 20;
@@ -30,11 +31,11 @@ pub(crate) fn local(config: &Path, args: &LabelArgs) -> Result<Exit, Failure> {
             Ok(if valid { Exit::Done } else { Exit::Refused })
         }
         LabelCommand::Render { label, language } => {
-            let language = match language {
-                Tongue::Nl => Language::Nl,
-                Tongue::En => Language::En,
+            let text = match language {
+                Tongue::Nl => all.marking(&read(&all, label)?, Language::Nl),
+                Tongue::En => all.marking(&read(&all, label)?, Language::En),
+                Tongue::Xml => partners::xml(&all, label)?,
             };
-            let text = all.marking(&read(&all, label)?, language);
             show(&json!(text), Listing { json: false })
         }
         LabelCommand::Join {
@@ -70,6 +71,7 @@ pub(crate) fn local(config: &Path, args: &LabelArgs) -> Result<Exit, Failure> {
             });
             show(&rows.collect(), *listing)
         }
+        LabelCommand::ImportSpif { file } => partners::import_spif(file, &all),
         _ => Err(Failure::internal("answered elsewhere")),
     }
 }

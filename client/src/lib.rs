@@ -34,6 +34,7 @@ pub mod local;
 mod machine;
 pub mod officer;
 mod outgoing;
+mod partners;
 mod queues;
 pub mod signing;
 mod spool;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ordonnans_label::Name;
-use ordonnans_message::{MessageId, Timestamp};
+use ordonnans_message::{MessageId, ReceiptKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
@@ -101,17 +101,21 @@ pub enum Request {
     },
     /// List the inbox.
     Inbox,
-    /// What a person signs before a message is opened for them: the answer has `message`, `envelope` and `at` of the receipt *opened*.
+    /// What a person signs before a message is opened for them: the answer has `message`, `envelope` and `at` of the receipt.
     Prepare {
         /// The message.
         id: MessageId,
         /// The person.
         by: Name,
+        /// Which receipt: *opened* or *exported*.
+        kind: ReceiptKind,
     },
-    /// Open a message.
+    /// Open a message: to read it, or to take it out of the system.
     Read {
         /// The message.
         id: MessageId,
+        /// Which receipt says so: *opened* or *exported*.
+        kind: ReceiptKind,
         /// The person's signed receipt, base64; without it the node itself opens.
         receipt: Option<String>,
         /// Write this attachment, counted from 1, to this new file in place of answering with the body.

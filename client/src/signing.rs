@@ -275,7 +275,8 @@ pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Fail
         LabelCommand::Parse { .. }
         | LabelCommand::Render { .. }
         | LabelCommand::Join { .. }
-        | LabelCommand::Policies(_) => Err(Failure::internal("answered elsewhere")),
+        | LabelCommand::Policies(_)
+        | LabelCommand::ImportSpif { .. } => Err(Failure::internal("answered elsewhere")),
     }
 }
 

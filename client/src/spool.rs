@@ -327,7 +327,7 @@ impl Spool {
     pub(crate) fn owe(&self, receipt: &SignedReceipt) -> Result<(), Failure> {
         let r = receipt.receipt();
         let mut batch = store::SpoolBatch::new();
-        if r.kind == ReceiptKind::Opened
+        if r.kind.is_of_reader()
             && let Some(mut arrived) = self.arrived(r.message)?
         {
             arrived.opened = true;

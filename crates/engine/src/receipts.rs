@@ -51,7 +51,7 @@ impl Engine {
         }
         self.keep(now, &from, &r, key, receipt.get().encode());
         self.send(session, stored);
-        if r.kind != ReceiptKind::Opened {
+        if !r.kind.is_of_reader() {
             self.done(id, &from);
             self.pump(now, &from);
         }
@@ -63,7 +63,7 @@ impl Engine {
             return from.kind() == Kind::Node;
         }
         let person = self.register.person(&r.by);
-        r.kind == ReceiptKind::Opened && person.is_some_and(|p| p.node == *from)
+        r.kind.is_of_reader() && person.is_some_and(|p| p.node == *from)
     }
 
     fn keep(&mut self, now: Timestamp, from: &Name, r: &Receipt, of: ReceiptKey, bytes: Bytes) {
@@ -72,10 +72,10 @@ impl Engine {
         };
         seen.receipts.insert((r.kind, r.by.clone()));
         let (put, level, originator) = (seen.put(r.message), seen.level, seen.originator.clone());
-        let verb = if r.kind == ReceiptKind::Opened {
-            Verb::Opened
-        } else {
-            Verb::Receipt
+        let verb = match r.kind {
+            ReceiptKind::Opened => Verb::Opened,
+            ReceiptKind::Exported => Verb::Exported,
+            ReceiptKind::Delivered | ReceiptKind::Refused => Verb::Receipt,
         };
         let detail = Detail {
             who: Some(from.clone()),

@@ -288,7 +288,7 @@ fn message_id(r: &mut Reader<'_>) -> Result<MessageId, DecodeError> {
 }
 
 fn receipt_kind(r: &mut Reader<'_>) -> Result<ReceiptKind, DecodeError> {
-    u8::try_from(r.uint("receipt kind", 3)?)
+    u8::try_from(r.uint("receipt kind", 4)?)
         .ok()
         .and_then(ReceiptKind::from_code)
         .ok_or(DecodeError::Unknown("receipt kind"))

@@ -578,7 +578,11 @@ pub(crate) fn read_with(
             let (certificate, key) = s.credentials(Kind::Person, by.local())?;
             let signer = FileSigner::load(&certificate, &key).map_err(|e| e.to_string())?;
             let by = signer.certificate().name().clone();
-            let prepare = Request::Prepare { id, by: by.clone() };
+            let prepare = Request::Prepare {
+                id,
+                by: by.clone(),
+                kind: ReceiptKind::Opened,
+            };
             let prepared = s.ask(node, &prepare).map_err(said)?;
             let text = |k: &str| prepared[k].as_str().unwrap_or_default().to_owned();
             let receipt = Receipt {
@@ -594,6 +598,7 @@ pub(crate) fn read_with(
     };
     let request = Request::Read {
         id,
+        kind: ReceiptKind::Opened,
         receipt,
         attachment,
     };

@@ -20,6 +20,8 @@ pub enum ReceiptKind {
     Opened = 2,
     /// The node has it and cannot open it, or it is not what its header says.
     Refused = 3,
+    /// A reader took it out of the system.
+    Exported = 4,
 }
 
 impl ReceiptKind {
@@ -29,10 +31,16 @@ impl ReceiptKind {
         self as u8
     }
 
+    /// Whether a reader gives it, who may be a person; the others are the node's.
+    #[must_use]
+    pub fn is_of_reader(self) -> bool {
+        matches!(self, Self::Opened | Self::Exported)
+    }
+
     /// The kind of a number.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Delivered, Self::Opened, Self::Refused]
+        [Self::Delivered, Self::Opened, Self::Refused, Self::Exported]
             .into_iter()
             .find(|k| k.code() == code)
     }
@@ -47,7 +55,7 @@ pub struct Receipt {
     pub envelope: Digest,
     /// What happened.
     pub kind: ReceiptKind,
-    /// Who says so: the node, or the person who opened it.
+    /// Who says so: the node, or the person who opened or exported it.
     pub by: Name,
     /// When, by the signer's clock.
     pub at: Timestamp,

@@ -252,7 +252,8 @@ impl InvalidBinding {
 }
 
 /// A name that is safe to make a file of in any folder.
-fn is_file_name(s: &str) -> bool {
+#[must_use]
+pub fn is_file_name(s: &str) -> bool {
     (1..=MAX_FILE_NAME_BYTES).contains(&s.len())
         && !matches!(s, "." | "..")
         && crate::xml::writable(s)
@@ -260,7 +261,8 @@ fn is_file_name(s: &str) -> bool {
 }
 
 /// `type/subtype`, with parameters or without (RFC 6838 section 4.2), at most 127 bytes.
-fn is_media_type(s: &str) -> bool {
+#[must_use]
+pub fn is_media_type(s: &str) -> bool {
     let token = |t: &str| {
         !t.is_empty()
             && t.bytes()

@@ -372,7 +372,7 @@ pub(crate) fn source() -> Source {
             "a message id of another version",
             stored(&other_version, 1, who),
         ),
-        ("receipt kind 4", stored(&id, 4, who)),
+        ("receipt kind 5", stored(&id, 5, who)),
         (
             "a name in capitals",
             stored(&id, 1, "NCC.node.crisis.example"),

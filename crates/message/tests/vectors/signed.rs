@@ -552,6 +552,11 @@ pub(crate) fn receipts() -> Source {
             "vermeer.person.crisis.example",
         ),
         ("refused by a node", ReceiptKind::Refused, node),
+        (
+            "exported by a person",
+            ReceiptKind::Exported,
+            "vermeer.person.crisis.example",
+        ),
     ];
     let good: Vec<(String, Vec<u8>)> = kinds
         .into_iter()
@@ -566,12 +571,12 @@ pub(crate) fn receipts() -> Source {
     let at = 1 + 18 + 35 + 1;
     assert_eq!(plain[at - 1..=at], [3, 1]);
     let mut kind = plain.clone();
-    kind[at] = 4;
+    kind[at] = 5;
     let whole = signed(plain.clone());
     let mut bad = vec![
         ("cut", whole[..whole.len() - 1].to_vec()),
         ("a byte over", [&whole[..], &[0]].concat()),
-        ("receipt kind 4", signed(kind)),
+        ("receipt kind 5", signed(kind)),
         (
             "an unknown key",
             signed([&[0xa6][..], &plain[1..], &[6, 0]].concat()),

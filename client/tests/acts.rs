@@ -1,0 +1,299 @@
+//! The program where labels are established, revised and taken out of the system: the test plays the broker.
+
+mod played;
+
+use std::os::unix::fs::PermissionsExt;
+
+use ordonnans_label::State;
+use ordonnans_message::{
+    ActKind, Envelope, Frame, ReceiptKind, ReplyCode, SignedAct, SignedDeclaration, SignedReceipt,
+};
+use ordonnans_transport::{Connection, Lane};
+use played::{Node, greets, next, published, says, structure, text};
+
+const CERT: &str = "ca/issued/vermeer.person.crisis.example/cert.pem";
+const KEY: &str = "ca/issued/vermeer.person.crisis.example/key.pem";
+const SIGN: [&str; 4] = ["--as", CERT, "--key", KEY];
+const LABEL: &str = "Dep.V // TOT 2036-01-01";
+
+fn done(node: &Node, args: &[&str]) -> String {
+    let out = node.says(args);
+    assert!(out.status.success(), "{args:?}: {}", text(&out.stderr));
+    text(&out.stdout).trim().to_owned()
+}
+
+/// Runs a command that waits for the broker, which the test plays meanwhile.
+async fn waits<T>(node: &Node, args: &[&str], play: impl Future<Output = T>) -> (i32, String, T) {
+    let mut command = node.command(args);
+    command.stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("runs");
+    let played = play.await;
+    let out = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let out = out.await.expect("joined").expect("ends");
+    let said = text(&out.stdout) + &text(&out.stderr);
+    (out.status.code().unwrap_or(-1), said, played)
+}
+
+async fn accept(line: &Connection, envelope: &Envelope) {
+    let header = envelope.header();
+    let accepted = Frame::Accepted {
+        id: header.id,
+        at: header.created,
+        sequence: 4,
+    };
+    says(line, Lane::Control, accepted).await;
+}
+
+async fn hears_act(line: &Connection) -> (SignedAct, Frame) {
+    loop {
+        if let frame @ Frame::Act { .. } = next(line).await {
+            let Frame::Act { act } = &frame else {
+                unreachable!()
+            };
+            return (SignedAct::decode(act).expect("an act"), frame);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_draft_to_the_end_of_its_rubricering() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (node, listener) = structure(dir.path());
+    std::fs::write(dir.path().join("text"), "(Dep.V) the dike").expect("written");
+    let _daemon = node.daemon();
+    let (line, _) = greets(&listener).await;
+    let message = ["--to", "ncc", "-l", LABEL, "-s", "secret", "-f", "text"];
+    let words = |first: &[&'static str], rest: &[&'static str]| [first, rest].concat();
+
+    // Without anyone to establish it, it does not go out.
+    let refused = node.says(&words(&["send"], &message));
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr).contains("ordonnans label propose"),
+        "{}",
+        text(&refused.stderr)
+    );
+    let draft = done(&node, &words(&["label", "propose"], &message));
+    let drafts = node.rows(&["label", "drafts", "--json"]);
+    assert_eq!(
+        (&drafts[0]["draft"], &drafts[0]["label"]),
+        (&draft.clone().into(), &LABEL.into())
+    );
+    assert_eq!(done(&node, &["label", "draft", &draft]), "(Dep.V) the dike");
+    let id = done(
+        &node,
+        &words(&["label", "establish"], &[])
+            .into_iter()
+            .chain([draft.as_str()])
+            .chain(SIGN)
+            .collect::<Vec<_>>(),
+    );
+    let envelope = Envelope::decode(&published(&line).await).expect("an envelope");
+    let header = envelope.header().clone();
+    assert_eq!(header.id.to_string(), id);
+    let act = header.act.clone().expect("an act");
+    assert_eq!(
+        header.label.state,
+        State::Established {
+            by: act.act().by.clone()
+        }
+    );
+    accept(&line, &envelope).await;
+    assert!(node.rows(&["label", "drafts", "--json"]).is_empty());
+    let gone = node.says(&["label", "discard", &draft]);
+    assert_eq!(gone.status.code(), Some(1));
+
+    // In one step, at three in the morning.
+    let fast = [&["send"][..], &message, &SIGN, &["--wait"]].concat();
+    let (code, said, second) = waits(&node, &fast, async {
+        let envelope = Envelope::decode(&published(&line).await).expect("an envelope");
+        accept(&line, &envelope).await;
+        envelope
+    })
+    .await;
+    assert_eq!(
+        (code, said.trim()),
+        (0, second.header().id.to_string().as_str())
+    );
+    assert!(second.header().act.is_some());
+    assert_ne!(
+        second.header().act,
+        header.act,
+        "another salt, another content"
+    );
+
+    // Another label, and the end.
+    let revise = [
+        &["label", "revise", &id, "-l", "Stg.C // TOT 2036-01-01"][..],
+        &SIGN,
+    ]
+    .concat();
+    let (code, said, revised) = waits(&node, &revise, async {
+        let (revised, frame) = hears_act(&line).await;
+        says(&line, Lane::Control, Frame::Kept { of: frame.digest() }).await;
+        revised
+    })
+    .await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("in force"), "{said}");
+    assert_eq!(revised.act().follows.map(|f| f.act), Some(act.digest()));
+    let end = [&["label", "end", &id][..], &SIGN].concat();
+    let (code, said, ended) = waits(&node, &end, async {
+        let (ended, frame) = hears_act(&line).await;
+        let no = Frame::NotKept {
+            of: frame.digest(),
+            code: ReplyCode::NotPermitted,
+            rule: Some(7),
+        };
+        says(&line, Lane::Control, no).await;
+        ended
+    })
+    .await;
+    assert_eq!((code, ended.act().kind), (1, ActKind::End));
+    assert!(said.contains("POL-07"), "{said}");
+    let history = node.rows(&["label", "history", &id, "--json"]);
+    let acts: Vec<&str> = history.iter().filter_map(|r| r["act"].as_str()).collect();
+    assert_eq!(acts, ["establish", "revise"]);
+    let sent = node.rows(&["receipts", "--json"]);
+    let row = sent.iter().find(|r| r["id"] == id.as_str()).expect("ours");
+    assert!(
+        row["label"]
+            .as_str()
+            .is_some_and(|l| l.starts_with("Dep.V")),
+        "{row}"
+    );
+    assert!(
+        row["label_now"]
+            .as_str()
+            .is_some_and(|l| l.starts_with("Stg.C")),
+        "{row}"
+    );
+
+    // An event, and what comes of it.
+    let declare = [&["event", "declare", "einde"][..], &SIGN].concat();
+    let (code, said, event) = waits(&node, &declare, async {
+        let frame = loop {
+            if let frame @ Frame::Declare { .. } = next(&line).await {
+                break frame;
+            }
+        };
+        says(&line, Lane::Control, Frame::Kept { of: frame.digest() }).await;
+        let Frame::Declare { declaration } = frame else {
+            unreachable!()
+        };
+        SignedDeclaration::decode(&declaration).expect("a declaration")
+    })
+    .await;
+    assert_eq!((code, &*event.declaration().event), (0, "einde"), "{said}");
+    let due = Frame::ReviewDue {
+        id: header.id,
+        by: act.act().by.clone(),
+        event: Some("einde".into()),
+    };
+    let of = due.digest();
+    says(&line, Lane::Control, due).await;
+    while !matches!(next(&line).await, Frame::Kept { of: said } if said == of) {}
+    let due = node.rows(&["label", "due", "--json"]);
+    assert_eq!(
+        (&due[0]["id"], &due[0]["event"]),
+        (&id.into(), &"einde".into())
+    );
+    // What a draft says lies on the disk only sealed.
+    let bytes = std::fs::read(dir.path().join("data/spool.redb")).expect("a file");
+    for word in [&b"the dike"[..], b"secret"] {
+        assert!(!bytes.windows(word.len()).any(|w| w == word));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn out_of_the_system_with_its_label_and_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (node, listener) = structure(dir.path());
+    std::fs::write(dir.path().join("rapport.txt"), "the dike").expect("written");
+    let _daemon = node.daemon();
+    let (line, _) = greets(&listener).await;
+    let send = [
+        "send",
+        "--to",
+        "ncc",
+        "-l",
+        LABEL,
+        "-f",
+        "rapport.txt",
+        "--media-type",
+        "text/plain",
+    ];
+    let id = done(&node, &[&send[..], &SIGN].concat());
+    let envelope = Envelope::decode(&published(&line).await).expect("an envelope");
+    accept(&line, &envelope).await;
+    let lane = Lane::Class(envelope.header().precedence());
+    let bytes = envelope.encode();
+    says(&line, lane, Frame::Deliver { envelope: bytes }).await;
+    let kind = |frame| match frame {
+        Frame::Receipt { receipt } => Some(
+            SignedReceipt::decode(&receipt)
+                .expect("a receipt")
+                .receipt()
+                .kind,
+        ),
+        _ => None,
+    };
+    while kind(next(&line).await) != Some(ReceiptKind::Delivered) {}
+    let rows = node.rows(&["export", &id, "out", "--stanag", "--json"]);
+    // The log hears of it.
+    while kind(next(&line).await) != Some(ReceiptKind::Exported) {}
+    assert_eq!((rows.len(), &rows[0]["file"]), (1, &"rapport.txt".into()));
+    let file = dir.path().join("out/rapport.txt");
+    assert_eq!(std::fs::read(&file).expect("a file"), b"the dike");
+    let mode = std::fs::metadata(&file)
+        .expect("a file")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = node.says(&["export", &id, "out", "--stanag"]);
+    assert_eq!(again.status.code(), Some(2), "the folder is there");
+
+    let read = node.rows(&["import", "out/rapport.txt.bdo", "--json"]);
+    assert!(
+        read[0]["label"]
+            .as_str()
+            .is_some_and(|l| l.starts_with(LABEL)),
+        "{read:?}"
+    );
+    assert_eq!(
+        (&read[0]["file_is_the_one"], &read[0]["valid"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(read[0]["originator"], "ncc.node.crisis.example");
+    std::fs::write(&file, "another").expect("written");
+    let other = node.says(&["import", "out/rapport.txt.bdo"]);
+    assert_eq!(other.status.code(), Some(4), "it is bound to another file");
+
+    done(&node, &["export", &id, "held", "--stanag", "--encapsulate"]);
+    assert!(!dir.path().join("held/rapport.txt").exists());
+    done(&node, &["import", "held/rapport.txt.bdo", "-o", "back.txt"]);
+    assert_eq!(
+        std::fs::read(dir.path().join("back.txt")).expect("a file"),
+        b"the dike"
+    );
+    std::fs::write(dir.path().join("x.bdo"), "<!DOCTYPE a>").expect("written");
+    let bad = node.says(&["import", "x.bdo"]);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(
+        text(&bad.stderr).contains("document type"),
+        "{}",
+        text(&bad.stderr)
+    );
+    let xml = done(
+        &node,
+        &[
+            "label",
+            "render",
+            "NATO SECRET // CONTEXT NATO",
+            "--language",
+            "xml",
+        ],
+    );
+    assert!(xml.contains("originatorConfidentialityLabel"), "{xml}");
+}
