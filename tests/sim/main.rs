@@ -19,12 +19,14 @@ struct Arguments {
 fn main() -> ExitCode {
     let a = Arguments::parse();
     let (stage, began) = (Stage::default(), Instant::now());
-    let (mut failed, mut accepted, mut delivered, mut crashes, mut records) = (0, 0, 0, 0, 0);
+    let (mut failed, mut accepted, mut delivered, mut revised, mut crashes, mut records) =
+        (0, 0, 0, 0, 0, 0);
     for seed in a.from..a.from + a.seeds {
         match run(&stage, seed) {
             Ok(t) => {
                 accepted += t.accepted;
                 delivered += t.delivered;
+                revised += t.revised;
                 crashes += t.crashes;
                 records += t.records;
             }
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} seeds in {:.1} s: {failed} failed; {accepted} messages accepted, {delivered} copies delivered, {crashes} crashes, {records} records",
+        "{} seeds in {:.1} s: {failed} failed; {accepted} messages accepted, {delivered} copies delivered, {revised} labels revised, {crashes} crashes, {records} records",
         a.seeds,
         began.elapsed().as_secs_f32()
     );

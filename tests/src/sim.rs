@@ -15,10 +15,11 @@ use ordonnans_engine::{
 };
 use ordonnans_label::Level;
 use ordonnans_message::{
-    Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, Sha256Stream, Timestamp, sha256,
+    ActKind, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode, Sha256Stream,
+    SignedAct, Timestamp, sha256,
 };
 use ordonnans_policy::Book;
-use ordonnans_seal::{SeededEntropy, Verified};
+use ordonnans_seal::{SeededEntropy, Verified, verify_act};
 
 use crate::house::{Draft, House, NODES, approved, night};
 
@@ -60,6 +61,8 @@ impl Dice {
 pub struct Stage {
     house: House,
     pool: Vec<(Draft, Verified<Envelope>)>,
+    /// For some messages, the acts that follow their first, and the level of each.
+    acts: BTreeMap<MessageId, Vec<(Level, Verified<SignedAct>)>>,
 }
 
 impl Default for Stage {
@@ -90,7 +93,38 @@ impl Default for Stage {
                 (draft, envelope)
             })
             .collect();
-        Self { house, pool }
+        let mut stage = Self {
+            house,
+            pool,
+            acts: BTreeMap::new(),
+        };
+        stage.acts = stage.pool.iter().filter_map(|p| stage.line(p)).collect();
+        stage
+    }
+}
+
+impl Stage {
+    /// Raises the label of a message as far as its vaststeller may, and puts it back.
+    fn line(
+        &self,
+        (draft, envelope): &(Draft, Verified<Envelope>),
+    ) -> Option<(MessageId, Vec<(Level, Verified<SignedAct>)>)> {
+        let e = envelope.get();
+        let mut last = e.header().act.as_ref()?.digest();
+        let most = NODES[draft.from].1;
+        let raised = Level::ALL.into_iter().find(|l| *l > draft.level)?.min(most);
+        let mut acts = vec![];
+        for level in [raised, draft.level] {
+            let circle = if draft.circle { " // KRING ICCB" } else { "" };
+            let label = format!("{level}{circle} // TOT 2036-01-01");
+            let act = self
+                .house
+                .revises(draft.from, e, last, ActKind::Revise, &label)?;
+            last = act.digest();
+            let act = verify_act(act, &self.house.trust, night()).ok()?;
+            acts.push((level, act));
+        }
+        Some((e.header().id, acts))
     }
 }
 
@@ -103,6 +137,8 @@ pub struct Tally {
     pub refused: usize,
     /// Copies that arrived.
     pub delivered: usize,
+    /// Labels that were revised.
+    pub revised: usize,
     /// Times the broker was killed.
     pub crashes: usize,
     /// Records at the end.
@@ -125,6 +161,10 @@ enum Wire {
     Publish(MessageId),
     Receipt(MessageId, ReceiptKind),
     Stored(MessageId, ReceiptKind, usize),
+    /// An act on a message, by its place in the line.
+    State(MessageId, usize),
+    /// A frame of this digest is kept.
+    Kept(Digest),
     Down(Effect),
 }
 
@@ -137,6 +177,11 @@ struct Node {
     opened: BTreeSet<MessageId>,
     owed: BTreeSet<(MessageId, ReceiptKind)>,
     receipts: BTreeSet<(MessageId, ReceiptKind, usize)>,
+    /// Acts of its own that have no answer, and those that are in force.
+    stating: BTreeSet<(MessageId, usize)>,
+    stated: BTreeSet<(MessageId, usize)>,
+    /// Acts it was told of.
+    told: BTreeSet<Digest>,
 }
 
 struct World<'s> {
@@ -157,6 +202,8 @@ struct World<'s> {
     tally: Tally,
     trace: Sha256Stream,
     used: BTreeSet<usize>,
+    /// The level that an answer of the broker says is in force.
+    in_force: BTreeMap<MessageId, Level>,
 }
 
 /// Runs a seed.
@@ -181,6 +228,7 @@ pub fn run(stage: &Stage, seed: u64) -> Result<Tally, String> {
         tally: Tally::default(),
         trace: Sha256Stream::default(),
         used: BTreeSet::new(),
+        in_force: BTreeMap::new(),
     };
     w.start()?;
     for step in 0..STEPS {
@@ -296,6 +344,7 @@ impl World<'_> {
                 Effect::Admit { .. } | Effect::RemoveAttachment { .. } => {}
                 Effect::Send { session, .. } | Effect::Deliver { session, .. } => {
                     self.check(&effect)?;
+                    self.note(&effect);
                     if let Some(node) = self.at(session) {
                         self.wire.push_back((node, session, Wire::Down(effect)));
                     }
@@ -331,6 +380,60 @@ impl World<'_> {
         self.disk.records.iter().any(|r| {
             r.public.verb == verb && r.detail.message == Some(id) && r.detail.to.as_ref() == to
         })
+    }
+
+    /// The act whose frame has this digest.
+    fn act_of(&self, of: Digest) -> Option<(MessageId, usize)> {
+        let all = self.stage.acts.iter();
+        let mut all = all.flat_map(|(id, line)| (0..line.len()).map(move |n| (*id, n)));
+        all.find(|(id, n)| self.act_frame(*id, *n).is_some_and(|f| f.digest() == of))
+    }
+
+    /// An act that the vaststeller of a node may do next.
+    fn next_act(&self, node: usize) -> Option<(MessageId, usize)> {
+        let n = &self.nodes[node];
+        let ours = n.answered.iter().filter(|(_, accepted)| **accepted);
+        let mut acts = ours.flat_map(|(id, _)| [(*id, 0), (*id, 1)]);
+        acts.find(|(id, k)| {
+            self.stage.acts.contains_key(id)
+                && !n.stated.contains(&(*id, *k))
+                && (*k == 0 || n.stated.contains(&(*id, 0)))
+        })
+    }
+
+    fn act_frame(&self, id: MessageId, n: usize) -> Option<Frame> {
+        let (_, act) = self.stage.acts.get(&id)?.get(n)?;
+        Some(Frame::Act {
+            act: act.get().encode(),
+        })
+    }
+
+    /// What the broker says is in force, from here on is.
+    fn note(&mut self, effect: &Effect) {
+        if let Effect::Send {
+            frame: Frame::Kept { of },
+            ..
+        } = effect
+            && let Some((id, n)) = self.act_of(*of)
+        {
+            let line = &self.stage.acts[&id];
+            self.in_force.insert(id, line[n].0);
+        }
+    }
+
+    /// Whether a node may have a message under the label it came with and the one in force.
+    fn may_reach(&self, draft: &Draft, id: MessageId, node: usize) -> bool {
+        let now = self.in_force.get(&id).copied().unwrap_or(draft.level);
+        // An act whose answer was lost may be in force, too.
+        let stating = self.nodes[draft.from].stating.iter();
+        let unsure = stating
+            .filter(|(of, _)| *of == id)
+            .map(|(_, n)| self.stage.acts[&id][*n].0);
+        // It went to no named person, so it cannot be of a level that asks for one.
+        let fits = |level: Level| {
+            level <= NODES[node].1 && (level < Level::StgG || draft.level >= Level::StgG)
+        };
+        draft.may_reach(node) && std::iter::once(now).chain(unsure).any(fits)
     }
 
     /// What no effect may ever be.
@@ -377,6 +480,20 @@ impl World<'_> {
                     return Err("a receipt acknowledged before its record is durable".into());
                 }
             }
+            Effect::Send {
+                frame: Frame::Kept { of },
+                ..
+            } => {
+                let (id, n) = self.act_of(*of).ok_or("an answer to what nobody said")?;
+                let digest = self.stage.acts[&id][n].1.get().digest();
+                let there =
+                    self.disk.records.iter().any(|r| {
+                        r.public.verb == Verb::Regraded && r.detail.digest == Some(digest)
+                    });
+                if !there {
+                    return Err("an act in force before its record is durable".into());
+                }
+            }
             Effect::Deliver {
                 session,
                 id,
@@ -386,7 +503,7 @@ impl World<'_> {
                     return Ok(());
                 };
                 let (draft, _) = self.draft(*id).ok_or("a delivery of what nobody sent")?;
-                if !draft.may_reach(node) || !draft.to.contains(&node) {
+                if !self.may_reach(draft, *id, node) || !draft.to.contains(&node) {
                     return Err(format!("{} may not have {id} and got it", NODES[node].0));
                 }
                 if self.suspended == Some(node) || self.revoked == Some(node) {
@@ -435,6 +552,9 @@ impl World<'_> {
         };
         for id in self.nodes[node].outbox.clone() {
             self.wire.push_back((node, session, Wire::Publish(id)));
+        }
+        for (id, n) in self.nodes[node].stating.clone() {
+            self.wire.push_back((node, session, Wire::State(id, n)));
         }
         for (id, kind) in self.nodes[node].owed.clone() {
             self.wire
@@ -485,7 +605,18 @@ impl World<'_> {
                 };
                 self.input(Input::Tick)?;
             }
-            88..92 => self.say_again(node),
+            88..90 => self.say_again(node),
+            90..92 => {
+                // A vaststeller revises a label of a message that was accepted.
+                let next = (0..NODES.len()).map(|k| (node + k) % NODES.len());
+                let next = next
+                    .filter_map(|from| Some((from, self.next_act(from)?)))
+                    .next();
+                if let Some((from, act)) = next {
+                    self.nodes[from].stating.insert(act);
+                    self.say_again(from);
+                }
+            }
             92..94 => {
                 self.version += 1;
                 self.suspended = self.dice.chance(50).then_some(node);
@@ -544,6 +675,8 @@ impl World<'_> {
                 Wire::Publish(id) => Some(Wire::Publish(*id)),
                 Wire::Receipt(id, kind) => Some(Wire::Receipt(*id, *kind)),
                 Wire::Stored(id, kind, by) => Some(Wire::Stored(*id, *kind, *by)),
+                Wire::State(id, n) => Some(Wire::State(*id, *n)),
+                Wire::Kept(of) => Some(Wire::Kept(*of)),
                 Wire::Down(_) => None,
             };
             if let Some(again) = again {
@@ -566,6 +699,12 @@ impl World<'_> {
                 let receipt = Box::new(house.receipt(envelope.get(), node, kind));
                 self.input(Input::Receipt { session, receipt })
             }
+            Wire::State(id, n) => {
+                let (_, act) = &self.stage.acts[&id][n];
+                let act = Box::new(act.clone());
+                self.input(Input::Act { session, act })
+            }
+            Wire::Kept(of) => self.input(Input::Kept { session, of }),
             Wire::Stored(id, kind, by) => {
                 let by = house.nodes[by].name.clone();
                 self.input(Input::ReceiptStored {
@@ -620,6 +759,27 @@ impl World<'_> {
             }
             Frame::ReceiptStored { id, kind, .. } => {
                 self.nodes[node].owed.remove(&(id, kind));
+            }
+            Frame::Kept { of } => {
+                if let Some(act) = self.act_of(of)
+                    && self.nodes[node].stating.remove(&act)
+                {
+                    self.nodes[node].stated.insert(act);
+                    self.tally.revised += 1;
+                }
+            }
+            Frame::NotKept { of, code, .. } => {
+                let act = self.act_of(of).ok_or("nobody's act")?;
+                // One that was kept already and comes again, behind the next, is too late.
+                let late = code == ReplyCode::Conflict && self.nodes[node].stated.contains(&act);
+                if self.nodes[node].stating.remove(&act) && !late {
+                    return Err(format!("an act on {} was refused: {code:?}", act.0));
+                }
+            }
+            frame @ Frame::Act { .. } => {
+                let of = frame.digest();
+                self.nodes[node].told.insert(of);
+                self.wire.push_back((node, session, Wire::Kept(of)));
             }
             Frame::Receipt { receipt } => {
                 let signed = ordonnans_message::SignedReceipt::decode(&receipt)
@@ -688,7 +848,7 @@ impl World<'_> {
 
     fn judge(&self) -> Result<(), String> {
         for (node, n) in self.nodes.iter().enumerate() {
-            if !n.outbox.is_empty() || !n.owed.is_empty() {
+            if !n.outbox.is_empty() || !n.owed.is_empty() || !n.stating.is_empty() {
                 return Err(format!("{} still waits for answers", NODES[node].0));
             }
             for (id, accepted) in &n.answered {
@@ -696,7 +856,15 @@ impl World<'_> {
                 for to in &draft.to {
                     let has = self.nodes[*to].inbox.contains(id);
                     let over = self.recorded(Verb::Expired, *id, Some(*to));
-                    if *accepted && !has && !over {
+                    let acts = n.stated.iter().filter(|(of, _)| of == id);
+                    for (_, k) in acts.filter(|_| *to != node) {
+                        let frame = self.act_frame(*id, *k).ok_or("nobody's act")?;
+                        if !self.nodes[*to].told.contains(&frame.digest()) {
+                            return Err(format!("{} was not told of an act on {id}", NODES[*to].0));
+                        }
+                    }
+                    let held_back = !self.may_reach(draft, *id, *to);
+                    if *accepted && !has && !over && !held_back {
                         return Err(format!(
                             "{id} was accepted and did not reach {}",
                             NODES[*to].0
