@@ -57,12 +57,15 @@ impl Dice {
     }
 }
 
+/// Acts on one message, each with the level it gives.
+type Line = Vec<(Level, Verified<SignedAct>)>;
+
 /// The structure and the messages of every run.
 pub struct Stage {
     house: House,
     pool: Vec<(Draft, Verified<Envelope>)>,
     /// For some messages, the acts that follow their first, and the level of each.
-    acts: BTreeMap<MessageId, Vec<(Level, Verified<SignedAct>)>>,
+    acts: BTreeMap<MessageId, Line>,
 }
 
 impl Default for Stage {
@@ -105,10 +108,7 @@ impl Default for Stage {
 
 impl Stage {
     /// Raises the label of a message as far as its vaststeller may, and puts it back.
-    fn line(
-        &self,
-        (draft, envelope): &(Draft, Verified<Envelope>),
-    ) -> Option<(MessageId, Vec<(Level, Verified<SignedAct>)>)> {
+    fn line(&self, (draft, envelope): &(Draft, Verified<Envelope>)) -> Option<(MessageId, Line)> {
         let e = envelope.get();
         let mut last = e.header().act.as_ref()?.digest();
         let most = NODES[draft.from].1;

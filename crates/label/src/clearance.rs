@@ -163,12 +163,6 @@ impl Clearances {
         self.0.values()
     }
 
-    /// Whether the holder may have what is labelled so: by the statement under the label's own policy, never by that under another.
-    #[must_use]
-    pub fn covers(&self, label: &Confidentiality) -> bool {
-        self.under(label.policy()).is_some_and(|c| c.covers(label))
-    }
-
     /// The minimum under each policy that both speak of.
     #[must_use]
     pub fn meet(&self, other: &Self) -> Self {

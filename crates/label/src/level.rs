@@ -51,12 +51,6 @@ impl Level {
         Self::ALL.get(usize::from(code)).copied()
     }
 
-    /// Whether it is a state secret: Stg.C and up.
-    #[must_use]
-    pub fn is_state_secret(self) -> bool {
-        self >= Self::StgC
-    }
-
     /// The full official name.
     #[must_use]
     pub fn full_name(self) -> &'static str {

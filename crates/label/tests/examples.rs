@@ -1,6 +1,9 @@
 //! The policies in `docs/policies`, and what a policy file must not say.
 
-use ordonnans_label::{Language, Level, Policies, Policy};
+use ordonnans_label::{
+    CategoryType, Classification, Confidentiality, Duration, Kind, Language, Level, MAX_POLICIES,
+    MAX_SETS, Name, Policies, Policy, TagSet,
+};
 use proptest::prelude::*;
 
 const BE: &str = include_str!("../../../docs/policies/be.toml");
@@ -186,6 +189,152 @@ fn policies_do_not_stand_in_each_others_place() {
     let newer = BE.replacen("version = 1", "version = 2", 1);
     all.add(Policy::parse(&newer).expect("a policy"))
         .expect("a higher version");
+}
+
+#[test]
+fn what_a_combination_asks_for() {
+    let set = |name: &str, arc: u8| {
+        format!(
+            "[[set]]\nname = \"{name}\"\ntype = \"restrictive\"\narc = {arc}\nopen = true\nmarking = {{ nl = \"{name}\", en = \"{name}\" }}\n"
+        )
+    };
+    for (needs, none, one, both) in [
+        ("one", false, true, false),
+        ("some", false, true, true),
+        ("all", false, false, true),
+        ("none", true, false, false),
+    ] {
+        let rule = format!(
+            "[[rule]]\nwhen = {{ level = \"SECRET\" }}\nneeds = \"{needs}\"\nof = [{{ set = \"A\" }}, {{ set = \"B\", value = \"X\" }}]\n"
+        );
+        let text = format!("{BE}\n{}{}{rule}", set("A", 7), set("B", 8));
+        let mut all = Policies::built_in().clone();
+        all.add(Policy::parse(&text).expect(needs))
+            .expect("it fits");
+        for (label, good) in [
+            ("BE SECRET", none),
+            ("BE SECRET // A Q", one),
+            ("BE SECRET // B X", one),
+            ("BE SECRET // B Y", none),
+            ("BE SECRET // A Q // B X", both),
+            ("BE CONFIDENTIEL", true),
+        ] {
+            let c = all.read(label).expect(label).confidentiality;
+            assert_eq!(all.check(&c).is_ok(), good, "{needs}: {label}");
+        }
+    }
+}
+
+#[test]
+fn bounds_hold_on_both_sides() {
+    // Policies together.
+    let mut all = Policies::built_in().clone();
+    let numbered = |i: usize| {
+        let text = BE.replace("id = \"BE\"", &format!("id = \"X{i}\""));
+        let text = text.replace("2.25.", &format!("2.25.{}", i + 10));
+        Policy::parse(&text.replace("(BE)", &format!("({i})"))).expect("a policy")
+    };
+    let room = MAX_POLICIES - all.iter().count();
+    for i in 0..room {
+        all.add(numbered(i)).expect("room");
+    }
+    let e = all
+        .add(numbered(room))
+        .expect_err("one too many")
+        .to_string();
+    assert!(e.contains("at most 64"), "{e}");
+    let newer = BE
+        .replace("id = \"BE\"", "id = \"X0\"")
+        .replace("2.25.", "2.25.10");
+    let newer = newer
+        .replace("(BE)", "(0)")
+        .replacen("version = 1", "version = 2", 1);
+    all.add(Policy::parse(&newer).expect("a policy"))
+        .expect("in the place of another");
+    // Sets of a policy, and of a label over all its types.
+    let sets = |n: usize| -> String {
+        (0..n)
+            .map(|i| format!("[[set]]\nname = \"S{i}\"\ntype = \"restrictive\"\narc = {}\nopen = true\nmarking = {{ nl = \"s\", en = \"s\" }}\n", i + 2))
+            .collect()
+    };
+    assert!(Policy::parse(&format!("{BE}\n{}", sets(15))).is_ok());
+    assert!(Policy::parse(&format!("{BE}\n{}", sets(16))).is_err());
+    let kinds = [
+        CategoryType::Restrictive,
+        CategoryType::Permissive,
+        CategoryType::Informative,
+    ];
+    let mut c: Confidentiality = Confidentiality::new(Level::DepV);
+    for i in 0..MAX_SETS {
+        let set: TagSet = format!("S{i}").parse().expect("a set");
+        c = c.with_value(kinds[i % 3], &set, "X").expect("room");
+        c = c
+            .with_value(kinds[i % 3], &set, "Y")
+            .expect("another value of it");
+    }
+    let one_more: TagSet = "ONE MORE".parse().expect("a set");
+    for kind in kinds {
+        assert!(c.clone().with_value(kind, &one_more, "X").is_err());
+        assert_eq!(CategoryType::from_code(kind.code()), Some(kind));
+    }
+    assert_eq!(CategoryType::from_code(3), None);
+    // Values of a set and terms of a rule.
+    let values = |n: usize| -> String {
+        let all = (0..n).map(|i| {
+            format!("[[set.value]]\nname = \"V{i}\"\nmarking = {{ nl = \"v\", en = \"v\" }}\n")
+        });
+        all.collect()
+    };
+    assert!(Policy::parse(&format!("{BE}\n{}", values(1024))).is_ok());
+    assert!(Policy::parse(&format!("{BE}\n{}", values(1025))).is_err());
+    let rule = |n: usize| {
+        let of = vec!["{ level = \"SECRET\" }"; n].join(", ");
+        format!("[[rule]]\nwhen = {{ level = \"SECRET\" }}\nneeds = \"all\"\nof = [{of}]\n")
+    };
+    assert!(Policy::parse(&format!("{BE}\n{}", rule(1024))).is_ok());
+    assert!(Policy::parse(&format!("{BE}\n{}", rule(1025))).is_err());
+    assert!(Policy::parse(&format!("{BE}\n{}", rule(1).repeat(1024))).is_ok());
+    assert!(Policy::parse(&format!("{BE}\n{}", rule(1).repeat(1025))).is_err());
+}
+
+#[test]
+fn a_level_reaches_by_rank_and_by_its_equal() {
+    let of = |rank, level| Classification::new(rank, "X", level).expect("a level");
+    assert_eq!(of(3, Level::StgC).rank(), 3);
+    let held = of(2, Level::StgC);
+    for (rank, level, reaches) in [
+        (2, Level::StgC, true),
+        (1, Level::DepV, true),
+        (3, Level::StgC, false),
+        (2, Level::StgG, false),
+    ] {
+        assert_eq!(held.reaches(&of(rank, level)), reaches, "{rank} {level}");
+    }
+}
+
+#[test]
+fn names_events_and_states_are_what_they_say() {
+    for (text, kind) in [
+        ("b1.broker.crisis.example", Kind::Broker),
+        ("bva.officer.crisis.example", Kind::Officer),
+        ("ncc.node.crisis.example", Kind::Node),
+        ("vermeer.person.crisis.example", Kind::Person),
+    ] {
+        let name: Name = text.parse().expect(text);
+        assert_eq!((name.kind(), name.as_str()), (kind, text));
+        assert_eq!(String::from(name.clone()), text);
+        assert!(format!("{name:?}").contains(name.local()));
+    }
+    assert!("node.crisis.example".parse::<Name>().is_err());
+    assert!("a.b".parse::<Name>().is_err());
+    assert_eq!(String::from(Level::StgC), "Stg.C");
+    for bad in ["", " x", "x ", "a\"b", "a//b", "a\nb", "a\u{7}b"] {
+        assert!(Duration::event(bad).is_err(), "{bad:?}");
+    }
+    assert!(Duration::event("einde van de oefening").is_ok());
+    let all = all();
+    assert!(all.read("Dep.V // VOORGESTELD").is_ok());
+    assert!(all.read("Dep.V // VOORGESTELD door mij").is_err());
 }
 
 proptest! {

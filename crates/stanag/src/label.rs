@@ -1,6 +1,6 @@
 //! Confidentiality labels of STANAG 4774 (ADatP-4774 edition A version 1; XSD version 1.3).
 //!
-//! [`write`] and [`write_alternative`] give the XML of a [`Label`]; [`read`] takes it back under the policies in force. Elements and
+//! [`write()`] and [`write_alternative`] give the XML of a [`Label`]; [`read`] takes it back under the policies in force. Elements and
 //! attributes stand in one order, so one label has one text.
 //!
 //! What 4774 has no field for stands in one element of the namespace [`crate::NAMESPACE_OWN`], after all others, where the schema allows

@@ -188,7 +188,7 @@ mod tests {
         assert!(
             register(2, "Dep.V", BOTH)
                 .approve(Some(&bare), &signed(&["a"]))
-                .is_err()
+                .is_err_and(|e| e.to_string().contains("first that names registrars"))
         );
         assert!(
             register(2, "Dep.V", BOTH)

@@ -544,3 +544,65 @@ fn a_change_says_whether_it_widens() {
         [false]
     );
 }
+
+#[test]
+fn who_stands_for_whom() {
+    let r = Register::parse(GOOD).expect("valid");
+    let n = |local: &str| name(&format!("{local}.person.crisis.example"));
+    assert!(r.stands_for(&n("vermeer"), &n("vermeer")));
+    assert!(r.stands_for(&n("smit"), &n("jansen")), "registered");
+    assert!(!r.stands_for(&n("jansen"), &n("smit")), "not the other way");
+    assert!(!r.stands_for(&n("bos"), &n("jansen")));
+    assert!(
+        r.stands_for(&n("nobody"), &n("nobody")),
+        "whether they may act, the mandate says"
+    );
+    assert_eq!(r.text(), GOOD);
+    assert_eq!((r.persons().count(), r.officers().count()), (3, 1));
+    assert_eq!((r.consents().len(), r.events().count()), (1, 1));
+}
+
+#[test]
+fn another_decision_for_the_same_widens_nothing() {
+    let old = Register::parse(GOOD).expect("valid");
+    let text = GOOD.replace("decision = \"SG-9\"", "decision = \"SG-11\"");
+    let changes = old.changes(&Register::parse(&text).expect("valid"));
+    assert_eq!(changes.len(), 1);
+    assert!(!changes[0].widens, "{}", changes[0]);
+    // Times of a circle: only a longer membership widens.
+    let from = "since = \"2026-11-01\"";
+    for (to, widens) in [
+        ("since = \"2026-10-31\"", true),
+        ("since = \"2026-11-02\"", false),
+    ] {
+        let text = GOOD.replacen(from, to, 1);
+        let changes = old.changes(&Register::parse(&text).expect("valid"));
+        assert_eq!(changes.iter().any(|c| c.widens), widens, "{to}");
+    }
+    let until = GOOD.find("until = \"2026-12-01T12:00:00Z\"");
+    assert!(until.is_some());
+    for (to, widens) in [
+        ("until = \"2026-12-02\"", true),
+        ("until = \"2026-11-30\"", false),
+    ] {
+        let text = GOOD.replacen("until = \"2026-12-01T12:00:00Z\"", to, 1);
+        let changes = old.changes(&Register::parse(&text).expect("valid"));
+        assert_eq!(changes.iter().any(|c| c.widens), widens, "{to}");
+    }
+}
+
+#[test]
+fn four_eyes_are_two_and_a_register_has_a_bound() {
+    let one = GOOD.replacen(
+        "version = 3",
+        "version = 3\n    registrars = [\"vermeer\"]",
+        1,
+    );
+    assert_eq!(Register::parse(&one), Err(InvalidRegister::OneRegistrar));
+    let two = one.replace("[\"vermeer\"]\n", "[\"vermeer\", \"bos\"]\n");
+    assert_eq!(Register::parse(&two).map(|r| r.registrars().len()), Ok(2));
+    let fill = |n: usize| format!("{GOOD}{}", " ".repeat(n - GOOD.len()));
+    assert!(Register::parse(&fill(MAX_REGISTER)).is_ok());
+    let over = Register::parse(&fill(MAX_REGISTER + 1));
+    assert_eq!(over, Err(InvalidRegister::TooLong(MAX_REGISTER + 1)));
+}

@@ -37,7 +37,7 @@ pub fn write(
 /// article 2(3)): level and duration, without categories and without the legal act, which is the originator's. `None` for a Dutch label.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_alternative(
     label: &Label,
     created: Timestamp,
