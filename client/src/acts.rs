@@ -11,13 +11,21 @@ use ordonnans_message::{
 use ordonnans_seal::{verify_act, verify_declaration};
 use serde::{Deserialize, Serialize};
 
-use crate::desk::{Desk, internal};
+use crate::desk::{Desk, internal, usage};
 use crate::failure::{Exit, Failure};
 
 /// Whether a label must be established by a person before a message goes out under it: Dutch, from Dep.V up.
 pub(crate) fn needed(label: &Label) -> bool {
     let c = &label.confidentiality;
     c.level() > Level::Ongerubriceerd && c.alternative().is_none()
+}
+
+/// Why such a label is not taken without a duration.
+pub(crate) fn endless() -> Failure {
+    usage(
+        "from Dep.V up a label says until when",
+        "add // TOT 2036-01-01, or // TOT GEBEURTENIS \"an event of the register\"",
+    )
 }
 
 /// An act or a declaration of this node's, by the digest of its frame.

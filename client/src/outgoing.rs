@@ -103,10 +103,7 @@ impl Desk {
             )
         })?;
         if acts::needed(label) && label.duration.is_none() {
-            return Err(usage(
-                "from Dep.V up a label says until when",
-                "add // TOT 2036-01-01, or // TOT GEBEURTENIS \"an event of the register\"",
-            ));
+            return Err(acts::endless());
         }
         let text = std::str::from_utf8(body).unwrap_or_default();
         let open = policies

@@ -12,6 +12,7 @@ use ordonnans_message::{
 use ordonnans_seal::{sign_act, sign_declaration};
 use serde_json::{Value, json};
 
+use crate::acts;
 use crate::cli::{EventCommand, LabelCommand, Listing, SignerArgs};
 use crate::commands::{decided, message_id, show, submission};
 use crate::config::Config;
@@ -69,6 +70,7 @@ fn established(config: &Config, text: &str, by: &Name) -> Result<Label, Failure>
             format!("the label names {other} as its vaststeller, and {by} signs"),
             "leave VASTGESTELD out: whoever signs is named",
         )),
+        _ if acts::needed(&label) && label.duration.is_none() => Err(acts::endless()),
         _ => Ok(Label {
             state: State::Established { by: by.clone() },
             ..label

@@ -5,6 +5,12 @@ use serde_json::{Map, Value};
 /// Fields that come first, in this order; the others follow by name.
 const FIRST: &[&str] = &[
     "id",
+    "draft",
+    "act",
+    "rule",
+    "verdict",
+    "for",
+    "fact",
     "sequence",
     "name",
     "node",
