@@ -176,6 +176,9 @@ pub enum LabelCommand {
     Parse {
         /// The label.
         label: String,
+        /// It is an ESS label (RFC 2634), DER in base64.
+        #[arg(long)]
+        ess: bool,
         /// How to print.
         #[command(flatten)]
         listing: Listing,
@@ -184,7 +187,7 @@ pub enum LabelCommand {
     Render {
         /// The label.
         label: String,
-        /// In Dutch, in English, or as XML of STANAG 4774.
+        /// In Dutch, in English, as XML of STANAG 4774, or as an ESS label in base64.
         #[arg(long, value_enum, default_value = "nl")]
         language: Tongue,
     },
@@ -209,6 +212,9 @@ pub enum LabelCommand {
             value_delimiter = ','
         )]
         to: Vec<String>,
+        /// Print a catalogue of XEP-0258, with ESS labels.
+        #[arg(long, conflicts_with = "json")]
+        xmpp: bool,
         /// How to print.
         #[command(flatten)]
         listing: Listing,
@@ -387,6 +393,8 @@ pub enum Tongue {
     En,
     /// A confidentiality label of STANAG 4774.
     Xml,
+    /// An ESS label (RFC 2634), DER in base64.
+    Ess,
 }
 
 /// What `explain` takes.

@@ -24,8 +24,17 @@ pub(crate) fn local(config: &Path, args: &LabelArgs) -> Result<Exit, Failure> {
     let folder = args.policies.clone().or_else(configured);
     let all = policies(folder.as_deref())?;
     match &args.command {
-        LabelCommand::Parse { label, listing } => {
-            let value = parsed(&all, label)?;
+        LabelCommand::Parse {
+            label,
+            ess,
+            listing,
+        } => {
+            let text = if *ess {
+                partners::from_ess(&all, label)?
+            } else {
+                label.clone()
+            };
+            let value = parsed(&all, &text)?;
             let valid = value["valid"] == true;
             show(&value, *listing)?;
             Ok(if valid { Exit::Done } else { Exit::Refused })
@@ -35,6 +44,7 @@ pub(crate) fn local(config: &Path, args: &LabelArgs) -> Result<Exit, Failure> {
                 Tongue::Nl => all.marking(&read(&all, label)?, Language::Nl),
                 Tongue::En => all.marking(&read(&all, label)?, Language::En),
                 Tongue::Xml => partners::xml(&all, label)?,
+                Tongue::Ess => partners::to_ess(&all, &read(&all, label)?)?,
             };
             show(&json!(text), Listing { json: false })
         }

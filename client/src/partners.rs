@@ -7,13 +7,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
-use ordonnans_label::{Label, Name, Policies};
+use ordonnans_identity::ess;
+use ordonnans_label::{Confidentiality, Label, Language, Name, Policies};
 use ordonnans_message::{Digest, ReceiptKind, Sha256Stream, Timestamp};
 use ordonnans_stanag::binding::{
     self, MAX_DATA_BYTES, MAX_FILE_NAME_BYTES, Object, Subject, detached, encapsulating,
     is_file_name, is_media_type,
 };
-use ordonnans_stanag::{label, spif};
+use ordonnans_stanag::{label, spif, xmpp};
 use serde_json::{Value, json};
 
 use crate::cli::{ExportArgs, ImportArgs};
@@ -268,6 +269,58 @@ pub(crate) fn xml(policies: &Policies, text: &str) -> Result<String, Failure> {
     };
     let read = policies.read(text).map_err(|e| said(&e))?;
     label::write(&read, now(), None, policies).map_err(|e| said(&e))
+}
+
+/// A label as an ESS label, DER in base64.
+pub(crate) fn to_ess(policies: &Policies, c: &Confidentiality) -> Result<String, Failure> {
+    let der = ess::to_der(c, policies).map_err(|e| {
+        usage(
+            format!("the label has no numbers: {e}"),
+            "`ordonnans label parse` says what is wrong with one",
+        )
+    })?;
+    Ok(BASE64.encode(&der))
+}
+
+/// An ESS label in base64, as it is typed here.
+pub(crate) fn from_ess(policies: &Policies, text: &str) -> Result<String, Failure> {
+    let refused = |e: &dyn std::fmt::Display| {
+        Failure::new(
+            Exit::Refused,
+            format!("the label: {e}"),
+            "it goes back to whoever made it; `ordonnans label policies` lists what is known here",
+        )
+    };
+    let der = BASE64
+        .decode(text.trim().as_bytes())
+        .map_err(|e| refused(&format!("not base64: {e}")))?;
+    let c = ess::from_der(&der, policies).map_err(|e| refused(&e))?;
+    Ok(c.to_string())
+}
+
+/// A catalogue of XEP-0258, of the labels that the broker says may be used.
+pub(crate) fn catalog(policies: &Policies, to: &str, labels: &Value) -> Result<String, Failure> {
+    let mut items = vec![];
+    for row in labels.as_array().into_iter().flatten() {
+        let text = row["label"].as_str().unwrap_or_default();
+        let read = policies.read(text);
+        let c = read
+            .map_err(|e| Failure::internal(format!("the label: {e}")))?
+            .confidentiality;
+        let level = policies
+            .get(c.policy())
+            .and_then(|p| p.level(c.classification().name()));
+        // A label without numbers has no place in such a catalogue.
+        if let (Ok(ess), Some(level)) = (ess::to_der(&c, policies), level) {
+            items.push(xmpp::Item {
+                selector: text.to_owned(),
+                marking: policies.marking(&c, Language::En),
+                colour: level.colour.clone(),
+                ess,
+            });
+        }
+    }
+    Ok(xmpp::catalog(to, &items))
 }
 
 /// Prints the policy file that an XML-SPIF makes; what was not carried over goes to standard error.

@@ -20,6 +20,7 @@ use crate::desk::{now, policies, usage};
 use crate::drafts::DraftId;
 use crate::failure::{Exit, Failure};
 use crate::local::{Request, Submission, ask};
+use crate::partners;
 use crate::table;
 
 /// A person's certificate and key.
@@ -214,7 +215,14 @@ fn draft_id(text: &str) -> Result<DraftId, Failure> {
 pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Failure> {
     let simple = |request: &Request, listing| show(&ask(&config.socket, request)?, listing);
     match command {
-        LabelCommand::Catalog { to, listing } => simple(&Request::Catalog { to }, listing),
+        LabelCommand::Catalog { to, xmpp: true, .. } => {
+            let all = policies(config.policies.as_deref())?;
+            let shown = to.join(",");
+            let labels = ask(&config.socket, &Request::Catalog { to })?;
+            print!("{}", partners::catalog(&all, &shown, &labels)?);
+            Ok(Exit::Done)
+        }
+        LabelCommand::Catalog { to, listing, .. } => simple(&Request::Catalog { to }, listing),
         LabelCommand::Propose(args) => {
             let message = Box::new(submission(&args)?);
             let answer = ask(&config.socket, &Request::Propose { message })?;

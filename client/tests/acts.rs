@@ -296,4 +296,33 @@ async fn out_of_the_system_with_its_label_and_back() {
         ],
     );
     assert!(xml.contains("originatorConfidentialityLabel"), "{xml}");
+    let nato = "NATO SECRET // CONTEXT NATO";
+    let ess = done(&node, &["label", "render", nato, "--language", "ess"]);
+    let back = node.rows(&["label", "parse", &ess, "--ess", "--json"]);
+    assert!(
+        back[0]["label"]
+            .as_str()
+            .is_some_and(|l| l.starts_with(nato)),
+        "{back:?}"
+    );
+    let bad = node.says(&["label", "parse", "MQYCAQQGASk=", "--ess"]);
+    assert!(
+        text(&bad.stderr).contains("'1.1' is known here"),
+        "{}",
+        text(&bad.stderr)
+    );
+    let list = ["label", "catalog", "--to", "ncc", "--xmpp"];
+    let (code, said, ()) = waits(&node, &list, async {
+        let Frame::CatalogGet { request, .. } = next(&line).await else {
+            panic!("a question");
+        };
+        let labels = vec!["Dep.V".parse().expect("a label")];
+        says(&line, Lane::Control, Frame::Catalog { request, labels }).await;
+    })
+    .await;
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("esssecuritylabel") && said.contains("selector=\"Dep.V\""),
+        "{said}"
+    );
 }

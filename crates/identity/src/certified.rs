@@ -182,12 +182,12 @@ fn sets(policy: &Policy) -> impl Iterator<Item = &PolicySet> {
     policy.sets().iter().filter(decides)
 }
 
-fn takes(set: &PolicySet, value: &Value) -> bool {
+pub(crate) fn takes(set: &PolicySet, value: &Value) -> bool {
     set.open || set.values.contains_key(value)
 }
 
 /// The type of a set's categories: its own object identifier, or its arc below the policy's.
-fn type_of(policy: &Policy, set: &PolicySet) -> String {
+pub(crate) fn type_of(policy: &Policy, set: &PolicySet) -> String {
     set.oid
         .clone()
         .unwrap_or_else(|| format!("{}.{}", policy.oid(), set.arc))

@@ -26,8 +26,8 @@ const ATTRIBUTE: &[u8] = &[0x55, 0x04, 0x37];
 const OLD_ATTRIBUTE: &[u8] = &[0x55, 0x01, 0x05, 0x37];
 
 /// `[0] IMPLICIT`, primitive, and `[1] EXPLICIT`.
-const TYPE: u8 = 0x80;
-const VALUE: u8 = 0xa1;
+pub(crate) const TYPE: u8 = 0x80;
+pub(crate) const VALUE: u8 = 0xa1;
 /// Where there is no class list: only unclassified, bit 1.
 const DEFAULT_CLASSES: u64 = 1 << 1;
 
@@ -229,7 +229,7 @@ fn values(der: &[u8]) -> Option<BTreeSet<CategoryValue>> {
     texts(der).or_else(|| is_one(der).then(|| [CategoryValue::Other(der.into())].into()))
 }
 
-fn texts(der: &[u8]) -> Option<BTreeSet<CategoryValue>> {
+pub(crate) fn texts(der: &[u8]) -> Option<BTreeSet<CategoryValue>> {
     let mut list = only(der, SEQUENCE)?;
     let mut found = BTreeSet::new();
     while !list.is_empty() {

@@ -1,10 +1,12 @@
-//! As much DER (ITU-T X.690) as clearances need.
+//! As much DER (ITU-T X.690) as clearances and security labels need.
 
 use x509_parser::asn1_rs::{Any, FromDer};
 
+pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const OID: u8 = 0x06;
 pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const UTF8: u8 = 0x0c;
+pub(crate) const PRINTABLE: u8 = 0x13;
 pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const SET: u8 = 0x31;
 

@@ -13,6 +13,7 @@ mod certified;
 pub mod clearance;
 mod der;
 pub mod ed25519;
+pub mod ess;
 mod oid;
 mod policies;
 mod secret;
