@@ -538,7 +538,8 @@ READERS = {
 def check(path, counts):
     data = json.loads(path.read_text("utf-8"))
     for one in data if isinstance(data, list) else [data]:
-        if one["rule"] == "stanag":  # XML; check_4774.py holds it against the published schema
+        # Texts that people write, and XML, which check_4774.py holds against the published schema.
+        if one["rule"] in ("stanag", "register-file", "policy-file", "typed"):
             continue
         if one["rule"] == "checkpoint":
             check_checkpoints(path.name, one, counts)
