@@ -277,6 +277,7 @@ fn register(policies: Option<&Path>, command: &RegisterCommand) -> Result<(), Fa
             println!("nodes       {}", r.nodes().count());
             println!("persons     {}", r.persons().count());
             println!("officers    {}", r.officers().count());
+            println!("roles       {}", r.roles().count());
             println!("circles     {}", r.circles().count());
             println!("consents    {}", r.consents().len());
             println!("registrars  {}", listed(r.registrars()));

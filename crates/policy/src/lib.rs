@@ -18,6 +18,6 @@ pub use decide::{Grounds, Permit, Question, Refusal, Statements, admit, decide, 
 pub use explain::{Step, Verdict, explain};
 pub use register::{
     Approved, Change, Circle, Consent, Event, Grant, InvalidRegister, Link, MAX_REGISTER, Mandate,
-    Memberships, NodeEntry, OfficerEntry, PersonEntry, Register, Span, Standing, Unapproved,
+    Memberships, NodeEntry, OfficerEntry, PersonEntry, Register, Role, Span, Standing, Unapproved,
 };
 pub use rules::{RULES, Rule, RuleId};

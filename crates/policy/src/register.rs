@@ -157,6 +157,17 @@ pub struct Circle {
     pub title: String,
 }
 
+/// A role that persons hold by turns. Wherever the register lists persons who may do something, a role may stand for its holders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Its name, local like a person's; no person has it.
+    pub name: String,
+    /// What it is.
+    pub title: String,
+    /// Who holds it. Nobody, where it is vacant.
+    pub held_by: BTreeSet<Name>,
+}
+
 /// An event that labels may last until.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -189,6 +200,7 @@ pub struct Register {
     persons: BTreeMap<Name, PersonEntry>,
     officers: BTreeMap<Name, OfficerEntry>,
     circles: BTreeMap<String, Circle>,
+    roles: BTreeMap<String, Role>,
     consents: Vec<Consent>,
     events: BTreeMap<Box<str>, Event>,
     registrars: BTreeSet<Name>,
@@ -257,6 +269,11 @@ impl Register {
     /// All officers, by name.
     pub fn officers(&self) -> impl Iterator<Item = &OfficerEntry> {
         self.officers.values()
+    }
+
+    /// All roles, by name.
+    pub fn roles(&self) -> impl Iterator<Item = &Role> {
+        self.roles.values()
     }
 
     /// All circles, by name.

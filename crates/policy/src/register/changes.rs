@@ -76,6 +76,22 @@ impl Register {
         for name in self.events.keys().filter(|k| !new.events.contains_key(*k)) {
             c.note(&format!("event {name}"), "removed", false);
         }
+        for r in new
+            .roles
+            .values()
+            .filter(|r| self.roles.get(&r.name) != Some(r))
+        {
+            // What somebody may do by it is a change of what names the role, and is said there.
+            let holders: Vec<&str> = r.held_by.iter().map(Name::local).collect();
+            c.note(
+                &format!("role {}", r.name),
+                format!("held by {}", holders.join(", ")),
+                false,
+            );
+        }
+        for name in self.roles.keys().filter(|k| !new.roles.contains_key(*k)) {
+            c.note(&format!("role {name}"), "removed", false);
+        }
         consents(&mut c, &self.consents, &new.consents);
         c.0
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{
     Circle, Consent, Event, Grant, Link, Mandate, Memberships, NodeEntry, OfficerEntry,
-    PersonEntry, Register, Span, Standing,
+    PersonEntry, Register, Role, Span, Standing,
 };
 
 /// Bytes of a register: some 20,000 entries.
@@ -83,6 +83,8 @@ struct File {
     #[serde(default)]
     consent: Vec<ConsentFile>,
     #[serde(default)]
+    role: Vec<RoleFile>,
+    #[serde(default)]
     event: Vec<EventFile>,
 }
 
@@ -91,6 +93,14 @@ struct File {
 struct CircleFile {
     name: String,
     title: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoleFile {
+    name: String,
+    title: String,
+    held_by: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -215,6 +225,7 @@ struct Reading<'a> {
     policies: &'a Policies,
     structure: String,
     circles: BTreeMap<String, Circle>,
+    roles: BTreeMap<String, Role>,
 }
 
 impl Register {
@@ -240,6 +251,7 @@ impl Register {
             policies,
             structure: file.structure,
             circles: BTreeMap::new(),
+            roles: BTreeMap::new(),
         };
         for c in file.circle {
             reading.circle(c)?;
@@ -275,6 +287,10 @@ impl Register {
             };
             once(&mut officers, name, officer, entry)?;
         }
+        for r in file.role {
+            let entry = format!("role {}", r.name);
+            reading.role(&entry, r, &persons)?;
+        }
         let mut events = BTreeMap::new();
         for e in file.event {
             let entry = format!("event {}", e.name);
@@ -298,6 +314,7 @@ impl Register {
             persons,
             officers,
             circles: reading.circles,
+            roles: reading.roles,
             consents,
             events,
             registrars,
@@ -459,15 +476,41 @@ impl Reading<'_> {
         })
     }
 
-    /// Persons of the register, each once.
+    fn role(
+        &mut self,
+        entry: &str,
+        r: RoleFile,
+        persons: &BTreeMap<Name, PersonEntry>,
+    ) -> Result<(), InvalidRegister> {
+        // A role is named as a person is, and no person has its name: then a list of both says who is meant.
+        let name = self.name(entry, &r.name, Kind::Person)?;
+        if persons.contains_key(&name) {
+            return Err(InvalidRegister::Twice(entry.into()));
+        }
+        let role = Role {
+            name: r.name.clone(),
+            title: r.title,
+            held_by: self.persons(entry, &r.held_by, persons)?,
+        };
+        match self.roles.insert(r.name, role) {
+            None => Ok(()),
+            Some(_) => Err(InvalidRegister::Twice(entry.into())),
+        }
+    }
+
+    /// Persons of the register, each once, and whoever holds a role that is named.
     fn persons(
         &self,
         entry: &str,
         names: &[String],
         persons: &BTreeMap<Name, PersonEntry>,
     ) -> Result<BTreeSet<Name>, InvalidRegister> {
-        let mut all = BTreeSet::new();
+        let (mut all, mut held) = (BTreeSet::new(), BTreeSet::new());
         for local in names {
+            if let Some(role) = self.roles.get(local) {
+                held.extend(role.held_by.iter().cloned());
+                continue;
+            }
             let name = self.name(entry, local, Kind::Person)?;
             if !persons.contains_key(&name) {
                 return Err(InvalidRegister::Missing {
@@ -480,6 +523,7 @@ impl Reading<'_> {
                 return Err(InvalidRegister::Twice(format!("{local} of {entry}")));
             }
         }
+        all.extend(held);
         Ok(all)
     }
 

@@ -73,6 +73,10 @@ pub(crate) const GOOD: &str = r#"
     name = "einde"
     title = "Einde van de crisis"
     declared_by = ["vermeer", "bos"]
+    [[role]]
+    name = "officier-van-dienst"
+    title = "Officier van dienst"
+    held_by = ["smit", "bos"]
     [[consent]]
     policy = "NATO"
     up_to = "CONFIDENTIAL"
@@ -525,4 +529,49 @@ proptest::proptest! {
             proptest::prop_assert!(changes > 0 || old.digest() != register.digest() || by == 0);
         }
     }
+}
+
+#[test]
+fn a_role_stands_for_its_holders() {
+    let named = |who: &str| GOOD.replace("[\"vermeer\", \"bos\"]", who);
+    let n = |local: &str| name(&format!("{local}.person.crisis.example"));
+    let r = Register::parse(&named("[\"vermeer\", \"officier-van-dienst\"]")).expect("valid");
+    let declared_by = &r.event("einde").expect("there").declared_by;
+    assert_eq!(*declared_by, [n("bos"), n("smit"), n("vermeer")].into());
+    assert_eq!(r.roles().count(), 1);
+    // A change of shift is a change of what the role may do, where something names it.
+    let other = named("[\"vermeer\", \"officier-van-dienst\"]")
+        .replace("[\"smit\", \"bos\"]", "[\"smit\"]");
+    let said: Vec<String> = r
+        .changes(&Register::parse(&other).expect("valid"))
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        said.iter()
+            .any(|s| s.contains("role officier-van-dienst: held by smit")),
+        "{said:?}"
+    );
+    assert!(
+        said.iter()
+            .any(|s| s.contains("event einde: declared by others")),
+        "{said:?}"
+    );
+    // As registrars the holders count, and a new one widens.
+    let signed = |who: &str| {
+        GOOD.replacen(
+            "version = 3",
+            &format!("version = 3\n    registrars = [{who}]"),
+            1,
+        )
+    };
+    let by_role = Register::parse(&signed("\"officier-van-dienst\"")).expect("two hold it");
+    assert_eq!(*by_role.registrars(), [n("bos"), n("smit")].into());
+    let grown = signed("\"officier-van-dienst\"")
+        .replace("[\"smit\", \"bos\"]", "[\"smit\", \"bos\", \"vermeer\"]");
+    let changes = by_role.changes(&Register::parse(&grown).expect("valid"));
+    assert!(
+        changes.iter().any(|c| c.widens && c.entry == "registrars"),
+        "{changes:?}"
+    );
 }
