@@ -94,7 +94,11 @@ impl Desk {
         let mut acts = vec![first];
         // Each names the one before; what does not follow on the line is not in force.
         while let Some(last) = acts.last().map(SignedAct::digest) {
-            let follows = |a: &SignedAct| a.act().follows.is_some_and(|f| f.act == last);
+            let (subject, node) = (acts[0].act().subject, acts[0].act().node.clone());
+            let follows = |a: &SignedAct| {
+                let a = a.act();
+                a.follows.is_some_and(|f| f.act == last) && a.subject == subject && a.node == node
+            };
             match known.iter().position(follows) {
                 Some(i) => acts.push(known.swap_remove(i)),
                 None => break,

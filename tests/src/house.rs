@@ -15,8 +15,8 @@ use ordonnans_message::{
 };
 use ordonnans_policy::{Approved, Register};
 use ordonnans_seal::{
-    Entropy, NodeSecret, SeededEntropy, Verified, seal, sign_act, sign_key_package, sign_receipt,
-    verify_envelope, verify_key_package, verify_receipt,
+    Entropy, NodeSecret, SeededEntropy, Verified, open, seal, sign_act, sign_key_package,
+    sign_receipt, verify_envelope, verify_key_package, verify_receipt,
 };
 
 /// The structure's name.
@@ -266,6 +266,30 @@ impl House {
         entropy: &mut dyn Entropy,
     ) -> Verified<Envelope> {
         self.seal_as(d, at, entropy, false)
+    }
+
+    /// The content and the statement of a message once more, under another id.
+    #[must_use]
+    pub fn seal_again(&self, d: &Draft, first: &Envelope, at: Timestamp) -> Verified<Envelope> {
+        let (from, to) = (&self.nodes[d.from], &self.nodes[d.to[0]]);
+        let verified =
+            verify_envelope(first.clone(), &self.trust, at).unwrap_or_else(|e| panic!("{e}"));
+        let content = open(&verified, std::slice::from_ref(&to.secret), &to.name)
+            .unwrap_or_else(|e| panic!("{e}"));
+        let header = Header {
+            id: MessageId::new(at, [0xaa; 10]),
+            ..first.header().clone()
+        };
+        let keys = [to.package.clone()];
+        let sealed = seal(
+            header,
+            &content,
+            &keys,
+            &from.signer,
+            &mut SeededEntropy::new(3),
+        )
+        .unwrap_or_else(|e| panic!("{e}"));
+        verify_envelope(sealed, &self.trust, at).unwrap_or_else(|e| panic!("{e}"))
     }
 
     fn seal_as(

@@ -334,6 +334,16 @@ async fn without_the_statement_of_its_vaststeller_nothing_is_routed() {
     };
     assert_eq!((code, rule), (ReplyCode::NotPermitted, Some(21)));
     c.sent(&ncc, &[LOCC], Level::DepV).await;
+    // A statement carries one message: the same content again, under another id, would bring a label back that was revised since.
+    let once = c.house.seal(&d, now(), &mut SeededEntropy::new(77));
+    ncc.publish(once.get().encode()).await.expect("sends");
+    assert!(matches!(ncc.decision().await, Some(Frame::Accepted { .. })));
+    let again = c.house.seal_again(&d, once.get(), now());
+    ncc.publish(again.get().encode()).await.expect("sends");
+    let Some(Frame::Refused { code, .. }) = ncc.decision().await else {
+        panic!("one statement for two messages");
+    };
+    assert_eq!(code, ReplyCode::Conflict);
     let accepted = c.told(Verb::Accepted, 1).await;
     let note = accepted[0].note.as_deref().expect("a note");
     assert_eq!(note, "established by p-ncc.person.crisis.example");

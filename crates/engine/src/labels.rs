@@ -104,6 +104,8 @@ pub(crate) struct Labels {
     all: BTreeMap<MessageId, Labelled>,
     days: BTreeMap<Date, BTreeSet<MessageId>>,
     events: BTreeMap<Box<str>, BTreeSet<MessageId>>,
+    /// The contents of all, by their salted digests.
+    subjects: BTreeSet<Digest>,
     /// Events that have happened.
     pub(crate) declared: BTreeSet<Box<str>>,
 }
@@ -115,6 +117,11 @@ impl Labels {
 
     pub(crate) fn get(&self, id: MessageId) -> Option<&Labelled> {
         self.all.get(&id)
+    }
+
+    /// Whether a content has a label already. An act on it cannot carry a second message: a label that was revised since would come back.
+    pub(crate) fn knows(&self, subject: &Digest) -> bool {
+        self.subjects.contains(subject)
     }
 
     /// Puts a label in the place of the one before.
@@ -131,11 +138,13 @@ impl Labels {
                 }
             }
         }
+        self.subjects.insert(row.subject);
         self.all.insert(id, row);
     }
 
     fn let_go(&mut self, id: MessageId) -> Option<Labelled> {
         let row = self.all.remove(&id)?;
+        self.subjects.remove(&row.subject);
         match &row.label.duration {
             None => {}
             Some(Duration::Until(day)) => drop_from(&mut self.days, day, id),

@@ -60,6 +60,10 @@ impl Engine {
             self.ledger.record(now, Verb::Refused, level, detail);
             return self.send(session, refused(id, &refusal, header, now));
         }
+        let act = header.act.as_ref().map(SignedAct::act);
+        if act.is_some_and(|a| self.labels.knows(&a.subject)) {
+            return self.rejected(now, session, Some(id), ReplyCode::Conflict);
+        }
         let here = |d| self.attachments.get(d).copied();
         if header
             .attachments
