@@ -87,8 +87,10 @@ async fn sent(daemon: &Daemon, id: MessageId, wait: bool) -> Result<Value, Failu
     let mut changed = desk.changed();
     let decided = async {
         loop {
-            if let Some(verdict) = desk.spool.sent(id)?.and_then(|s| s.verdict) {
-                return Ok(json!({ "id": id, "verdict": verdict }));
+            if let Some(sent) = desk.spool.sent(id)?
+                && let Some(verdict) = sent.verdict
+            {
+                return Ok(json!({ "id": id, "verdict": verdict, "draft": sent.draft }));
             }
             changed.changed().await.map_err(internal)?;
         }
@@ -196,7 +198,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             let row = |(id, d): (DraftId, Draft)| {
                 Ok(json!({
                     "draft": id, "proposed": d.proposed, "label": d.message.label, "to": d.message.to,
-                    "info": d.message.info, "precedence": d.message.precedence, "author": d.message.author,
+                    "info": d.message.info, "precedence": d.message.precedence, "author": d.message.author, "sent_as": d.sent,
                 }))
             };
             desk.spool.drafts()?.into_iter().map(row).collect()

@@ -279,6 +279,10 @@ pub(crate) fn decided(answer: &Value, listing: Listing) -> Result<Exit, Failure>
         ),
         (None, None) => (String::new(), "correct the message and send it again".to_owned()),
     };
+    let hint = match answer["draft"].as_str() {
+        Some(draft) => format!("{hint}; the message is kept as draft {draft}"),
+        None => hint,
+    };
     Err(Failure::new(
         Exit::Refused,
         format!("the broker refused the message{who}: {}", text(&v["code"])),

@@ -1,7 +1,7 @@
 //! Drafts: messages whose label is proposed, until a vaststeller establishes it (VIRBI 2025 articles 1 and 4).
 //!
 //! A draft is kept sealed to the node itself, like everything that has content. The vaststeller signs over its salted digest and the label; with that
-//! statement it goes out as any message, and the draft is gone in the same breath.
+//! statement it goes out as any message. The draft is gone when the broker has accepted it; refused, it is a draft again, and nothing is lost.
 
 use std::fmt;
 use std::str::FromStr;
@@ -69,6 +69,9 @@ pub(crate) struct Draft {
     pub(crate) proposed: Timestamp,
     /// What was handed in, without what is content.
     pub(crate) message: Submission,
+    /// The message it went out as, until the broker has decided.
+    #[serde(default)]
+    pub(crate) sent: Option<MessageId>,
     /// The content, sealed to the node itself, in base64.
     envelope: String,
 }
@@ -82,6 +85,17 @@ impl Draft {
     /// The sealed attachments.
     pub(crate) fn attachments(&self) -> Result<Vec<AttachmentRef>, Failure> {
         Ok(self.envelope()?.header().attachments.clone())
+    }
+}
+
+fn still_here(id: DraftId, draft: &Draft) -> Result<(), Failure> {
+    match draft.sent {
+        None => Ok(()),
+        Some(message) => Err(Failure::new(
+            Exit::Refused,
+            format!("the draft {id} is on its way as {message}"),
+            "wait for the broker: `ordonnans receipts` shows what it decides",
+        )),
     }
 }
 
@@ -133,6 +147,7 @@ impl Desk {
                 attachments: vec![],
                 ..s.clone()
             },
+            sent: None,
             envelope: BASE64.encode(&envelope.encode()),
         };
         let mut id = [0; 8];
@@ -163,6 +178,7 @@ impl Desk {
     /// Sends a draft with the statement of its vaststeller.
     pub(crate) fn establish(&self, id: DraftId, act: &[u8]) -> Result<MessageId, Failure> {
         let (draft, header, content) = self.draft(id)?;
+        still_here(id, &draft)?;
         let wrong = |what: String| {
             Failure::new(
                 Exit::Refused,
@@ -195,7 +211,8 @@ impl Desk {
 
     /// Drops a draft and its attachments.
     pub(crate) fn discard_draft(&self, id: DraftId) -> Result<(), Failure> {
-        let (_, _, content) = self.draft(id)?;
+        let (draft, _, content) = self.draft(id)?;
+        still_here(id, &draft)?;
         self.spool.discard(id)?;
         self.discard(&content.attachments)
     }

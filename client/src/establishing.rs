@@ -17,6 +17,7 @@ use crate::failure::Exit;
 use crate::house::{House, accepted, begun, heard, message, name, receipts};
 use crate::local::Submission;
 use crate::machine::{Machine, REPEAT};
+use crate::spool::Verdict;
 
 const LABEL: &str = "Stg.C // TOT 2036-01-01";
 
@@ -128,11 +129,20 @@ fn a_draft_waits_with_its_attachments_until_it_is_established() {
     late.message.expires = a.now().after(1000);
     a.spool.propose(draft, &late).expect("kept");
     let id = a.establish(draft, &statement(&a, draft, &v)).expect("sent");
-    assert!(
-        a.spool.drafts().expect("read").is_empty(),
-        "it is a draft no more"
-    );
-    assert_eq!(a.draft(draft).err().expect("gone").exit(), Exit::Refused);
+    let twice = a
+        .establish(draft, &statement(&a, draft, &v))
+        .expect_err("on its way");
+    assert!(twice.to_string().contains("is on its way"), "{twice}");
+    assert!(a.discard_draft(draft).is_err(), "on its way");
+    // Refused, it is a draft again, with its attachment; nothing is lost.
+    let no = Verdict::Refused {
+        code: "NotPermitted".into(),
+        rule: None,
+        recipient: None,
+    };
+    a.decided(id, no).expect("noted");
+    assert_eq!(a.sealed.list().expect("listed").len(), 1);
+    let id = a.establish(draft, &statement(&a, draft, &v)).expect("sent");
     let envelope = a.outgoing(id).expect("read").expect("in the outbox");
     let envelope = Envelope::decode(&envelope).expect("an envelope");
     let header = envelope.header();
@@ -144,6 +154,17 @@ fn a_draft_waits_with_its_attachments_until_it_is_established() {
     let history = a.history(id).expect("an act");
     assert_eq!(history.len(), 1);
     assert_eq!(history[0].act().by, name("vermeer", Kind::Person));
+    let yes = Verdict::Accepted {
+        at: a.now(),
+        sequence: 1,
+    };
+    a.decided(id, yes).expect("noted");
+    assert!(
+        a.spool.drafts().expect("read").is_empty(),
+        "it is a draft no more"
+    );
+    assert_eq!(a.draft(draft).err().expect("gone").exit(), Exit::Refused);
+    assert!(a.sealed.list().expect("listed").is_empty());
 }
 
 #[test]
@@ -196,7 +217,11 @@ fn a_statement_about_something_else_sends_nothing() {
     let higher = act(content.digest(), "Stg.G // TOT 2030-01-01", &a.name, &v, &a);
     a.establish(draft, &signed(&higher)).expect("sent");
     a.discard_draft(other).expect("dropped");
-    assert!(a.spool.drafts().expect("read").is_empty());
+    assert_eq!(
+        a.spool.drafts().expect("read").len(),
+        1,
+        "the one on its way"
+    );
     let plain = a
         .propose(&message(&["locc"], b"x"))
         .expect_err("nothing to establish");

@@ -189,7 +189,7 @@ impl Desk {
         sent
     }
 
-    /// Seals, signs and keeps a message that is complete; with it goes the draft it comes from, where there is one.
+    /// Seals, signs and keeps a message that is complete, and notes it in the draft it comes from, where there is one.
     pub(crate) fn dispatch(
         &self,
         composed: Composed,
@@ -211,9 +211,10 @@ impl Desk {
                 .map(|r| r.node.to_string())
                 .collect(),
             act: header.act.as_ref().map(|a| BASE64.encode(&a.encode())),
+            draft,
             verdict: None,
         };
-        self.spool.submit(&envelope, &sent, draft)?;
+        self.spool.submit(&envelope, &sent)?;
         self.outbox().insert(header);
         self.work();
         Ok(header.id)
@@ -278,11 +279,13 @@ impl Desk {
         Ok((keys, refs))
     }
 
-    /// Notes what the broker decided on a message of ours; its sealed attachments are no longer needed here.
+    /// Notes what the broker decided on a message of ours; its sealed attachments are no longer needed here, unless it is a draft again.
     pub(crate) fn decided(&self, id: MessageId, verdict: Verdict) -> Result<(), Failure> {
+        let refused = matches!(verdict, Verdict::Refused { .. });
         self.spool.decided(id, verdict)?;
+        let again = refused && self.spool.sent(id)?.is_some_and(|s| s.draft.is_some());
         let gone = self.outbox().remove(id);
-        for a in gone {
+        for a in gone.into_iter().filter(|_| !again) {
             self.sealed.remove(&a.digest).map_err(internal)?;
         }
         self.tell();

@@ -45,6 +45,9 @@ pub(crate) struct Sent {
     /// The signed act it went out with, in base64.
     #[serde(default)]
     pub(crate) act: Option<String>,
+    /// The draft it comes from.
+    #[serde(default)]
+    pub(crate) draft: Option<DraftId>,
     pub(crate) verdict: Option<Verdict>,
 }
 
@@ -141,19 +144,17 @@ impl Spool {
         store::Spool::open(path).map(Self).map_err(broken)
     }
 
-    /// Keeps a message of ours: from here on it is never lost. Its draft is gone with it.
-    pub(crate) fn submit(
-        &self,
-        envelope: &Envelope,
-        sent: &Sent,
-        draft: Option<DraftId>,
-    ) -> Result<(), Failure> {
+    /// Keeps a message of ours: from here on it is never lost. Its draft waits for what the broker decides.
+    pub(crate) fn submit(&self, envelope: &Envelope, sent: &Sent) -> Result<(), Failure> {
         let id = envelope.header().id;
         let mut batch = store::SpoolBatch::new();
         batch.put(OUTBOX, id.as_bytes(), &envelope.encode());
         batch.put(SENT, id.as_bytes(), &json(sent)?);
-        if let Some(draft) = draft {
-            batch.remove(DRAFTS, draft.as_bytes());
+        if let Some(of) = sent.draft
+            && let Some(mut draft) = self.draft(of)?
+        {
+            draft.sent = Some(id);
+            batch.put(DRAFTS, of.as_bytes(), &json(&draft)?);
         }
         self.0.apply(batch).map_err(broken)
     }
@@ -236,13 +237,23 @@ impl Spool {
         rows.iter().map(|(k, v)| Ok((id(k)?, parse(v)?))).collect()
     }
 
-    /// Notes the broker's decision; the message leaves the outbox.
+    /// Notes the broker's decision; the message leaves the outbox. A draft that was accepted is gone; one that was refused is a draft again.
     pub(crate) fn decided(&self, id: MessageId, verdict: Verdict) -> Result<(), Failure> {
         let Some(mut sent) = self.sent(id)? else {
             return Ok(());
         };
-        sent.verdict = Some(verdict);
         let mut batch = store::SpoolBatch::new();
+        if let Some(of) = sent.draft
+            && let Some(mut draft) = self.draft(of)?
+            && draft.sent == Some(id)
+        {
+            draft.sent = None;
+            match verdict {
+                Verdict::Accepted { .. } => batch.remove(DRAFTS, of.as_bytes()),
+                Verdict::Refused { .. } => batch.put(DRAFTS, of.as_bytes(), &json(&draft)?),
+            }
+        }
+        sent.verdict = Some(verdict);
         batch.put(SENT, id.as_bytes(), &json(&sent)?);
         batch.remove(OUTBOX, id.as_bytes());
         self.0.apply(batch).map_err(broken)
@@ -468,6 +479,7 @@ mod tests {
             label: "Ongerubriceerd".into(),
             recipients: vec![],
             act: None,
+            draft: None,
             verdict: None,
         }
     }

@@ -100,9 +100,34 @@ async fn from_a_draft_to_the_end_of_its_rubricering() {
         }
     );
     accept(&line, &envelope).await;
-    assert!(node.rows(&["label", "drafts", "--json"]).is_empty());
+    let began = std::time::Instant::now();
+    while !node.rows(&["label", "drafts", "--json"]).is_empty() {
+        assert!(began.elapsed().as_secs() < 20, "it is a draft no more");
+    }
     let gone = node.says(&["label", "discard", &draft]);
     assert_eq!(gone.status.code(), Some(1));
+
+    // What the broker refuses is a draft still.
+    let fast = [&["send"][..], &message, &SIGN, &["--wait"]].concat();
+    let (code, said, ()) = waits(&node, &fast, async {
+        let envelope = Envelope::decode(&published(&line).await).expect("an envelope");
+        let no = Frame::Refused {
+            id: Some(envelope.header().id),
+            code: ReplyCode::NotPermitted,
+            rule: Some(7),
+            recipient: None,
+            retry_after_ms: None,
+        };
+        says(&line, Lane::Control, no).await;
+    })
+    .await;
+    let kept = node.rows(&["label", "drafts", "--json"]);
+    let kept = kept[0]["draft"].as_str().expect("a draft");
+    assert!(
+        code == 1 && said.contains(&format!("kept as draft {kept}")),
+        "{said}"
+    );
+    done(&node, &["label", "discard", kept]);
 
     // In one step, at three in the morning.
     let fast = [&["send"][..], &message, &SIGN, &["--wait"]].concat();
