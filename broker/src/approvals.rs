@@ -9,7 +9,7 @@ use ordonnans_identity::{FileSigner, Signer as _, Trust};
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::{Approval, SignedApproval, Timestamp};
 use ordonnans_policy::Register;
-use ordonnans_seal::{sign_approval, verify_approval};
+use ordonnans_seal::{sign_statement, verify_statement};
 
 /// Signatures that are looked at: more than any structure has registrars.
 const MAX_LINES: usize = 64;
@@ -75,7 +75,7 @@ fn read(path: &Path) -> Result<Vec<SignedApproval>, ApprovalError> {
 }
 
 fn is_of(approval: &SignedApproval, register: &Register) -> bool {
-    let a = approval.approval();
+    let a = approval.said();
     (a.register, a.version) == (register.digest(), register.version())
 }
 
@@ -91,8 +91,8 @@ pub(crate) fn signers(
         if !is_of(&approval, register) {
             continue;
         }
-        let by = approval.approval().by.clone();
-        match verify_approval(approval, trust, now) {
+        let by = approval.said().by.clone();
+        match verify_statement(approval, trust, now) {
             Ok(_) => {
                 all.insert(by);
             }
@@ -121,10 +121,10 @@ pub(crate) fn sign(
         by: by.clone(),
         at: now,
     };
-    let signed = sign_approval(&approval, signer).map_err(|_| ApprovalError::Key)?;
+    let signed = sign_statement(&approval, signer).map_err(|_| ApprovalError::Key)?;
     let beside = beside(path);
     let mut all = read(&beside)?;
-    all.retain(|a| is_of(a, register) && a.approval().by != by);
+    all.retain(|a| is_of(a, register) && a.said().by != by);
     all.push(signed);
     let text: String = all
         .iter()

@@ -354,11 +354,10 @@ fn register(policies: Option<&Path>, command: &RegisterCommand) -> Result<(), Fa
 }
 
 fn listed(names: &BTreeSet<Name>) -> String {
-    let locals: Vec<&str> = names.iter().map(Name::local).collect();
-    if locals.is_empty() {
+    if names.is_empty() {
         "none".into()
     } else {
-        locals.join(", ")
+        Name::locals(names)
     }
 }
 

@@ -13,9 +13,7 @@ use ordonnans_message::{
     AuditQuery, BulkHead, DecodeError, Digest, Envelope, Frame, MessageId, PROTOCOL_VERSION,
     ReplyCode, SignedAct, SignedDeclaration, SignedKeyPackage, SignedReceipt, limits,
 };
-use ordonnans_seal::{
-    verify_act, verify_declaration, verify_envelope, verify_key_package, verify_receipt,
-};
+use ordonnans_seal::{verify_envelope, verify_statement};
 use ordonnans_store::{AttachmentStore, Reader};
 use ordonnans_transport::{CloseCode, Connection, Lane};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
@@ -163,8 +161,8 @@ async fn take(
         Frame::Receipt { receipt } => match SignedReceipt::decode(&receipt) {
             Err(e) => rejected(None, code(e)),
             Ok(receipt) => {
-                let id = Some(receipt.receipt().message);
-                match verify_receipt(receipt, &trust, now()) {
+                let id = Some(receipt.said().message);
+                match verify_statement(receipt, &trust, now()) {
                     Err(_) => rejected(id, ReplyCode::NotAuthentic),
                     Ok(receipt) => Input::Receipt {
                         session,
@@ -175,7 +173,7 @@ async fn take(
         },
         Frame::KeyPackage { package } => match SignedKeyPackage::decode(&package) {
             Err(e) => rejected(None, code(e)),
-            Ok(package) => match verify_key_package(package, &trust, now()) {
+            Ok(package) => match verify_statement(package, &trust, now()) {
                 Err(_) => rejected(None, ReplyCode::NotAuthentic),
                 Ok(package) => Input::KeyPackage {
                     session,
@@ -252,7 +250,7 @@ fn statement(session: Session, frame: &Frame, trust: &Trust) -> Input {
     match frame {
         Frame::Act { act } => match SignedAct::decode(act) {
             Err(e) => not(code(e)),
-            Ok(act) => match verify_act(act, trust, now()) {
+            Ok(act) => match verify_statement(act, trust, now()) {
                 Err(_) => not(ReplyCode::NotAuthentic),
                 Ok(act) => Input::Act {
                     session,
@@ -262,7 +260,7 @@ fn statement(session: Session, frame: &Frame, trust: &Trust) -> Input {
         },
         Frame::Declare { declaration } => match SignedDeclaration::decode(declaration) {
             Err(e) => not(code(e)),
-            Ok(d) => match verify_declaration(d, trust, now()) {
+            Ok(d) => match verify_statement(d, trust, now()) {
                 Err(_) => not(ReplyCode::NotAuthentic),
                 Ok(d) => Input::Declare {
                     session,

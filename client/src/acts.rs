@@ -8,7 +8,7 @@ use ordonnans_label::{Label, Level, Name};
 use ordonnans_message::{
     Digest, Frame, MessageId, ReplyCode, SignedAct, SignedDeclaration, Timestamp,
 };
-use ordonnans_seal::{verify_act, verify_declaration};
+use ordonnans_seal::verify_statement;
 use serde::{Deserialize, Serialize};
 
 use crate::desk::{Desk, internal, usage};
@@ -94,9 +94,9 @@ impl Desk {
         let mut acts = vec![first];
         // Each names the one before; what does not follow on the line is not in force.
         while let Some(last) = acts.last().map(SignedAct::digest) {
-            let (subject, node) = (acts[0].act().subject, acts[0].act().node.clone());
+            let (subject, node) = (acts[0].said().subject, acts[0].said().node.clone());
             let follows = |a: &SignedAct| {
-                let a = a.act();
+                let a = a.said();
                 a.follows.is_some_and(|f| f.act == last) && a.subject == subject && a.node == node
             };
             match known.iter().position(follows) {
@@ -113,7 +113,7 @@ impl Desk {
             return Ok(None);
         }
         let acts = self.history(id)?;
-        Ok(acts.iter().skip(1).last().map(|a| a.act().label.clone()))
+        Ok(acts.iter().skip(1).last().map(|a| a.said().label.clone()))
     }
 
     /// Keeps an act or a declaration until the broker has answered. Gives the digest of its frame.
@@ -128,11 +128,11 @@ impl Desk {
         match frame {
             Frame::Act { act } => {
                 let act = SignedAct::decode(act).map_err(|e| wrong(&e))?;
-                verify_act(act, &self.trust(), self.now()).map_err(|e| wrong(&e))?;
+                verify_statement(act, &self.trust(), self.now()).map_err(|e| wrong(&e))?;
             }
             Frame::Declare { declaration } => {
                 let d = SignedDeclaration::decode(declaration).map_err(|e| wrong(&e))?;
-                verify_declaration(d, &self.trust(), self.now()).map_err(|e| wrong(&e))?;
+                verify_statement(d, &self.trust(), self.now()).map_err(|e| wrong(&e))?;
             }
             _ => return Err(internal("no statement")),
         }
@@ -172,10 +172,10 @@ impl Desk {
             return Ok(false);
         };
         // It may have waited longer than its certificate lasted.
-        let (now, then) = (self.now(), act.act().at);
-        let believed = verify_act(act.clone(), &self.trust(), now)
-            .or_else(|_| verify_act(act.clone(), &self.trust(), then.min(now)));
-        if believed.is_err() || act.act().follows.is_none() {
+        let (now, then) = (self.now(), act.said().at);
+        let believed = verify_statement(act.clone(), &self.trust(), now)
+            .or_else(|_| verify_statement(act.clone(), &self.trust(), then.min(now)));
+        if believed.is_err() || act.said().follows.is_none() {
             return Ok(false);
         }
         self.spool.keep_act(&act)?;

@@ -218,7 +218,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
         Request::History { id } => {
             let history = desk.history(id)?;
             let row = |a: &SignedAct| {
-                let act = a.act();
+                let act = a.said();
                 json!({
                     "act": act.kind.as_str(), "label": act.label.to_string(), "by": act.by, "at": act.at,
                     "node": act.node, "subject": act.subject, "digest": a.digest(),
@@ -229,7 +229,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
         Request::Due => {
             let row = |(id, r): (MessageId, Review)| {
                 let label = desk.history(id).ok();
-                let label = label.and_then(|h| Some(h.last()?.act().label.to_string()));
+                let label = label.and_then(|h| Some(h.last()?.said().label.to_string()));
                 Ok(
                     json!({ "id": id, "by": r.by, "event": r.event, "since": r.since, "label": label }),
                 )

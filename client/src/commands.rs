@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser};
 use data_encoding::BASE64;
 use ordonnans_identity::{FileSigner, Signer};
 use ordonnans_message::{MessageId, Receipt, ReceiptKind, Timestamp, limits};
-use ordonnans_seal::sign_receipt;
+use ordonnans_seal::sign_statement;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -400,6 +400,6 @@ pub(crate) fn persons_receipt(
         by,
         at: text("at")?.parse().map_err(|_| broken())?,
     };
-    let signed = sign_receipt(&receipt, &signer).map_err(|e| Failure::internal(e.to_string()))?;
+    let signed = sign_statement(&receipt, &signer).map_err(|e| Failure::internal(e.to_string()))?;
     Ok(BASE64.encode(&signed.encode()))
 }

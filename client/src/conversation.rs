@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ordonnans_label::{Kind, Label};
 use ordonnans_message::{Addressee, Envelope, Frame, Precedence, ReceiptKind, ReplyCode};
-use ordonnans_seal::sign_receipt;
+use ordonnans_seal::sign_statement;
 use ordonnans_transport::Lane;
 
 use crate::house::{
@@ -114,7 +114,7 @@ fn what_is_delivered_twice_is_kept_once_and_answered_each_time() {
         machine.take(deliver.clone(), now).expect("taken");
         let said = receipts(&mut machine);
         assert_eq!(said.len(), 1);
-        assert_eq!(said[0].receipt().kind, ReceiptKind::Delivered);
+        assert_eq!(said[0].said().kind, ReceiptKind::Delivered);
     }
     assert_eq!(b.spool.inbox().expect("read").len(), 1);
     machine.pump(now + REPEAT).expect("pumps");
@@ -133,10 +133,7 @@ fn what_is_delivered_twice_is_kept_once_and_answered_each_time() {
     );
     assert!(opened.still_believed);
     machine.pump(now).expect("pumps");
-    assert_eq!(
-        receipts(&mut machine)[0].receipt().kind,
-        ReceiptKind::Opened
-    );
+    assert_eq!(receipts(&mut machine)[0].said().kind, ReceiptKind::Opened);
 }
 
 #[test]
@@ -157,7 +154,7 @@ fn what_does_not_open_is_answered_so_and_what_may_be_believed_yet_is_not() {
     machine.take(deliver.clone(), now).expect("taken");
     let said = receipts(&mut machine);
     assert_eq!(said.len(), 1);
-    assert_eq!(said[0].receipt().kind, ReceiptKind::Refused);
+    assert_eq!(said[0].said().kind, ReceiptKind::Refused);
     assert!(lost.spool.inbox().expect("read").is_empty());
     // The originator was told of: it is not believed, and nothing is said that would end the delivery.
     house.revoke(&a);
@@ -202,16 +199,16 @@ fn receipts_for_ours_are_kept_and_confirmed_and_others_are_not() {
     assert!(matches!(said[..], [(_, Frame::ReceiptStored { id: of, .. })] if of == id));
     assert_eq!(
         a.spool.receipts(id).expect("read"),
-        [receipt.receipt().clone()]
+        [receipt.said().clone()]
     );
     // A receipt for other bytes under the same id.
-    let mut other = receipt.receipt().clone();
+    let mut other = receipt.said().clone();
     other.envelope = other.message.as_bytes()[..]
         .iter()
         .fold(other.envelope, |d, _| {
             ordonnans_message::sha256(&[d.as_bytes()])
         });
-    let forged = sign_receipt(&other, &b.signer).expect("signed");
+    let forged = sign_statement(&other, &b.signer).expect("signed");
     let frame = Frame::Receipt {
         receipt: forged.encode(),
     };

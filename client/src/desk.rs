@@ -16,7 +16,7 @@ use ordonnans_message::{
     Addressee, AttachmentRef, Digest, DirectoryEntry, Header, MessageId, Precedence,
     SignedKeyPackage, SignedReceipt, Timestamp,
 };
-use ordonnans_seal::{NodeSecret, SystemEntropy, sign_key_package};
+use ordonnans_seal::{NodeSecret, SystemEntropy, sign_statement};
 use ordonnans_store::AttachmentStore;
 use ordonnans_transport::Clock;
 use tokio::sync::{Notify, oneshot, watch};
@@ -283,16 +283,16 @@ impl Desk {
         let certificate = self.signer.certificate().der();
         if let Some(kept) = self.spool.package()?
             && let Ok(package) = SignedKeyPackage::decode(&kept)
-            && package.package().kid() == self.secret.kid()
+            && package.said().kid() == self.secret.kid()
             && package.signed().certificate() == certificate
-            && package.package().not_after >= self.now().after(KEY_RENEWED_MS)
+            && package.said().not_after >= self.now().after(KEY_RENEWED_MS)
         {
             return Ok(kept);
         }
         let package = self
             .secret
             .package(&self.name, self.now().after(KEY_LIFETIME_MS));
-        let package = sign_key_package(&package, &self.signer).map_err(internal)?;
+        let package = sign_statement(&package, &self.signer).map_err(internal)?;
         self.spool.put_package(&package.encode())?;
         Ok(package.encode())
     }
@@ -321,7 +321,7 @@ impl Desk {
     /// A receipt that is durable is now to be said.
     pub(crate) fn owes(&self, receipt: &SignedReceipt) {
         self.owed()
-            .insert(receipt_key(receipt.receipt()), receipt.encode());
+            .insert(receipt_key(receipt.said()), receipt.encode());
         self.work();
         self.tell();
     }

@@ -11,9 +11,7 @@ use ordonnans_message::{
     ActKind, AttachmentRef, Content, Envelope, Header, MessageId, Precedence, Recipient, Role,
     SignedAct, SignedKeyPackage, Timestamp, limits,
 };
-use ordonnans_seal::{
-    Entropy, SystemEntropy, open, seal, verify_act, verify_envelope, verify_key_package,
-};
+use ordonnans_seal::{Entropy, SystemEntropy, open, seal, verify_envelope, verify_statement};
 use serde::{Deserialize, Serialize};
 
 use crate::acts;
@@ -124,7 +122,7 @@ impl Desk {
         }
         let now = self.now();
         let own = SignedKeyPackage::decode(&self.package()?).map_err(internal)?;
-        let own = verify_key_package(own, &self.trust(), now).map_err(internal)?;
+        let own = verify_statement(own, &self.trust(), now).map_err(internal)?;
         let header = Header {
             recipients: vec![Recipient {
                 node: self.name.clone(),
@@ -187,10 +185,10 @@ impl Desk {
             )
         };
         let act = SignedAct::decode(act).map_err(|e| wrong(format!("the statement: {e}")))?;
-        let act = verify_act(act, &self.trust(), self.now())
+        let act = verify_statement(act, &self.trust(), self.now())
             .map_err(|e| wrong(format!("the vaststeller's certificate: {e}")))?
             .into_inner();
-        let a = act.act();
+        let a = act.said();
         if a.kind != ActKind::Establish || a.subject != content.digest() || a.node != self.name {
             return Err(wrong("the statement is about something else".into()));
         }

@@ -8,7 +8,7 @@ use ordonnans_label::{Kind, Name};
 use ordonnans_message::{
     Act, ActKind, Declaration, Digest, Envelope, Follows, Frame, MessageId, ReplyCode, SignedAct,
 };
-use ordonnans_seal::{sign_act, sign_declaration};
+use ordonnans_seal::sign_statement;
 
 use crate::acts::{Answered, refused};
 use crate::desk::Desk;
@@ -46,7 +46,7 @@ fn act(subject: Digest, label: &str, node: &Name, signer: &FileSigner, desk: &De
 fn statement(desk: &Desk, draft: DraftId, signer: &FileSigner) -> Bytes {
     let (_, _, content) = desk.draft(draft).expect("a draft");
     let act = act(content.digest(), LABEL, &desk.name, signer, desk);
-    sign_act(&act, signer).expect("signed").encode()
+    sign_statement(&act, signer).expect("signed").encode()
 }
 
 /// A message that was established and accepted; its id and its first act.
@@ -81,9 +81,9 @@ fn revision(
             message: id,
             act: after,
         }),
-        ..first.act().clone()
+        ..first.said().clone()
     };
-    sign_act(&act, by).expect("signed").encode()
+    sign_statement(&act, by).expect("signed").encode()
 }
 
 /// The acts and declarations it tells the broker now.
@@ -153,7 +153,7 @@ fn a_draft_waits_with_its_attachments_until_it_is_established() {
     assert_eq!((header.created, header.attachments.len()), (a.now(), 1));
     let history = a.history(id).expect("an act");
     assert_eq!(history.len(), 1);
-    assert_eq!(history[0].act().by, name("vermeer", Kind::Person));
+    assert_eq!(history[0].said().by, name("vermeer", Kind::Person));
     let yes = Verdict::Accepted {
         at: a.now(),
         sequence: 1,
@@ -180,7 +180,7 @@ fn a_statement_about_something_else_sends_nothing() {
         .propose(&proposal("locc", b"(Stg.C) x"))
         .expect("proposed");
     let (_, _, content) = a.draft(draft).expect("a draft");
-    let signed = |act: &Act| sign_act(act, &v).expect("signed").encode();
+    let signed = |act: &Act| sign_statement(act, &v).expect("signed").encode();
     let good = act(content.digest(), LABEL, &a.name, &v, &a);
     let elsewhere = Act {
         node: b.name.clone(),
@@ -188,7 +188,7 @@ fn a_statement_about_something_else_sends_nothing() {
     };
     let lower = act(content.digest(), "Dep.V // TOT 2036-01-01", &a.name, &v, &a);
     let for_ever = act(content.digest(), "Stg.C", &a.name, &v, &a);
-    let forged = sign_act(&good, &node).expect("signed").encode();
+    let forged = sign_statement(&good, &node).expect("signed").encode();
     for (what, bytes, says) in [
         (
             "of another draft",
@@ -316,7 +316,7 @@ fn what_the_broker_passes_on_stands_beside_the_message_in_its_line() {
         .expect("taken");
     assert_eq!(receipts(&mut machine).len(), 1);
     let history = b.history(id).expect("acts");
-    let shown: Vec<String> = history.iter().map(|a| a.act().label.to_string()).collect();
+    let shown: Vec<String> = history.iter().map(|a| a.said().label.to_string()).collect();
     assert_eq!(shown.len(), 3);
     assert!(
         shown[0].starts_with("Stg.C") && shown[1].starts_with("Stg.G"),
@@ -328,7 +328,7 @@ fn what_the_broker_passes_on_stands_beside_the_message_in_its_line() {
     let inbox = b.spool.inbox().expect("read");
     assert!(inbox[0].0.header().label.to_string().starts_with("Stg.C"));
     // One that follows nothing known is kept and not in force; one that is not authentic is not kept.
-    let stray = revision(&first, first.act().subject, id, "Ongerubriceerd", &v);
+    let stray = revision(&first, first.said().subject, id, "Ongerubriceerd", &v);
     machine.take(Frame::Act { act: stray }, now).expect("taken");
     assert_eq!(stated(&mut machine).len(), 1);
     assert_eq!(b.history(id).expect("acts").len(), 3);
@@ -381,7 +381,7 @@ fn a_statement_that_nobody_believes_never_leaves() {
         by: stranger.certificate().name().clone(),
         at: a.now(),
     };
-    let declaration = sign_declaration(&d, &stranger).expect("signed").encode();
+    let declaration = sign_statement(&d, &stranger).expect("signed").encode();
     let e = a
         .state(&Frame::Declare { declaration })
         .expect_err("a stranger");

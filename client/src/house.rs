@@ -209,7 +209,7 @@ pub(crate) fn refused(id: MessageId, code: ReplyCode, retry_after_ms: Option<u32
 pub(crate) fn stored(r: &SignedReceipt) -> Frame {
     let Receipt {
         message, kind, by, ..
-    } = r.receipt().clone();
+    } = r.said().clone();
     Frame::ReceiptStored {
         id: message,
         kind,

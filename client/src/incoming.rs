@@ -11,7 +11,8 @@ use ordonnans_message::{
     SignedReceipt, Timestamp,
 };
 use ordonnans_seal::{
-    NotAuthentic, Verified, open, open_attachment, sign_receipt, verify_envelope, verify_receipt,
+    NotAuthentic, Verified, open, open_attachment, sign_statement, verify_envelope,
+    verify_statement,
 };
 
 use crate::belief::Belief;
@@ -64,7 +65,7 @@ impl Desk {
             by: self.name.clone(),
             at: self.now(),
         };
-        sign_receipt(&receipt, &self.signer).map_err(internal)
+        sign_statement(&receipt, &self.signer).map_err(internal)
     }
 
     /// Takes a delivered message: verified, complete and openable, it is kept once, together with its receipt.
@@ -108,7 +109,7 @@ impl Desk {
         };
         self.spool.arrive(&envelope, &arrived, &belief, &receipt)?;
         self.owes(&receipt);
-        Ok(Arrival::Receipted(receipt_key(receipt.receipt())))
+        Ok(Arrival::Receipted(receipt_key(receipt.said())))
     }
 
     /// Owes a receipt for a message; where it is owed already, that one stands.
@@ -220,10 +221,10 @@ impl Desk {
         };
         let receipt =
             SignedReceipt::decode(bytes).map_err(|e| wrong(format!("the receipt: {e}")))?;
-        let receipt = verify_receipt(receipt, &self.trust(), self.now())
+        let receipt = verify_statement(receipt, &self.trust(), self.now())
             .map_err(|e| wrong(format!("the person's certificate: {e}")))?
             .into_inner();
-        let r = receipt.receipt();
+        let r = receipt.said();
         let fits = r.kind == kind && r.envelope == envelope.digest() && r.by.kind() == Kind::Person;
         if !fits || (!named.is_empty() && !named.contains(&&r.by)) {
             return Err(wrong(format!("this message is not for {}", r.by)));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use ordonnans_identity::Signer;
 use ordonnans_label::Kind;
 use ordonnans_message::{Frame, ReceiptKind};
-use ordonnans_seal::sign_receipt;
+use ordonnans_seal::sign_statement;
 
 use crate::failure::Exit;
 use crate::house::{House, begun, know, published, receipts, sealed};
@@ -34,7 +34,7 @@ fn what_was_owed_and_unsent_survives_a_restart() {
     let mut machine = begun(&db, Instant::now());
     let owed = receipts(&mut machine);
     assert_eq!(owed.len(), 1);
-    assert_eq!(owed[0].receipt().message, id);
+    assert_eq!(owed[0].said().message, id);
     assert_eq!(db.package().expect("a key"), key, "the same statement");
     house.later(40 * 24 * 60 * 60 * 1000);
     assert_ne!(db.package().expect("a key"), key, "renewed in time");
@@ -111,7 +111,7 @@ fn a_message_for_a_person_opens_with_that_persons_receipt_only() {
             .to_be_opened(id, signer.certificate().name().clone(), ReceiptKind::Opened)
             .expect("prepared");
         receipt.kind = kind;
-        sign_receipt(&receipt, &signer).expect("signed").encode()
+        sign_statement(&receipt, &signer).expect("signed").encode()
     };
     let (other, wrong, right) = (
         signed("jansen", ReceiptKind::Opened),

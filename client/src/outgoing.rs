@@ -12,8 +12,7 @@ use ordonnans_message::{
     Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage, SignedReceipt, limits, sha256,
 };
 use ordonnans_seal::{
-    Entropy, SealError, SystemEntropy, Verified, seal, seal_attachment, verify_key_package,
-    verify_receipt,
+    Entropy, SealError, SystemEntropy, Verified, seal, seal_attachment, verify_statement,
 };
 use ordonnans_store::AttachmentStore;
 
@@ -72,7 +71,7 @@ impl Desk {
         for r in recipients {
             let listed = self.spool.listed(&r.node)?;
             let package = listed.and_then(|l| l.package());
-            match package.and_then(|p| verify_key_package(p, &trust, now).ok()) {
+            match package.and_then(|p| verify_statement(p, &trust, now).ok()) {
                 Some(key) => keys.push(key),
                 None => missing.push(r.node.clone()),
             }
@@ -297,10 +296,10 @@ impl Desk {
         let Ok(receipt) = SignedReceipt::decode(bytes) else {
             return Ok(None);
         };
-        let Ok(receipt) = verify_receipt(receipt, &self.trust(), self.now()) else {
+        let Ok(receipt) = verify_statement(receipt, &self.trust(), self.now()) else {
             return Ok(None);
         };
-        let r = receipt.get().receipt().clone();
+        let r = receipt.get().said().clone();
         let sent = self.spool.sent(r.message)?;
         if sent.is_none_or(|s| s.envelope != r.envelope) {
             return Ok(None);

@@ -68,6 +68,30 @@ fn digest(path: &Path) -> std::io::Result<Digest> {
     }
 }
 
+/// A folder that is there whole or not at all: what was made of it goes when the making fails.
+struct Folder {
+    path: PathBuf,
+    whole: bool,
+}
+
+impl Folder {
+    fn make(path: PathBuf) -> Result<Self, Failure> {
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|e| unusable(&path, &e))?;
+        let whole = false;
+        Ok(Self { path, whole })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.whole {
+            // What cannot be removed is named by the failure that leads here.
+            drop(fs::remove_dir_all(&self.path));
+        }
+    }
+}
+
 /// What is bound to each file of a message.
 struct Bound<'a> {
     label: &'a Label,
@@ -135,11 +159,7 @@ pub(crate) fn export(config: &Config, args: &ExportArgs) -> Result<Exit, Failure
     let policies = policies(config.policies.as_deref())?;
     let dir = std::path::absolute(&args.dir).map_err(|e| unusable(&args.dir, &e))?;
     // Before anything is opened: who exports must be able to keep it.
-    let mut folder = DirBuilder::new();
-    folder
-        .mode(0o700)
-        .create(&dir)
-        .map_err(|e| unusable(&dir, &e))?;
+    let mut folder = Folder::make(dir.clone())?;
     let kind = ReceiptKind::Exported;
     let read = |attachment: Option<(usize, PathBuf)>| {
         let receipt = match (&args.reader, &args.key) {
@@ -156,10 +176,7 @@ pub(crate) fn export(config: &Config, args: &ExportArgs) -> Result<Exit, Failure
         };
         ask(&config.socket, &request)
     };
-    let answer = read(None).inspect_err(|_| {
-        // Nothing was written; an empty folder would be in the way of the next try.
-        drop(fs::remove_dir(&dir));
-    })?;
+    let answer = read(None)?;
     let broken = || Failure::internal("the daemon's answer has not the documented form");
     let text = |v: &Value| v.as_str().map(str::to_owned);
     let shown = text(&answer["label_now"]).or_else(|| text(&answer["label"]));
@@ -195,6 +212,7 @@ pub(crate) fn export(config: &Config, args: &ExportArgs) -> Result<Exit, Failure
         read(Some((i + 1, dir.join(&name))))?;
         files.push(bound.bind(&name, a["media_type"].as_str().unwrap_or(PLAIN))?);
     }
+    folder.whole = true;
     show(&Value::Array(files), args.listing)
 }
 
@@ -339,4 +357,23 @@ pub(crate) fn import_spif(file: &Path, policies: &Policies) -> Result<Exit, Fail
     // A reader that went away, like `head`, is no failure.
     drop(std::io::stdout().write_all(imported.toml.as_bytes()));
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_was_not_finished_is_gone() {
+        let place = tempfile::tempdir().expect("a folder");
+        for whole in [false, true] {
+            let path = place.path().join(format!("{whole}"));
+            let mut folder = Folder::make(path.clone()).expect("made");
+            put(&path.join("content"), b"x").expect("written");
+            assert!(Folder::make(path.clone()).is_err(), "it exists");
+            folder.whole = whole;
+            drop(folder);
+            assert_eq!(path.exists(), whole);
+        }
+    }
 }

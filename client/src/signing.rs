@@ -9,7 +9,7 @@ use ordonnans_label::{Kind, Label, Name, State};
 use ordonnans_message::{
     Act, ActKind, Content, Declaration, Digest, Follows, Frame, MessageId, Timestamp,
 };
-use ordonnans_seal::{sign_act, sign_declaration};
+use ordonnans_seal::sign_statement;
 use serde_json::{Value, json};
 
 use crate::acts;
@@ -80,7 +80,7 @@ fn established(config: &Config, text: &str, by: &Name) -> Result<Label, Failure>
 }
 
 fn signed(act: &Act, signer: &FileSigner) -> Result<ordonnans_message::SignedAct, Failure> {
-    sign_act(act, signer).map_err(|_| {
+    sign_statement(act, signer).map_err(|_| {
         usage(
             "this label cannot be established by a person here",
             "a label under another policy is its originator's; the end of a rubricering has no duration",
@@ -185,7 +185,7 @@ pub fn declare(config: &Config, event: &str, signer: &FileSigner) -> Result<Valu
         by: signer.certificate().name().clone(),
         at: now(),
     };
-    let declaration = sign_declaration(&declaration, signer)
+    let declaration = sign_statement(&declaration, signer)
         .map_err(|_| {
             usage(
                 "the event could not be declared: it cannot be the name of one",

@@ -186,7 +186,7 @@ impl Spool {
 
     /// Keeps an act beside its message; what was due of it is done.
     pub(crate) fn keep_act(&self, act: &SignedAct) -> Result<(), Failure> {
-        let Some(follows) = act.act().follows else {
+        let Some(follows) = act.said().follows else {
             return Ok(());
         };
         let id = follows.message;
@@ -298,11 +298,7 @@ impl Spool {
         }
         batch.put(INBOX, id.as_bytes(), &envelope.encode());
         batch.put(ARRIVED, id.as_bytes(), &json(arrived)?);
-        batch.put(
-            OWED,
-            &key(&receipt_key(receipt.receipt())),
-            &receipt.encode(),
-        );
+        batch.put(OWED, &key(&receipt_key(receipt.said())), &receipt.encode());
         self.0.apply(batch).map_err(broken)
     }
 
@@ -336,7 +332,7 @@ impl Spool {
 
     /// Keeps a receipt of ours until the broker has it; an *opened* one also marks the message.
     pub(crate) fn owe(&self, receipt: &SignedReceipt) -> Result<(), Failure> {
-        let r = receipt.receipt();
+        let r = receipt.said();
         let mut batch = store::SpoolBatch::new();
         if r.kind.is_of_reader()
             && let Some(mut arrived) = self.arrived(r.message)?
@@ -353,7 +349,7 @@ impl Spool {
         rows.into_iter()
             .map(|(_, v)| {
                 let r = SignedReceipt::decode(&v).map_err(broken)?;
-                Ok((receipt_key(r.receipt()), v.into()))
+                Ok((receipt_key(r.said()), v.into()))
             })
             .collect()
     }
@@ -369,7 +365,7 @@ impl Spool {
         let mut batch = store::SpoolBatch::new();
         batch.put(
             RECEIPTS,
-            &key(&receipt_key(receipt.receipt())),
+            &key(&receipt_key(receipt.said())),
             &receipt.encode(),
         );
         self.0.apply(batch).map_err(broken)
@@ -380,7 +376,7 @@ impl Spool {
         rows.iter()
             .map(|(_, v)| {
                 SignedReceipt::decode(v)
-                    .map(|r| r.receipt().clone())
+                    .map(|r| r.said().clone())
                     .map_err(broken)
             })
             .collect()

@@ -96,7 +96,7 @@ async fn from_a_draft_to_the_end_of_its_rubricering() {
     assert_eq!(
         header.label.state,
         State::Established {
-            by: act.act().by.clone()
+            by: act.said().by.clone()
         }
     );
     accept(&line, &envelope).await;
@@ -162,7 +162,7 @@ async fn from_a_draft_to_the_end_of_its_rubricering() {
     .await;
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("in force"), "{said}");
-    assert_eq!(revised.act().follows.map(|f| f.act), Some(act.digest()));
+    assert_eq!(revised.said().follows.map(|f| f.act), Some(act.digest()));
     let end = [&["label", "end", &id][..], &SIGN].concat();
     let (code, said, ended) = waits(&node, &end, async {
         let (ended, frame) = hears_act(&line).await;
@@ -175,7 +175,7 @@ async fn from_a_draft_to_the_end_of_its_rubricering() {
         ended
     })
     .await;
-    assert_eq!((code, ended.act().kind), (1, ActKind::End));
+    assert_eq!((code, ended.said().kind), (1, ActKind::End));
     assert!(said.contains("POL-07"), "{said}");
     let history = node.rows(&["label", "history", &id, "--json"]);
     let acts: Vec<&str> = history.iter().filter_map(|r| r["act"].as_str()).collect();
@@ -210,10 +210,10 @@ async fn from_a_draft_to_the_end_of_its_rubricering() {
         SignedDeclaration::decode(&declaration).expect("a declaration")
     })
     .await;
-    assert_eq!((code, &*event.declaration().event), (0, "einde"), "{said}");
+    assert_eq!((code, &*event.said().event), (0, "einde"), "{said}");
     let due = Frame::ReviewDue {
         id: header.id,
-        by: act.act().by.clone(),
+        by: act.said().by.clone(),
         event: Some("einde".into()),
     };
     let of = due.digest();
@@ -259,7 +259,7 @@ async fn out_of_the_system_with_its_label_and_back() {
         Frame::Receipt { receipt } => Some(
             SignedReceipt::decode(&receipt)
                 .expect("a receipt")
-                .receipt()
+                .said()
                 .kind,
         ),
         _ => None,

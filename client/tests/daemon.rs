@@ -62,7 +62,7 @@ async fn what_send_promised_survives_a_kill() {
         panic!("a receipt");
     };
     let of = SignedReceipt::decode(&receipt).expect("a receipt");
-    assert_eq!(of.receipt().message, header.id);
+    assert_eq!(of.said().message, header.id);
     says(&line, Lane::Control, Frame::Receipt { receipt }).await;
     while !matches!(next(&line).await, Frame::ReceiptStored { .. }) {}
 

@@ -266,7 +266,7 @@ impl Run<'_> {
             }
             Frame::Receipt { receipt } => {
                 let signed = ordonnans_message::SignedReceipt::decode(&receipt).ok()?;
-                let r = signed.receipt();
+                let r = signed.said();
                 let stored = Frame::ReceiptStored {
                     id: r.message,
                     kind: r.kind,

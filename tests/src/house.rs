@@ -15,8 +15,8 @@ use ordonnans_message::{
 };
 use ordonnans_policy::{Approved, Register};
 use ordonnans_seal::{
-    Entropy, NodeSecret, SeededEntropy, Verified, open, seal, sign_act, sign_key_package,
-    sign_receipt, verify_envelope, verify_key_package, verify_receipt,
+    Entropy, NodeSecret, SeededEntropy, Verified, open, seal, sign_statement, verify_envelope,
+    verify_statement,
 };
 
 /// The structure's name.
@@ -199,9 +199,9 @@ impl House {
                     .unwrap_or_else(|e| panic!("{e}"));
                 let secret = NodeSecret::generate(&mut entropy);
                 let package = secret.package(&name, night().after(400 * 86_400_000));
-                let package = sign_key_package(&package, &signer)
+                let package = sign_statement(&package, &signer)
                     .ok()
-                    .and_then(|p| verify_key_package(p, &trust, night()).ok())
+                    .and_then(|p| verify_statement(p, &trust, night()).ok())
                     .unwrap_or_else(|| panic!("a key package"));
                 Node {
                     name,
@@ -391,7 +391,7 @@ impl House {
             at,
             follows: None,
         };
-        sign_act(&act, &n.vaststeller).unwrap_or_else(|e| panic!("{e}"))
+        sign_statement(&act, &n.vaststeller).unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// What revises or ends the label of a message of that node.
@@ -404,7 +404,7 @@ impl House {
         kind: ActKind,
         label: &str,
     ) -> Option<SignedAct> {
-        let established = first.header().act.as_ref()?.act();
+        let established = first.header().act.as_ref()?.said();
         let signer = &self.nodes[by].vaststeller;
         let who = signer.certificate().name().clone();
         let act = Act {
@@ -417,7 +417,7 @@ impl House {
             }),
             ..established.clone()
         };
-        sign_act(&act, signer).ok()
+        sign_statement(&act, signer).ok()
     }
 
     /// The receipt of a node for a message, signed once and given again.
@@ -440,9 +440,9 @@ impl House {
                     by: n.name.clone(),
                     at: night(),
                 };
-                sign_receipt(&receipt, &n.signer)
+                sign_statement(&receipt, &n.signer)
                     .ok()
-                    .and_then(|r| verify_receipt(r, &self.trust, night()).ok())
+                    .and_then(|r| verify_statement(r, &self.trust, night()).ok())
                     .unwrap_or_else(|| panic!("a receipt"))
             })
             .clone()

@@ -19,7 +19,7 @@ use ordonnans_message::{
     SignedAct, Timestamp, sha256,
 };
 use ordonnans_policy::Book;
-use ordonnans_seal::{SeededEntropy, Verified, verify_act};
+use ordonnans_seal::{SeededEntropy, Verified, verify_statement};
 
 use crate::house::{Draft, House, NODES, approved, night};
 
@@ -121,7 +121,7 @@ impl Stage {
                 .house
                 .revises(draft.from, e, last, ActKind::Revise, &label)?;
             last = act.digest();
-            let act = verify_act(act, &self.house.trust, night()).ok()?;
+            let act = verify_statement(act, &self.house.trust, night()).ok()?;
             acts.push((level, act));
         }
         Some((e.header().id, acts))
@@ -784,7 +784,7 @@ impl World<'_> {
             Frame::Receipt { receipt } => {
                 let signed = ordonnans_message::SignedReceipt::decode(&receipt)
                     .map_err(|e| e.to_string())?;
-                let r = signed.receipt();
+                let r = signed.said();
                 let by = index(&r.by)?;
                 self.nodes[node].receipts.insert((r.message, r.kind, by));
                 let stored = Wire::Stored(r.message, r.kind, by);

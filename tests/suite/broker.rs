@@ -599,7 +599,7 @@ async fn a_flood_of_urgent_messages_is_handed_over_in_windows_and_all_of_it_arri
             panic!("{} of {MANY} receipts came", back.len());
         };
         let signed = SignedReceipt::decode(&receipt).expect("decodes");
-        let r = signed.receipt();
+        let r = signed.said();
         back.insert((r.message, r.kind));
         let stored = Frame::ReceiptStored {
             id: r.message,

@@ -13,7 +13,7 @@ use ordonnans_label::{Clearance, Kind, Level, Name};
 use ordonnans_message::{
     ActKind, Declaration, Digest, Envelope, Frame, Precedence, ReplyCode, SignedAct, sha256,
 };
-use ordonnans_seal::{SeededEntropy, sign_declaration};
+use ordonnans_seal::{SeededEntropy, sign_statement};
 use ordonnans_tests::house::{Draft, House, STRUCTURE, register_text};
 use ordonnans_tests::site::{Peer, Site, WITHIN, now, write_credentials};
 use ordonnans_transport::Lane;
@@ -471,7 +471,7 @@ fn declaration(c: &City, by: usize, event: &str) -> Frame {
         at: now(),
     };
     Frame::Declare {
-        declaration: sign_declaration(&d, signer).expect("signed").encode(),
+        declaration: sign_statement(&d, signer).expect("signed").encode(),
     }
 }
 

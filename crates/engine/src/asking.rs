@@ -11,9 +11,6 @@ use ordonnans_policy::{Question, Verdict, catalog, explain};
 use crate::Session;
 use crate::engine::Engine;
 
-/// What a message that is only thought of lives, in milliseconds.
-const AN_HOUR_MS: u64 = 60 * 60 * 1000;
-
 fn recipients(to: Vec<Addressee>) -> Vec<Recipient> {
     to.into_iter()
         .map(|a| Recipient {
@@ -67,13 +64,7 @@ impl Engine {
             return self.rejected(now, session, None, ReplyCode::NotPermitted);
         };
         let at = about.at.unwrap_or(now);
-        let question = Question {
-            originator: &about.from,
-            label: &about.label,
-            created: at,
-            expires: at.after(AN_HOUR_MS),
-            stated: true,
-        };
+        let question = Question::supposed(&about.from, &about.label, at);
         let to = recipients(about.to.clone());
         let steps = explain(&self.grounds(), &question, &to, at);
         let rules = steps

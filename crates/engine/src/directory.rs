@@ -22,7 +22,7 @@ impl Engine {
         let Some(from) = self.sessions.get(&session).map(|p| p.name().clone()) else {
             return;
         };
-        let p = package.get().package();
+        let p = package.get().said();
         if p.name != from || from.kind() != Kind::Node || p.not_after <= now {
             return self.rejected(now, session, None, ReplyCode::NotAuthentic);
         }

@@ -386,6 +386,22 @@ impl Engine {
         self.mailbox.queues_mut().for_each(Queue::rewind);
     }
 
+    /// The same for the copies of one message: its label is another. Gives the nodes they are for.
+    pub(crate) fn take_back_of(&mut self, id: MessageId) -> Vec<Name> {
+        let Some(held) = self.mailbox.message(id) else {
+            return vec![];
+        };
+        let attached = |d: &Digest| held.header.attachments.iter().any(|a| a.digest == *d);
+        let stays = |e: &Effect| match e {
+            Effect::Deliver { id: of, .. } => *of != id,
+            Effect::SendAttachment { digest, .. } => !attached(digest),
+            _ => true,
+        };
+        self.waiting.retain(|(_, e)| stays(e));
+        self.out.retain(stays);
+        self.mailbox.rewind_of(id)
+    }
+
     /// Works out what the known certificates say under the policies in force. To be called when either changes: a decision is too short for it.
     pub(crate) fn resolve(&mut self) {
         let policies = self.book.policies();

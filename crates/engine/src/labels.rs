@@ -23,9 +23,6 @@ use crate::{Session, Table, Write};
 const WINDOW: usize = 64;
 /// Reviews that come due in one input: bounds the commit.
 const PER_TICK: usize = 512;
-/// What a message that is only thought of lives, in milliseconds.
-const AN_HOUR_MS: u64 = 60 * 60 * 1000;
-
 /// The label in force of a message that came with an act.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Labelled {
@@ -54,6 +51,15 @@ impl Labelled {
 
     fn level(&self) -> Level {
         self.label.confidentiality.level()
+    }
+
+    /// Who is told of an act that came through this node: every holder, and whose information it is.
+    fn told(&self, peer: &Name) -> impl Iterator<Item = &Name> {
+        let originator = Some(&self.originator).filter(|o| !self.holders.contains(*o));
+        self.holders
+            .iter()
+            .chain(originator)
+            .filter(move |n| *n != peer)
     }
 
     fn put(&self, id: MessageId) -> Write {
@@ -248,10 +254,10 @@ impl Engine {
         holders: BTreeSet<Name>,
     ) {
         let row = Labelled {
-            originator: act.act().node.clone(),
+            originator: act.said().node.clone(),
             holders,
-            subject: act.act().subject,
-            label: act.act().label.clone(),
+            subject: act.said().subject,
+            label: act.said().label.clone(),
             last: act.digest(),
             due: false,
         };
@@ -269,7 +275,7 @@ impl Engine {
             act: signed.encode(),
         };
         let of = frame.digest();
-        let a = signed.act();
+        let a = signed.said();
         let id = a.follows.map(|f| f.message);
         match self.weigh(now, &peer, signed) {
             Ok(None) => self.send(session, Frame::Kept { of }),
@@ -277,7 +283,9 @@ impl Engine {
                 // The answer first; like all else it waits for the commit.
                 self.send(session, Frame::Kept { of });
                 self.regrade(now, &peer, id, signed, &frame);
-                self.judge_anew(now);
+                for node in self.take_back_of(id) {
+                    self.pump(now, &node);
+                }
             }
             Err(why) => self.not_kept(now, session, of, id, why),
         }
@@ -290,7 +298,7 @@ impl Engine {
         peer: &Name,
         signed: &SignedAct,
     ) -> Result<Option<MessageId>, (ReplyCode, Option<RuleId>)> {
-        let a: &Act = signed.act();
+        let a: &Act = signed.said();
         let forbids = |rule| (ReplyCode::NotPermitted, Some(rule));
         let Some(follows) = a.follows else {
             // What establishes a label comes with its message.
@@ -328,17 +336,14 @@ impl Engine {
             Some(Duration::Event(e)) if self.register.event(e).is_none() => {
                 Err(forbids(RuleId::EVENT))
             }
-            _ if self.full(&known.holders) => Err((ReplyCode::Busy, None)),
+            _ if known.told(peer).any(|n| self.full(n)) => Err((ReplyCode::Busy, None)),
             _ => Ok(Some(follows.message)),
         }
     }
 
-    fn full(&self, nodes: &BTreeSet<Name>) -> bool {
-        let full = |n| {
-            let notices = self.notices.get(n);
-            notices.is_some_and(|n| n.waiting.len() >= self.settings.queue)
-        };
-        nodes.iter().any(full)
+    fn full(&self, node: &Name) -> bool {
+        let notices = self.notices.get(node);
+        notices.is_some_and(|n| n.waiting.len() >= self.settings.queue)
     }
 
     fn regrade(
@@ -349,7 +354,7 @@ impl Engine {
         signed: &SignedAct,
         frame: &Frame,
     ) {
-        let a = signed.act();
+        let a = signed.said();
         let Some(old) = self.labels.get(id).cloned() else {
             return;
         };
@@ -378,13 +383,7 @@ impl Engine {
         self.ledger.record(now, Verb::Regraded, level, detail);
         self.note_holders(now, id, &new, level);
         self.ledger.write(new.put(id));
-        let told: BTreeSet<Name> = new
-            .holders
-            .iter()
-            .chain([&new.originator])
-            .filter(|n| *n != peer)
-            .cloned()
-            .collect();
+        let told: Vec<Name> = new.told(peer).cloned().collect();
         self.labels.take_up(id, new);
         for node in told {
             self.notify(node, frame);
@@ -394,13 +393,7 @@ impl Engine {
 
     /// Holders that may not have it under the label in force: what they hold cannot be taken back, so officers must see it.
     fn note_holders(&mut self, now: Timestamp, id: MessageId, new: &Labelled, level: Level) {
-        let question = Question {
-            originator: &new.originator,
-            label: &new.label,
-            created: now,
-            expires: now.after(AN_HOUR_MS),
-            stated: true,
-        };
+        let question = Question::supposed(&new.originator, &new.label, now);
         let mut over = vec![];
         for node in &new.holders {
             let to = Recipient {
@@ -463,7 +456,7 @@ impl Engine {
         let frame = Frame::Declare {
             declaration: signed.encode(),
         };
-        let (of, d) = (frame.digest(), signed.declaration());
+        let (of, d) = (frame.digest(), signed.said());
         let event = self.register.event(&d.event);
         let at_peer = self.register.person(&d.by).is_some_and(|p| p.node == peer);
         if !at_peer || event.is_none_or(|e| !e.declared_by.contains(&d.by)) {

@@ -227,6 +227,21 @@ impl Mailbox {
         Some(removed)
     }
 
+    /// The copies of a message are to be judged anew. Gives the nodes they are for.
+    pub(crate) fn rewind_of(&mut self, id: MessageId) -> Vec<Name> {
+        let due = self.messages.get(&id).map(|m| &m.due);
+        for (node, place) in due.into_iter().flatten() {
+            if let Some(queue) = self.queues.get_mut(node) {
+                queue.flying.remove(place);
+                queue.ready.insert(*place);
+                if let Some(item) = queue.items.get_mut(place) {
+                    item.flown = None;
+                }
+            }
+        }
+        due.into_iter().flatten().map(|(n, _)| n.clone()).collect()
+    }
+
     /// Whether a held message refers to this attachment.
     pub(crate) fn refers_to(&self, attachment: &Digest) -> bool {
         self.attachments.contains_key(attachment)

@@ -60,7 +60,7 @@ impl Engine {
             self.ledger.record(now, Verb::Refused, level, detail);
             return self.send(session, refused(id, &refusal, header, now));
         }
-        let act = header.act.as_ref().map(SignedAct::act);
+        let act = header.act.as_ref().map(SignedAct::said);
         if act.is_some_and(|a| self.labels.knows(&a.subject)) {
             return self.rejected(now, session, Some(id), ReplyCode::Conflict);
         }
@@ -188,7 +188,7 @@ impl Engine {
 }
 
 fn established(act: &SignedAct) -> String {
-    let note = format!("established by {}", act.act().by);
+    let note = format!("established by {}", act.said().by);
     note.chars().take(MAX_NOTE_CHARS).collect()
 }
 

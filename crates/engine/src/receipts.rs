@@ -26,7 +26,7 @@ impl Engine {
         let Some(from) = self.sessions.get(&session).map(|p| p.name().clone()) else {
             return;
         };
-        let r = receipt.get().receipt().clone();
+        let r = receipt.get().said().clone();
         let id = r.message;
         let key: ReceiptKey = (id, r.kind, r.by.clone());
         let stored = Frame::ReceiptStored {

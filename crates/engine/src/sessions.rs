@@ -98,7 +98,7 @@ impl Engine {
     }
 
     /// What decisions rest on has changed: every copy that waits is judged again.
-    pub(crate) fn judge_anew(&mut self, now: Timestamp) {
+    fn judge_anew(&mut self, now: Timestamp) {
         self.take_back();
         let names: Vec<Name> = self.on_line.keys().cloned().collect();
         for name in names {
@@ -206,10 +206,10 @@ impl Engine {
     }
 
     pub(crate) fn note_register(&mut self, now: Timestamp, what: &str, signed: &BTreeSet<Name>) {
-        let signers: Vec<&str> = signed.iter().map(Name::local).collect();
-        let signers = match &signers[..] {
-            [] => "nobody".to_owned(),
-            some => some.join(", "),
+        let signers = if signed.is_empty() {
+            "nobody".to_owned()
+        } else {
+            Name::locals(signed)
         };
         let note = format!(
             "version {}: {what}; signed by {signers}",

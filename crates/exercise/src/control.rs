@@ -11,7 +11,7 @@ use ordonnans_message::{
     Act, ActKind, Content, ContentRef, Envelope, Frame, Header, MessageId, PROTOCOL_VERSION,
     Precedence, Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage, sha256,
 };
-use ordonnans_seal::{Entropy, SystemEntropy, seal, sign_act, verify_key_package};
+use ordonnans_seal::{Entropy, SystemEntropy, seal, sign_statement, verify_statement};
 use ordonnans_transport::{ClientOptions, CloseCode, Connection, Identity, Lane, Limits, connect};
 
 use crate::play::now;
@@ -110,7 +110,7 @@ impl Control {
             let package = listed
                 .and_then(|e| SignedKeyPackage::decode(e.package.as_ref()?).ok())
                 .ok_or_else(|| format!("{node} has published no key"))?;
-            keys.push(verify_key_package(package, &self.trust, now()).map_err(|e| said(&e))?);
+            keys.push(verify_statement(package, &self.trust, now()).map_err(|e| said(&e))?);
             recipients.push(Recipient {
                 node,
                 person,
@@ -145,7 +145,7 @@ impl Control {
                     at: now(),
                     follows: None,
                 };
-                Some(sign_act(&act, &signer).map_err(|e| said(&e))?)
+                Some(sign_statement(&act, &signer).map_err(|e| said(&e))?)
             }
             _ => None,
         };

@@ -1,6 +1,5 @@
 //! Real files: each is routed as content or attachment, and must arrive bit by bit, at exactly those who may have it.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use ordonnans_message::{Digest, Sha256Stream, sha256};
 use serde_json::{Value, json};
 
 use crate::judge::may_reach;
-use crate::play::{Play, Proof, now, read, read_with};
+use crate::play::{Play, Proof, addressed, now, read, read_with};
 use crate::scenario::Message;
 use crate::structure::{Trouble, until};
 
@@ -155,11 +154,6 @@ pub(crate) fn route(play: &mut Play<'_>, from: &Path) -> Result<Routed, Trouble>
     until(ARRIVE_WITHIN, || there(play) >= owed);
     check(play, &nodes, &files, &mut routed)?;
     Ok(routed)
-}
-
-fn addressed(m: &Message) -> BTreeSet<&str> {
-    let node = |t: &'_ String| -> usize { t.find('@').map_or(0, |at| at + 1) };
-    m.to.iter().map(|t| &t[node(t)..]).collect()
 }
 
 /// A message of this level to everyone who may have it.

@@ -15,7 +15,7 @@ use ordonnans_client::signing;
 use ordonnans_identity::{FileSigner, Signer};
 use ordonnans_label::Kind;
 use ordonnans_message::{ActKind, Digest, MessageId, Receipt, ReceiptKind, Timestamp, sha256};
-use ordonnans_seal::sign_receipt;
+use ordonnans_seal::sign_statement;
 use serde_json::Value;
 
 use crate::control;
@@ -95,7 +95,7 @@ fn lifetime(m: &Message) -> u64 {
 }
 
 /// The nodes a message is for.
-fn addressed(m: &Message) -> BTreeSet<&str> {
+pub(crate) fn addressed(m: &Message) -> BTreeSet<&str> {
     let all = m.to.iter().chain(&m.info);
     all.map(|t| t.split_once('@').map_or(t.as_str(), |(_, node)| node))
         .collect()
@@ -592,7 +592,7 @@ pub(crate) fn read_with(
                 by,
                 at: text("at").parse().map_err(|_| "no time")?,
             };
-            let signed = sign_receipt(&receipt, &signer).map_err(|e| e.to_string())?;
+            let signed = sign_statement(&receipt, &signer).map_err(|e| e.to_string())?;
             Some(BASE64.encode(&signed.encode()))
         }
     };

@@ -94,6 +94,13 @@ impl Name {
         self.0.split('.').next().unwrap_or_default()
     }
 
+    /// The first parts of several, for people: `jansen, vermeer`.
+    #[must_use]
+    pub fn locals<'a>(names: impl IntoIterator<Item = &'a Self>) -> String {
+        let all: Vec<&str> = names.into_iter().map(Self::local).collect();
+        all.join(", ")
+    }
+
     /// What the subject is.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -7,10 +7,10 @@
 use ordonnans_label::{Kind, Label, Level, MAX_EVENT_CHARS, Name, State};
 
 use crate::cbor::{DecodeError, Reader, Writer};
-use crate::cose::{Purpose, Sign1};
+use crate::cose::Purpose;
 use crate::header::{digest, message_id, name, time};
 use crate::label::{decode_label, encode_label};
-use crate::receipt::signed;
+use crate::statement::{Signed, Statement};
 use crate::{Digest, MessageId, Timestamp};
 
 /// What a vaststeller does to a label.
@@ -73,14 +73,6 @@ pub struct Act {
 }
 
 impl Act {
-    /// The payload to be signed.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::default();
-        self.write(&mut w);
-        w.into_bytes()
-    }
-
     /// What holds for every act, whoever signs it.
     ///
     /// # Errors
@@ -106,6 +98,14 @@ impl Act {
         } else {
             Err(DecodeError::Form("act"))
         }
+    }
+}
+
+impl Statement for Act {
+    const PURPOSE: Purpose = Purpose::Act;
+
+    fn maker(&self) -> &Name {
+        &self.by
     }
 
     fn write(&self, w: &mut Writer) {
@@ -168,14 +168,8 @@ impl Act {
     }
 }
 
-signed!(
-    /// An act with its signature, unverified.
-    #[derive(Hash)]
-    SignedAct,
-    Act,
-    act,
-    Purpose::Act
-);
+/// An act with its signature, unverified.
+pub type SignedAct = Signed<Act>;
 
 impl SignedAct {
     /// SHA-256 of its one byte form: what names it.
@@ -196,13 +190,11 @@ pub struct Declaration {
     pub at: Timestamp,
 }
 
-impl Declaration {
-    /// The payload to be signed.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::default();
-        self.write(&mut w);
-        w.into_bytes()
+impl Statement for Declaration {
+    const PURPOSE: Purpose = Purpose::Declaration;
+
+    fn maker(&self) -> &Name {
+        &self.by
     }
 
     fn write(&self, w: &mut Writer) {
@@ -231,10 +223,5 @@ impl Declaration {
     }
 }
 
-signed!(
-    /// A declaration with its signature, unverified.
-    SignedDeclaration,
-    Declaration,
-    declaration,
-    Purpose::Declaration
-);
+/// A declaration with its signature, unverified.
+pub type SignedDeclaration = Signed<Declaration>;

@@ -272,7 +272,7 @@ impl Header {
             }
         }
         let fits = |s: &SignedAct| {
-            let a = s.act();
+            let a = s.said();
             a.kind == ActKind::Establish && a.label == self.label && a.node == self.originator
         };
         if !self.act.as_ref().is_none_or(fits) {
@@ -505,8 +505,8 @@ pub(crate) fn time(r: &mut Reader<'_>, what: &'static str) -> Result<Timestamp, 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::Act;
     use crate::cose::{Algorithm, Draft, Purpose};
+    use crate::{Act, Statement};
     use proptest::prelude::*;
 
     fn act(label: Label) -> SignedAct {

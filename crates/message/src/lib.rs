@@ -19,6 +19,7 @@ mod id;
 mod label;
 pub mod limits;
 mod receipt;
+mod statement;
 mod time;
 
 pub use act::{Act, ActKind, Declaration, Follows, SignedAct, SignedDeclaration};
@@ -38,4 +39,5 @@ pub use receipt::{
     Approval, KeyPackage, Receipt, ReceiptKind, SignedApproval, SignedKeyPackage, SignedReceipt,
     key_id,
 };
+pub use statement::{Signed, Statement};
 pub use time::{InvalidTimestamp, Timestamp};

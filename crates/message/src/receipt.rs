@@ -3,8 +3,9 @@
 use ordonnans_label::Name;
 
 use crate::cbor::{DecodeError, Reader, Writer};
-use crate::cose::{Purpose, Sign1};
+use crate::cose::Purpose;
 use crate::header::{digest, message_id, name, time};
+use crate::statement::{Signed, Statement};
 use crate::{Digest, MessageId, Timestamp, limits, sha256};
 
 /// What the signer of a receipt says happened.
@@ -61,13 +62,11 @@ pub struct Receipt {
     pub at: Timestamp,
 }
 
-impl Receipt {
-    /// The payload to be signed.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::default();
-        self.write(&mut w);
-        w.into_bytes()
+impl Statement for Receipt {
+    const PURPOSE: Purpose = Purpose::Receipt;
+
+    fn maker(&self) -> &Name {
+        &self.by
     }
 
     fn write(&self, w: &mut Writer) {
@@ -129,18 +128,18 @@ pub fn key_id(public: &[u8]) -> [u8; 8] {
 }
 
 impl KeyPackage {
-    /// The payload to be signed.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::default();
-        self.write(&mut w);
-        w.into_bytes()
-    }
-
     /// How a seal names this key.
     #[must_use]
     pub fn kid(&self) -> [u8; 8] {
         key_id(&self.public)
+    }
+}
+
+impl Statement for KeyPackage {
+    const PURPOSE: Purpose = Purpose::KeyPackage;
+
+    fn maker(&self) -> &Name {
+        &self.name
     }
 
     fn write(&self, w: &mut Writer) {
@@ -189,13 +188,11 @@ pub struct Approval {
     pub at: Timestamp,
 }
 
-impl Approval {
-    /// The payload to be signed.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::default();
-        self.write(&mut w);
-        w.into_bytes()
+impl Statement for Approval {
+    const PURPOSE: Purpose = Purpose::Approval;
+
+    fn maker(&self) -> &Name {
+        &self.by
     }
 
     fn write(&self, w: &mut Writer) {
@@ -227,76 +224,12 @@ impl Approval {
     }
 }
 
-macro_rules! signed {
-    ($(#[$doc:meta])* $name:ident, $inner:ident, $method:ident, $purpose:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct $name {
-            signed: Sign1,
-            inner: $inner,
-        }
-
-        impl $name {
-            /// Reads the payload of a signed object.
-            ///
-            /// # Errors
-            /// [`DecodeError`] names the part.
-            pub fn new(signed: Sign1) -> Result<Self, DecodeError> {
-                let inner = $crate::cbor::exactly(signed.payload(), $inner::read, |x, w| x.write(w))?;
-                Ok(Self { signed, inner })
-            }
-
-            /// Reads the signed object and its payload.
-            ///
-            /// # Errors
-            /// [`DecodeError`] names the part.
-            pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-                Self::new(Sign1::decode(bytes, $purpose, $crate::limits::MAX_STATEMENT)?)
-            }
-
-            /// The one byte form.
-            #[must_use]
-            pub fn encode(&self) -> bytes::Bytes {
-                self.signed.encode()
-            }
-
-            /// The signed object.
-            #[must_use]
-            pub fn signed(&self) -> &Sign1 {
-                &self.signed
-            }
-
-            /// What it says. Nobody has looked at the signature yet.
-            #[must_use]
-            pub fn $method(&self) -> &$inner {
-                &self.inner
-            }
-        }
-    };
-}
-pub(crate) use signed;
-
-signed!(
-    /// A receipt with its signature, unverified.
-    SignedReceipt,
-    Receipt,
-    receipt,
-    Purpose::Receipt
-);
-signed!(
-    /// A key package with its signature, unverified.
-    SignedKeyPackage,
-    KeyPackage,
-    package,
-    Purpose::KeyPackage
-);
-signed!(
-    /// An approval with its signature, unverified.
-    SignedApproval,
-    Approval,
-    approval,
-    Purpose::Approval
-);
+/// A receipt with its signature, unverified.
+pub type SignedReceipt = Signed<Receipt>;
+/// A key package with its signature, unverified.
+pub type SignedKeyPackage = Signed<KeyPackage>;
+/// An approval with its signature, unverified.
+pub type SignedApproval = Signed<Approval>;
 
 #[cfg(test)]
 mod tests {
@@ -318,7 +251,7 @@ mod tests {
         let signed =
             SignedReceipt::new(sign(Purpose::Receipt, receipt.encode())).expect("a receipt");
         let back = SignedReceipt::decode(&signed.encode()).expect("a receipt");
-        assert_eq!((back.receipt(), back.encode()), (&receipt, signed.encode()));
+        assert_eq!((back.said(), back.encode()), (&receipt, signed.encode()));
 
         let package = KeyPackage {
             name: "ncc.node.crisis.example".parse().expect("a name"),
@@ -331,7 +264,7 @@ mod tests {
         assert_eq!(
             SignedKeyPackage::decode(&signed.encode())
                 .expect("a package")
-                .package(),
+                .said(),
             &package
         );
         let other = KeyPackage {

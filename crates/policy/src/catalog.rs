@@ -11,9 +11,6 @@ use crate::{Grounds, Question, RuleId};
 
 /// Labels of one catalogue: every level of a few policies, with each circle of a large structure. More are cut off.
 pub const MAX_CATALOG: usize = 256;
-/// What a message that is only thought of lives, in milliseconds.
-const AN_HOUR_MS: u64 = 60 * 60 * 1000;
-
 /// Level and categories that this sender may use now to all of these recipients: each level of each policy bare, and with each one value that
 /// the sender holds. Never a label that the sender is not cleared for itself. At most [`MAX_CATALOG`].
 #[must_use]
@@ -69,13 +66,7 @@ fn usable(
         duration: None,
         state: State::Proposed,
     };
-    let q = Question {
-        originator: from,
-        label: &label,
-        created: now,
-        expires: now.after(AN_HOUR_MS),
-        stated: true,
-    };
+    let q = Question::supposed(from, &label, now);
     let act = [RuleId::DURATION, RuleId::ESTABLISHED, RuleId::VASTSTELLER];
     let id = ordonnans_message::MessageId::new(now, [0; 10]);
     admit(g, &q, now).map_or_else(|e| act.contains(&e.rule()), |()| true)

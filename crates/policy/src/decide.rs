@@ -1,6 +1,5 @@
 //! The decision: the rules, asked one by one.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -15,6 +14,9 @@ use crate::{Book, NodeEntry, Register, RuleId};
 
 /// How far a sender's clock may run ahead of ours, in milliseconds: five minutes, more than a free-running clock drifts in a week.
 const CLOCK_AHEAD_MS: u64 = 5 * 60 * 1000;
+
+/// What a message that is only thought of lives, in milliseconds.
+const AN_HOUR_MS: u64 = 60 * 60 * 1000;
 
 /// What certificates say of their subjects: the clearances in the certificate a name was last seen with.
 pub trait Statements {
@@ -62,6 +64,18 @@ pub struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
+    /// About a message that is only thought of, as at this time: it would live an hour, and come with a statement of who established it.
+    #[must_use]
+    pub fn supposed(originator: &'a Name, label: &'a Label, at: Timestamp) -> Self {
+        Self {
+            originator,
+            label,
+            created: at,
+            expires: at.after(AN_HOUR_MS),
+            stated: true,
+        }
+    }
+
     /// About a message under the label it came with.
     #[must_use]
     pub fn of(header: &'a Header) -> Self {
@@ -286,7 +300,11 @@ pub(crate) fn sender(
     if let Some(Duration::Event(event)) = &q.label.duration {
         let known = g.register.event(event);
         a.hear(RuleId::EVENT, known.is_some(), || match known {
-            Some(e) => format!("\"{}\" is declared by {}", e.name, names(&e.declared_by)),
+            Some(e) => format!(
+                "\"{}\" is declared by {}",
+                e.name,
+                Name::locals(&e.declared_by)
+            ),
             None => format!("the register has no event \"{event}\""),
         })?;
     }
@@ -306,7 +324,7 @@ pub(crate) fn sender(
                 m.grant.up_to,
                 m.grant.until,
                 m.grant.decision,
-                names(&m.nodes)
+                Name::locals(&m.nodes)
             ),
         },
     )?;
@@ -568,11 +586,6 @@ fn times(m: &Memberships, c: &Confidentiality, made: Timestamp) -> String {
         })
         .collect();
     format!("made {made}; member of {}", spans.join(", "))
-}
-
-fn names(all: &BTreeSet<Name>) -> String {
-    let local: Vec<&str> = all.iter().map(Name::local).collect();
-    local.join(", ")
 }
 
 #[cfg(test)]

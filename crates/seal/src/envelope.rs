@@ -128,7 +128,7 @@ pub fn seal(
     entropy.fill(&mut *key);
     let mut seals = vec![];
     for node in header.nodes() {
-        let package = keys.iter().map(|k| k.get().package());
+        let package = keys.iter().map(|k| k.get().said());
         let package = package
             .filter(|p| p.name == *node)
             .max_by_key(|p| p.not_after)
@@ -250,5 +250,5 @@ pub fn open(
 /// Whether the act in the header, where there is one, is about this content.
 fn established(header: &Header, content: &Content) -> bool {
     let act = header.act.as_ref();
-    act.is_none_or(|a| a.act().subject == content.digest())
+    act.is_none_or(|a| a.said().subject == content.digest())
 }

@@ -21,8 +21,4 @@ pub use attachment::{
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use envelope::{OpenError, SealError, open, seal};
 pub use secret::{InvalidSecret, NodeSecret};
-pub use signed::{
-    NotAuthentic, Verified, sign_act, sign_approval, sign_declaration, sign_key_package,
-    sign_receipt, verify_act, verify_approval, verify_declaration, verify_envelope,
-    verify_key_package, verify_receipt,
-};
+pub use signed::{NotAuthentic, Verified, sign_statement, verify_envelope, verify_statement};

@@ -78,7 +78,7 @@ impl NodeSecret {
         key_id(&self.public)
     }
 
-    /// What others need to seal to this key; [`crate::sign_key_package`] signs it.
+    /// What others need to seal to this key; [`crate::sign_statement`] signs it.
     #[must_use]
     pub fn package(&self, name: &Name, not_after: Timestamp) -> KeyPackage {
         KeyPackage {

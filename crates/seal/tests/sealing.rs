@@ -9,8 +9,8 @@ use ordonnans_message::{
     ReceiptKind, Recipient, Role, Sealing, SignedKeyPackage, Timestamp, sha256,
 };
 use ordonnans_seal::{
-    NodeSecret, NotAuthentic, OpenError, SealError, SeededEntropy, Verified, open, seal, sign_act,
-    sign_key_package, sign_receipt, verify_envelope, verify_key_package, verify_receipt,
+    NodeSecret, NotAuthentic, OpenError, SealError, SeededEntropy, Verified, open, seal,
+    sign_statement, verify_envelope, verify_statement,
 };
 
 struct House {
@@ -71,8 +71,8 @@ impl House {
 
     fn package(&self, node: &Node) -> Verified<SignedKeyPackage> {
         let p = node.secret.package(&node.name, now().after(1000));
-        let signed = sign_key_package(&p, &node.signer).expect("signs");
-        verify_key_package(signed, &self.trust(), now()).expect("is its own")
+        let signed = sign_statement(&p, &node.signer).expect("signs");
+        verify_statement(signed, &self.trust(), now()).expect("is its own")
     }
 }
 
@@ -222,11 +222,11 @@ fn a_signature_is_only_worth_its_certificate() {
         by: b.name.clone(),
         at: now(),
     };
-    let own = sign_receipt(&receipt, &b.signer).expect("signs");
-    assert!(verify_receipt(own.clone(), &house.trust(), now()).is_ok());
-    let foreign = sign_receipt(&receipt, &a.signer).expect("signs");
+    let own = sign_statement(&receipt, &b.signer).expect("signs");
+    assert!(verify_statement(own.clone(), &house.trust(), now()).is_ok());
+    let foreign = sign_statement(&receipt, &a.signer).expect("signs");
     assert_eq!(
-        verify_receipt(foreign, &house.trust(), now()),
+        verify_statement(foreign, &house.trust(), now()),
         Err(NotAuthentic::Signer {
             signer: a.name.clone(),
             maker: b.name.clone()
@@ -234,12 +234,12 @@ fn a_signature_is_only_worth_its_certificate() {
     );
     let stranger = House::new();
     assert!(
-        verify_receipt(own.clone(), &stranger.trust(), now()).is_err(),
+        verify_statement(own.clone(), &stranger.trust(), now()).is_err(),
         "another authority"
     );
     house.authority.revoke(&b.issued);
     assert!(
-        verify_receipt(own, &house.trust(), now()).is_err(),
+        verify_statement(own, &house.trust(), now()).is_err(),
         "revoked"
     );
 }
@@ -267,7 +267,7 @@ fn an_act_is_about_one_content_and_its_signer_counts() {
         act: Some(signed),
         ..header(&a, &[&b])
     };
-    let good = sign_act(&act, &v.signer).expect("signs");
+    let good = sign_statement(&act, &v.signer).expect("signs");
     let sealed = seal(
         with(good.clone()),
         &content(),
@@ -287,7 +287,7 @@ fn an_act_is_about_one_content_and_its_signer_counts() {
     let refused = seal(with(good), &other, &keys, &a.signer, &mut house.entropy);
     assert_eq!(refused.map(drop), Err(SealError::OtherContent));
     // Signed by somebody else than it names: whoever checks the envelope does not believe it.
-    let forged = sign_act(&act, &w.signer).expect("signs");
+    let forged = sign_statement(&act, &w.signer).expect("signs");
     let sealed = seal(
         with(forged),
         &content(),

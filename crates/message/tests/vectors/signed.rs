@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use ordonnans_label::Name;
+use ordonnans_message::Statement as _;
 use ordonnans_message::cbor::Writer;
 use ordonnans_message::cose::{Algorithm, Draft, Purpose};
 use ordonnans_message::{
@@ -200,7 +201,7 @@ fn act(kind: ActKind, label: &str) -> Act {
 pub(crate) fn acts() -> Source {
     let decode = |bytes: &[u8]| -> Decoded {
         let s = SignedAct::decode(bytes)?;
-        let a = s.act();
+        let a = s.said();
         let mut all = facts([
             ("act", a.kind.as_str().to_owned()),
             ("subject", a.subject.to_string()),
@@ -303,7 +304,7 @@ pub(crate) fn acts() -> Source {
 pub(crate) fn declarations() -> Source {
     let decode = |bytes: &[u8]| -> Decoded {
         let s = SignedDeclaration::decode(bytes)?;
-        let d = s.declaration();
+        let d = s.said();
         let all = facts([
             ("event", d.event.to_string()),
             ("by", d.by.to_string()),
@@ -337,7 +338,7 @@ pub(crate) fn declarations() -> Source {
 pub(crate) fn approvals() -> Source {
     let decode = |bytes: &[u8]| -> Decoded {
         let s = SignedApproval::decode(bytes)?;
-        let a = s.approval();
+        let a = s.said();
         let all = facts([
             ("register", a.register.to_string()),
             ("version", a.version.to_string()),
@@ -526,7 +527,7 @@ pub(crate) fn envelopes() -> Source {
 pub(crate) fn receipts() -> Source {
     let decode = |bytes: &[u8]| -> Decoded {
         let s = SignedReceipt::decode(bytes)?;
-        let r = s.receipt();
+        let r = s.said();
         let all = facts([
             ("message", r.message.to_string()),
             ("envelope", r.envelope.to_string()),
@@ -607,7 +608,7 @@ pub(crate) fn receipts() -> Source {
 pub(crate) fn key_packages() -> Source {
     let decode = |bytes: &[u8]| -> Decoded {
         let s = SignedKeyPackage::decode(bytes)?;
-        let p = s.package();
+        let p = s.said();
         let all = facts([
             ("name", p.name.to_string()),
             ("kid", HEXLOWER.encode(&p.kid())),

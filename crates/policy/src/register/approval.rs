@@ -54,7 +54,7 @@ pub enum Unapproved {
     /// Too few of those who may sign have.
     #[error(
         "it {why}, which takes the signatures of {needed} registrars, and has {had}; have one of {} sign it with `ordonnans-broker register sign`",
-        names(.missing)
+        Name::locals(.missing)
     )]
     Signatures {
         /// How many it takes.
@@ -66,11 +66,6 @@ pub enum Unapproved {
         /// Registrars who have not signed.
         missing: BTreeSet<Name>,
     },
-}
-
-fn names(all: &BTreeSet<Name>) -> String {
-    let locals: Vec<&str> = all.iter().map(Name::local).collect();
-    locals.join(", ")
 }
 
 impl Register {

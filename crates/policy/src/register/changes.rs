@@ -82,10 +82,9 @@ impl Register {
             .filter(|r| self.roles.get(&r.name) != Some(r))
         {
             // What somebody may do by it is a change of what names the role, and is said there.
-            let holders: Vec<&str> = r.held_by.iter().map(Name::local).collect();
             c.note(
                 &format!("role {}", r.name),
-                format!("held by {}", holders.join(", ")),
+                format!("held by {}", Name::locals(&r.held_by)),
                 false,
             );
         }
@@ -315,12 +314,11 @@ fn officer(c: &mut Changes, entry: &str, old: &OfficerEntry, new: &OfficerEntry)
 
 fn consents(c: &mut Changes, old: &[Consent], new: &[Consent]) {
     let text = |x: &Consent| {
-        let to: Vec<&str> = x.to.iter().map(Name::local).collect();
         format!(
             "{} up to {} to {} until {} by {}",
             x.policy,
             x.grant.up_to,
-            to.join(", "),
+            Name::locals(&x.to),
             x.grant.until,
             x.grant.decision
         )
