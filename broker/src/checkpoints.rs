@@ -1,22 +1,30 @@
-//! Signs what the log is, now and then.
+//! Signs what the log is, now and then and when asked.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ordonnans_audit::{Checkpoint, TreeHead, VerifierKey};
+use ordonnans_engine::Input;
 use ordonnans_identity::InvalidSigner;
 use ordonnans_identity::ed25519::SigningKey;
 use ordonnans_label::Name;
+use ordonnans_message::limits;
 use ordonnans_store::Reader;
+use tokio::sync::mpsc;
 
-/// How often a checkpoint is signed, where the log has grown.
-const EVERY: Duration = Duration::from_secs(1);
+use crate::config::Checkpoints;
+
+/// How often it is looked whether a checkpoint is due.
+const LOOK: Duration = Duration::from_millis(250);
+/// Witnesses whose signatures one checkpoint takes: what fits its limit, with room.
+const WITNESSES: usize = 16;
 
 /// The key of the log, and the name it signs for.
 pub(crate) struct Notary {
     origin: String,
     key: SigningKey,
+    last: Mutex<TreeHead>,
 }
 
 impl Notary {
@@ -28,9 +36,14 @@ impl Notary {
         } else {
             SigningKey::generate(&path)?
         };
+        let last = TreeHead {
+            size: 0,
+            root: ordonnans_message::sha256(&[]),
+        };
         Ok(Self {
             origin: broker.as_str().into(),
             key,
+            last: Mutex::new(last),
         })
     }
 
@@ -40,36 +53,77 @@ impl Notary {
             .unwrap_or_else(|_| unreachable!("the name of a broker is the name of a key"))
     }
 
-    /// Signs the log as it is and keeps the checkpoint, where it is not the one before.
-    pub(crate) fn sign(&self, reader: &Reader, last: &mut Option<TreeHead>) -> Result<(), String> {
+    /// What a text says that this key has signed.
+    pub(crate) fn read(&self, text: &str) -> Option<TreeHead> {
+        let checkpoint = Checkpoint::verify(text, &self.verifier()).ok()?;
+        Some(checkpoint.head)
+    }
+
+    /// Signs the log as it is and keeps the checkpoint; gives the head where it is another than before.
+    pub(crate) fn sign(&self, reader: &Reader) -> Result<Option<TreeHead>, String> {
+        // One at a time, so that no older head takes the place of a newer.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let head = reader.head();
-        if *last == Some(head) {
-            return Ok(());
+        if *last == head {
+            return Ok(None);
         }
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             head,
         };
         let text = checkpoint.sign(&self.key).map_err(|e| e.to_string())?;
-        reader.put_checkpoint(text).map_err(|e| e.to_string())?;
-        *last = Some(head);
-        Ok(())
+        reader
+            .put_checkpoint(head.size, &text)
+            .map_err(|e| e.to_string())?;
+        *last = head;
+        Ok(Some(head))
+    }
+
+    /// Puts a witness's signature below the newest checkpoint, where it is right and there is room.
+    pub(crate) fn countersigned(
+        &self,
+        reader: &Reader,
+        key: &VerifierKey,
+        size: u64,
+        line: &str,
+    ) -> Result<bool, String> {
+        let add = |text: &str| {
+            let room = text.lines().filter(|l| l.starts_with('\u{2014}')).count() <= WITNESSES;
+            let first = Checkpoint::witnessed(text, key).ok()?.is_none();
+            let longer = Checkpoint::with_line(text, line)?;
+            let right = Checkpoint::witnessed(&longer, key).ok()?.is_some();
+            (room && first && right && longer.len() <= limits::MAX_CHECKPOINT).then_some(longer)
+        };
+        let added = reader.countersigned(size, add);
+        added.map_err(|e| e.to_string())
     }
 }
 
 /// Signs now and then until cancelled; gives why it could not go on.
-pub(crate) async fn run(notary: Arc<Notary>, reader: Reader) -> String {
-    let mut every = tokio::time::interval(EVERY);
-    let mut last = None;
+pub(crate) async fn run(
+    notary: Arc<Notary>,
+    reader: Reader,
+    due: Checkpoints,
+    inputs: mpsc::Sender<Input>,
+) -> String {
+    let mut look = tokio::time::interval(LOOK);
+    let (mut signed, mut at) = (0, Instant::now());
     loop {
-        every.tick().await;
+        look.tick().await;
+        let size = reader.head().size;
+        let seconds = at.elapsed().as_secs() >= due.seconds;
+        // Of what came since, one is the record of the last checkpoint itself.
+        let new = size.saturating_sub(signed + 1);
+        if !(new >= due.records || new > 0 && seconds) && signed > 0 {
+            continue;
+        }
         let (notary, reader) = (Arc::clone(&notary), reader.clone());
-        let mut seen = last;
-        let signed =
-            tokio::task::spawn_blocking(move || notary.sign(&reader, &mut seen).map(|()| seen))
-                .await;
-        match signed {
-            Ok(Ok(head)) => last = head,
+        match tokio::task::spawn_blocking(move || notary.sign(&reader)).await {
+            Ok(Ok(Some(head))) => {
+                (signed, at) = (head.size, Instant::now());
+                drop(inputs.send(Input::Signed { head }).await);
+            }
+            Ok(Ok(None)) => {}
             Ok(Err(why)) => return why,
             Err(_) => return "the signing task ended".into(),
         }

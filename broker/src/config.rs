@@ -9,6 +9,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ordonnans_audit::siem::Format;
+use ordonnans_engine::{AlarmLimits, Retention};
+use ordonnans_label::Level;
 use serde::Deserialize;
 
 /// What the broker needs to know before it can start. Every path is absolute or relative to the process.
@@ -32,6 +35,63 @@ pub struct Config {
     pub admin_socket: PathBuf,
     /// Bounds on what peers may use.
     pub limits: Limits,
+    /// When the log is signed.
+    pub checkpoints: Checkpoints,
+    /// What somebody may do within an hour before it is an alarm.
+    pub alarms: AlarmLimits,
+    /// How long details of the log are kept.
+    pub retention: Retention,
+    /// Where records go beside the log.
+    pub sinks: Vec<Sink>,
+}
+
+/// When the log is signed, where it has grown: whichever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// Seconds since the last one (1 to 3,600; default 5).
+    pub seconds: u64,
+    /// Records since the last one (1 to 1,000,000; default 10,000).
+    pub records: u64,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self {
+            seconds: 5,
+            records: 10_000,
+        }
+    }
+}
+
+/// Somewhere else that records go to, as they are made: a file or a syslog collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sink {
+    /// Its name, which its cursor in the data directory has too.
+    pub name: String,
+    /// Where.
+    pub to: SinkTo,
+    /// In which form.
+    pub format: Format,
+    /// Details above this level stay here.
+    pub level: Level,
+    /// Alarms alone, and nothing else.
+    pub alarms_only: bool,
+}
+
+/// Where a sink is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkTo {
+    /// A file, to which lines are added; mode 0600 where it is made.
+    File(PathBuf),
+    /// A collector that takes RFC 5424 over TLS (RFC 5425).
+    Syslog {
+        /// Host and port.
+        address: String,
+        /// The name that its certificate carries.
+        name: String,
+        /// Its certificate authority, PEM.
+        ca: PathBuf,
+    },
 }
 
 /// Bounds on what peers may use. Each has a default that suits a structure of some hundred nodes.
@@ -70,6 +130,58 @@ struct ConfigFile {
     admin_socket: Option<PathBuf>,
     #[serde(default)]
     limits: LimitsFile,
+    #[serde(default)]
+    checkpoints: CheckpointsFile,
+    #[serde(default)]
+    alarms: AlarmsFile,
+    #[serde(default)]
+    retention: RetentionFile,
+    #[serde(default)]
+    sink: Vec<SinkFile>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckpointsFile {
+    seconds: Option<u64>,
+    records: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AlarmsFile {
+    opened: Option<u32>,
+    printed: Option<u32>,
+    exported: Option<u32>,
+    refused: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetentionFile {
+    days: Option<u32>,
+    incident_days: Option<u32>,
+    state_secret_incident_days: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SinkFile {
+    name: String,
+    file: Option<PathBuf>,
+    syslog: Option<SyslogFile>,
+    format: Format,
+    level: Level,
+    #[serde(default)]
+    alarms_only: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SyslogFile {
+    address: String,
+    name: String,
+    ca: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -108,16 +220,24 @@ pub enum InvalidConfig {
         why: String,
     },
     /// A number is outside its bounds.
-    #[error("limits.{key} is {value}; it must be from {least} to {most}")]
+    #[error("{key} is {value}; it must be from {least} to {most}")]
     OutOfBounds {
-        /// The key below `limits`.
+        /// The key, with its table.
         key: &'static str,
         /// What the file says.
-        value: usize,
+        value: u64,
         /// Smallest value allowed.
-        least: usize,
+        least: u64,
         /// Largest value allowed.
-        most: usize,
+        most: u64,
+    },
+    /// A sink that cannot be one.
+    #[error("sink {name}: {why}")]
+    Sink {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: &'static str,
     },
 }
 
@@ -141,25 +261,74 @@ impl Config {
             why: e.to_string().trim_end().to_owned(),
         })?;
         let data = folder.join(file.data);
-        let usual = Limits::default();
+        let (usual, l) = (Limits::default(), file.limits);
         let limits = Limits {
             connections: within(
-                "connections",
-                file.limits.connections,
+                "limits.connections",
+                l.connections,
                 usual.connections,
                 1,
                 100_000,
             )?,
             connections_per_address: within(
-                "connections_per_address",
-                file.limits.connections_per_address,
+                "limits.connections_per_address",
+                l.connections_per_address,
                 usual.connections_per_address,
                 1,
                 100_000,
             )?,
-            queue: within("queue", file.limits.queue, usual.queue, 1, 1_000_000)?,
-            inputs: within("inputs", file.limits.inputs, usual.inputs, 16, 65_536)?,
+            queue: within("limits.queue", l.queue, usual.queue, 1, 1_000_000)?,
+            inputs: within("limits.inputs", l.inputs, usual.inputs, 16, 65_536)?,
         };
+        let (usual, c) = (Checkpoints::default(), file.checkpoints);
+        let checkpoints = Checkpoints {
+            seconds: within("checkpoints.seconds", c.seconds, usual.seconds, 1, 3_600)?,
+            records: within(
+                "checkpoints.records",
+                c.records,
+                usual.records,
+                1,
+                1_000_000,
+            )?,
+        };
+        let (usual, a) = (AlarmLimits::default(), file.alarms);
+        let most = 1_000_000;
+        let alarms = AlarmLimits {
+            opened: within("alarms.opened", a.opened, usual.opened, 1, most)?,
+            printed: within("alarms.printed", a.printed, usual.printed, 1, most)?,
+            exported: within("alarms.exported", a.exported, usual.exported, 1, most)?,
+            refused: within("alarms.refused", a.refused, usual.refused, 1, most)?,
+        };
+        let (usual, r) = (Retention::default(), file.retention);
+        let most = 36_600;
+        let retention = Retention {
+            days: within("retention.days", r.days, usual.days, 92, most)?,
+            incident_days: within(
+                "retention.incident_days",
+                r.incident_days,
+                usual.incident_days,
+                3 * 365,
+                most,
+            )?,
+            state_secret_incident_days: within(
+                "retention.state_secret_incident_days",
+                r.state_secret_incident_days,
+                usual.state_secret_incident_days,
+                5 * 365,
+                most,
+            )?,
+        };
+        let sinks: Vec<Sink> = file
+            .sink
+            .into_iter()
+            .map(|s| sink(s, folder))
+            .collect::<Result<_, _>>()?;
+        for (i, one) in sinks.iter().enumerate() {
+            if sinks[..i].iter().any(|s| s.name == one.name) {
+                let (name, why) = (one.name.clone(), "the name is taken");
+                return Err(InvalidConfig::Sink { name, why });
+            }
+        }
         Ok(Self {
             listen: file.listen,
             certificate: folder.join(file.identity.certificate),
@@ -172,27 +341,63 @@ impl Config {
                 .map_or_else(|| data.join("admin.sock"), |p| folder.join(p)),
             data,
             limits,
+            checkpoints,
+            alarms,
+            retention,
+            sinks,
         })
     }
 }
 
-fn within(
+/// A number within its bounds, or the usual one.
+fn within<N: Copy + Ord + TryInto<u64>>(
     key: &'static str,
-    given: Option<usize>,
-    usual: usize,
-    least: usize,
-    most: usize,
-) -> Result<usize, InvalidConfig> {
+    given: Option<N>,
+    usual: N,
+    least: N,
+    most: N,
+) -> Result<N, InvalidConfig> {
+    let number = |n: N| n.try_into().unwrap_or(u64::MAX);
     match given {
         None => Ok(usual),
         Some(value) if (least..=most).contains(&value) => Ok(value),
         Some(value) => Err(InvalidConfig::OutOfBounds {
             key,
-            value,
-            least,
-            most,
+            value: number(value),
+            least: number(least),
+            most: number(most),
         }),
     }
+}
+
+fn sink(file: SinkFile, folder: &Path) -> Result<Sink, InvalidConfig> {
+    let name = file.name;
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let wrong = |why| InvalidConfig::Sink {
+        name: name.clone(),
+        why,
+    };
+    if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+        return Err(wrong(
+            "a name has 1 to 64 lower-case letters, digits and hyphens",
+        ));
+    }
+    let to = match (file.file, file.syslog) {
+        (Some(path), None) => SinkTo::File(folder.join(path)),
+        (None, Some(s)) => SinkTo::Syslog {
+            address: s.address,
+            name: s.name,
+            ca: folder.join(s.ca),
+        },
+        _ => return Err(wrong("it has either `file` or `syslog`")),
+    };
+    Ok(Sink {
+        name,
+        to,
+        format: file.format,
+        level: file.level,
+        alarms_only: file.alarms_only,
+    })
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use ordonnans_audit::ClockQuality;
-use ordonnans_engine::{Commit, Effect, Engine, Input, Seq, Session, Why};
-use ordonnans_label::Level;
-use ordonnans_message::{AuditQuery, Digest, Frame, MessageId, Precedence, Timestamp};
+use ordonnans_engine::{Commit, Effect, Engine, Input, Inspect, Seq, Session, Why};
+use ordonnans_message::{Digest, Frame, MessageId, Precedence, Timestamp};
 use ordonnans_store::{Fatal, Store};
 use ordonnans_transport::{CloseCode, Connection};
 use tokio::sync::{mpsc, watch};
@@ -32,15 +31,8 @@ pub(crate) enum Out {
     Welcome,
     Frame(Frame),
     Deliver(MessageId, Precedence),
-    Page {
-        request: u32,
-        query: AuditQuery,
-        level: Level,
-    },
-    Attachment {
-        digest: Digest,
-        offset: u64,
-    },
+    Inspect { request: u32, what: Inspect },
+    Attachment { digest: Digest, offset: u64 },
     Close(CloseCode, &'static str),
 }
 
@@ -81,6 +73,15 @@ impl Sessions {
     }
 }
 
+/// Details whose time is over.
+#[derive(Debug)]
+pub(crate) enum Dropped {
+    /// Of the days through this one, but for messages that an incident keeps.
+    Days(u64, BTreeMap<MessageId, String>),
+    /// What was kept for an incident.
+    Incident(String),
+}
+
 /// What the engine's task shows of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Figures {
@@ -100,6 +101,7 @@ pub(crate) struct Core {
     pub(crate) commits: mpsc::UnboundedSender<Commit>,
     pub(crate) durable: mpsc::UnboundedReceiver<Result<Seq, Fatal>>,
     pub(crate) remove_attachment: mpsc::UnboundedSender<Digest>,
+    pub(crate) dropped: mpsc::UnboundedSender<Dropped>,
     pub(crate) figures: watch::Sender<Figures>,
 }
 
@@ -164,18 +166,17 @@ impl Core {
                 id,
                 precedence,
             } => self.sessions.tell(session, Out::Deliver(id, precedence)),
-            Effect::Page {
+            Effect::Inspect {
                 session,
                 request,
-                query,
-                level,
-            } => {
-                let page = Out::Page {
-                    request,
-                    query,
-                    level,
-                };
-                self.sessions.tell(session, page);
+                what,
+            } => self.sessions.tell(session, Out::Inspect { request, what }),
+            Effect::DropDetails { through, keep } => {
+                let keep = keep.into_iter().collect();
+                drop(self.dropped.send(Dropped::Days(through, keep)));
+            }
+            Effect::DropIncident { incident } => {
+                drop(self.dropped.send(Dropped::Incident(incident)));
             }
             Effect::SendAttachment {
                 session,

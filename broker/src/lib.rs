@@ -13,6 +13,7 @@ pub mod config;
 mod core;
 mod serve;
 mod session;
+mod sinks;
 mod uploads;
 
 pub use cli::run;

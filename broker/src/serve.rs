@@ -26,8 +26,9 @@ use crate::admin::{AdminSocket, SessionStatus, Status};
 use crate::approvals::{self, ApprovalError};
 use crate::checkpoints::{self, Notary};
 use crate::config::Config;
-use crate::core::{Core, Figures, Sessions, now, write};
+use crate::core::{Core, Dropped, Figures, Sessions, now, write};
 use crate::session::{self, Shared};
+use crate::sinks::Sinking;
 use crate::uploads::Uploads;
 
 /// Accepted messages that are remembered, about 0.5 KiB each.
@@ -36,6 +37,8 @@ const REMEMBERED: usize = 1_000_000;
 const LABELLED: usize = 2_000_000;
 /// How often strangers are summed up, and live certificates looked at.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often the older records of the log are read from end to end.
+const READ_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// A whole attachment that no message refers to is kept so long for its message to come.
 const ORPHAN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -212,6 +215,7 @@ pub struct Broker {
     failed: mpsc::Receiver<String>,
     /// The text of the register in force.
     in_force: Mutex<Arc<str>>,
+    sinks: Vec<Sinking>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -226,6 +230,8 @@ struct Heart {
     writer: std::thread::JoinHandle<Result<(), Fatal>>,
     /// Attachments no message refers to any more.
     removed: mpsc::UnboundedReceiver<Digest>,
+    /// Details whose time is over.
+    dropped: mpsc::UnboundedReceiver<Dropped>,
     figured: watch::Receiver<Figures>,
 }
 
@@ -240,6 +246,7 @@ impl Heart {
         let (commits, to_write) = mpsc::unbounded_channel();
         let (written, durable) = mpsc::unbounded_channel();
         let (remove_attachment, removed) = mpsc::unbounded_channel();
+        let (drop_details, dropped) = mpsc::unbounded_channel();
         let (figures, figured) = watch::channel(Figures {
             records: engine.records(),
             queued: engine.queued(),
@@ -256,12 +263,14 @@ impl Heart {
             commits,
             durable,
             remove_attachment,
+            dropped: drop_details,
             figures,
         };
         Ok(Self {
             core: tokio::spawn(core.run()),
             writer,
             removed,
+            dropped,
             figured,
         })
     }
@@ -311,6 +320,8 @@ impl Broker {
             remembered: REMEMBERED,
             labelled: LABELLED,
             clock: ClockQuality::Unknown,
+            alarms: config.alarms,
+            retention: config.retention,
         };
         let before = recovered.seq;
         let (reader, attachments) = (store.reader(), store.attachments().clone());
@@ -357,6 +368,7 @@ impl Broker {
             reader: reader.clone(),
             attachments,
             uploading: Uploads::default(),
+            notary: Arc::clone(&notary),
             fatal,
         });
         let admin =
@@ -374,10 +386,47 @@ impl Broker {
             sessions: TaskTracker::new(),
             failed,
             in_force,
+            sinks: vec![],
             shared,
         };
+        broker.keep(heart.dropped);
         broker.spawn(heart.removed, heart.figured, admin);
+        for sink in broker.config.sinks.clone() {
+            let (data, reader) = (broker.config.data.clone(), reader.clone());
+            let begun = Sinking::begin(sink, &data, reader, broker.name.clone());
+            broker.sinks.push(begun.map_err(io(data))?);
+        }
         Ok(broker)
+    }
+
+    /// Starts what looks after the log: what is old is read again, and what is over is destroyed.
+    fn keep(&mut self, mut dropped: mpsc::UnboundedReceiver<Dropped>) {
+        let (reader, fatal) = (self.shared.reader.clone(), self.shared.fatal.clone());
+        self.tasks.push(tokio::spawn(async move {
+            let mut every = tokio::time::interval(READ_AGAIN);
+            loop {
+                every.tick().await;
+                let reader = reader.clone();
+                match tokio::task::spawn_blocking(move || reader.verify_older()).await {
+                    Ok(Ok(records)) => tracing::info!(records, "the older records are verified"),
+                    Ok(Err(why)) => return drop(fatal.send(why.to_string()).await),
+                    Err(_) => return,
+                }
+            }
+        }));
+        let (reader, fatal) = (self.shared.reader.clone(), self.shared.fatal.clone());
+        self.tasks.push(tokio::spawn(async move {
+            while let Some(what) = dropped.recv().await {
+                let reader = reader.clone();
+                let done = tokio::task::spawn_blocking(move || match what {
+                    Dropped::Days(through, keep) => reader.drop_details(through, &keep).map(drop),
+                    Dropped::Incident(name) => reader.drop_incident(&name),
+                });
+                if let Ok(Err(why)) = done.await {
+                    return drop(fatal.send(why.to_string()).await);
+                }
+            }
+        }));
     }
 
     /// Starts what runs beside the engine.
@@ -444,14 +493,12 @@ impl Broker {
             }
         }));
         self.tasks.push(tokio::spawn(admin.run(shown)));
-        let (notary, reader, fatal) = (
-            Arc::clone(&self.notary),
-            self.shared.reader.clone(),
-            self.shared.fatal.clone(),
-        );
+        let (notary, shared) = (Arc::clone(&self.notary), Arc::clone(&self.shared));
+        let due = self.config.checkpoints;
         self.tasks.push(tokio::spawn(async move {
-            let why = checkpoints::run(notary, reader).await;
-            drop(fatal.send(why).await);
+            let (reader, inputs) = (shared.reader.clone(), shared.inputs.clone());
+            let why = checkpoints::run(notary, reader, due, inputs).await;
+            drop(shared.fatal.send(why).await);
         }));
     }
 
@@ -539,7 +586,8 @@ impl Broker {
                 result?;
             }
         }
-        if let Err(why) = self.notary.sign(&self.shared.reader, &mut None) {
+        drop(std::mem::take(&mut self.sinks));
+        if let Err(why) = self.notary.sign(&self.shared.reader) {
             tracing::warn!(why, "the last checkpoint was not signed");
         }
         Ok(())

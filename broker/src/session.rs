@@ -5,13 +5,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ordonnans_audit::Public;
-use ordonnans_engine::{Input, Session};
+use ordonnans_audit::{TreeHead, VerifierKey};
+use ordonnans_engine::{Input, Inspect, Session};
 use ordonnans_identity::Trust;
-use ordonnans_label::{Level, Name};
+use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{
     AuditQuery, BulkHead, DecodeError, Digest, Envelope, Frame, MessageId, PROTOCOL_VERSION,
-    ReplyCode, SignedAct, SignedDeclaration, SignedKeyPackage, SignedReceipt, limits,
+    ProofOf, ReplyCode, SignedAct, SignedDeclaration, SignedKeyPackage, SignedOrder, SignedReceipt,
+    limits,
 };
 use ordonnans_seal::{verify_envelope, verify_statement};
 use ordonnans_store::{AttachmentStore, Reader};
@@ -19,6 +20,7 @@ use ordonnans_transport::{CloseCode, Connection, Lane};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use crate::checkpoints::Notary;
 use crate::core::{Out, Sessions, now};
 use crate::uploads::{Uploads, uploads};
 
@@ -38,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) reader: Reader,
     pub(crate) attachments: AttachmentStore,
     pub(crate) uploading: Uploads,
+    pub(crate) notary: Arc<Notary>,
     /// Says that the store cannot be read, and ends the broker.
     pub(crate) fatal: mpsc::Sender<String>,
 }
@@ -56,20 +59,24 @@ impl Shared {
 /// Serves a connection to its end.
 pub(crate) async fn run(shared: Arc<Shared>, connection: Connection) {
     let session = Session(connection.id());
-    if let Err(note) = hello(&connection).await {
-        connection.close(CloseCode::Violation, note);
-        return;
-    }
+    let kept = match hello(&connection).await {
+        Ok(kept) => kept,
+        Err(note) => {
+            connection.close(CloseCode::Violation, note);
+            return;
+        }
+    };
     let (out, outgoing) = mpsc::channel(OUT);
     shared.sessions.insert(session, out, connection.clone());
     let peer = connection.peer().clone();
     tracing::info!(peer = %peer.name(), key_exchange = connection.key_exchange(), "session opened");
     shared.tell(Input::Opened { session, peer }).await;
+    let kept = remembered(&shared, &connection, kept).await;
     let bulk = uploads(Arc::clone(&shared), connection.clone(), session);
     let bulk = tokio::spawn(bulk);
     let note = tokio::select! {
         note = read(&shared, &connection, session) => note,
-        () = write(&shared, &connection, outgoing) => "the broker closed it",
+        () = write(&shared, &connection, outgoing, kept) => "the broker closed it",
     };
     // Closed already, in whatever words; this ends what still waits for the peer.
     connection.close(CloseCode::Done, "the session has ended");
@@ -80,14 +87,50 @@ pub(crate) async fn run(shared: Arc<Shared>, connection: Connection) {
     drop(bulk.await);
 }
 
-async fn hello(connection: &Connection) -> Result<(), &'static str> {
+/// What the peer remembers of the log. Where this log never was like that, it was put back or changed, or the peer remembers another: an alarm
+/// either way.
+async fn remembered(
+    shared: &Shared,
+    connection: &Connection,
+    kept: Option<String>,
+) -> Option<TreeHead> {
+    let text = kept?;
+    let (note, head) = match shared.notary.read(&text) {
+        None => (
+            "remembers a checkpoint that the key of this log did not sign".to_owned(),
+            None,
+        ),
+        Some(head) => {
+            let root = shared.reader.root(head.size);
+            if root == Some(head.root) || head.size == 0 {
+                return Some(head);
+            }
+            let size = shared.reader.head().size;
+            let note = format!(
+                "remembers this log with {} records; with {size} it does not continue that: it was put back or changed",
+                head.size
+            );
+            (note, Some(head))
+        }
+    };
+    tracing::error!(peer = %connection.peer().name(), note, "a witness remembers another log");
+    let who = Some(connection.peer().name().clone());
+    shared.tell(Input::Alarm { who, note }).await;
+    head
+}
+
+/// The greeting; gives the checkpoint that the peer keeps.
+async fn hello(connection: &Connection) -> Result<Option<String>, &'static str> {
     let first = tokio::time::timeout(HELLO_WITHIN, connection.recv());
     let (_, bytes) = first
         .await
         .map_err(|_| "no greeting in time")?
         .map_err(|_| "closed before the greeting")?;
     match Frame::decode(&bytes) {
-        Ok(Frame::Hello { version, .. }) if version == PROTOCOL_VERSION => Ok(()),
+        Ok(Frame::Hello {
+            version: PROTOCOL_VERSION,
+            checkpoint,
+        }) => Ok(checkpoint),
         Ok(Frame::Hello { .. }) => Err("this broker speaks version 1 of the protocol only"),
         _ => Err("the first frame is a greeting"),
     }
@@ -181,7 +224,9 @@ async fn take(
                 },
             },
         },
-        frame @ (Frame::Act { .. } | Frame::Declare { .. }) => statement(session, &frame, &trust),
+        frame @ (Frame::Act { .. } | Frame::Declare { .. } | Frame::Order { .. }) => {
+            statement(session, &frame, &trust)
+        }
         Frame::Kept { of } => Input::Kept { session, of },
         Frame::ReceiptStored { id, kind, by } => Input::ReceiptStored {
             session,
@@ -210,6 +255,31 @@ async fn take(
             request,
             query,
         },
+        Frame::WatchGet { request, query } => Input::WatchGet {
+            session,
+            request,
+            query,
+        },
+        Frame::ProofGet { request, of } => Input::ProofGet {
+            session,
+            request,
+            of,
+        },
+        Frame::CheckpointGet { request } => Input::CheckpointGet { session, request },
+        Frame::ReadersGet {
+            request,
+            nodes,
+            level,
+        } => Input::ReadersGet {
+            session,
+            request,
+            nodes,
+            level,
+        },
+        Frame::Cosign { key, size, line } => {
+            cosigned(shared, connection, &key, size, &line).await;
+            return Ok(());
+        }
         Frame::CatalogGet { request, to } => Input::CatalogGet {
             session,
             request,
@@ -232,7 +302,10 @@ async fn take(
         | Frame::Catalog { .. }
         | Frame::Explanation { .. }
         | Frame::ReviewDue { .. }
-        | Frame::NotKept { .. } => {
+        | Frame::NotKept { .. }
+        | Frame::Proof { .. }
+        | Frame::Checkpoint { .. }
+        | Frame::Readers { .. } => {
             return Err("a frame only the broker sends, or a second greeting");
         }
     };
@@ -240,7 +313,24 @@ async fn take(
     Ok(())
 }
 
-/// An act or a declaration, where it is what it claims to be.
+/// A witness's signature, by the key it shows: whose keys count, those decide who look at the checkpoint.
+async fn cosigned(shared: &Shared, connection: &Connection, key: &str, size: u64, line: &str) {
+    let key = key.parse::<VerifierKey>().ok();
+    let own = |k: &VerifierKey| k.is_witness() && k.name() == connection.peer().name().as_str();
+    let Some(key) = key.filter(own) else {
+        tracing::warn!(peer = %connection.peer().name(), "a witness signs with a key of another name");
+        return;
+    };
+    let (notary, reader) = (Arc::clone(&shared.notary), shared.reader.clone());
+    let line = line.to_owned();
+    let added =
+        tokio::task::spawn_blocking(move || notary.countersigned(&reader, &key, size, &line));
+    if let Ok(Err(why)) = added.await {
+        drop(shared.fatal.send(why).await);
+    }
+}
+
+/// An act, a declaration or an order, where it is what it claims to be.
 fn statement(session: Session, frame: &Frame, trust: &Trust) -> Input {
     let not = |code| Input::NotKept {
         session,
@@ -268,6 +358,16 @@ fn statement(session: Session, frame: &Frame, trust: &Trust) -> Input {
                 },
             },
         },
+        Frame::Order { order } => match SignedOrder::decode(order) {
+            Err(e) => not(code(e)),
+            Ok(o) => match verify_statement(o, trust, now()) {
+                Err(_) => not(ReplyCode::NotAuthentic),
+                Ok(o) => Input::Order {
+                    session,
+                    order: Box::new(o),
+                },
+            },
+        },
         _ => not(ReplyCode::Unsupported),
     }
 }
@@ -283,75 +383,233 @@ async fn busy(connection: &Connection, id: Option<MessageId>) {
     drop(connection.send(Lane::Control, frame.encode()).await);
 }
 
+/// What an officer watches.
+struct Watch {
+    request: u32,
+    query: Box<AuditQuery>,
+    level: Level,
+    next: u64,
+}
+
+/// Why writing ended.
+enum Ended {
+    /// The connection is closed, or to be closed.
+    Closed,
+    /// The store cannot be read.
+    Fatal(String),
+}
+
+/// What is said to one peer.
+struct Saying<'a> {
+    shared: &'a Arc<Shared>,
+    connection: &'a Connection,
+    watch: Option<Watch>,
+    /// The checkpoint that the peer has: it gets the proof of each new one from there on.
+    has: Option<TreeHead>,
+    /// Whether it is a node that was welcomed: a witness.
+    witness: bool,
+}
+
 /// Writes until the queue or the connection ends.
 async fn write(
     shared: &Arc<Shared>,
     connection: &Connection,
     mut outgoing: mpsc::Receiver<Box<Out>>,
+    has: Option<TreeHead>,
 ) {
-    while let Some(out) = outgoing.recv().await {
-        let (lane, frame) = match *out {
-            Out::Welcome => (
-                Lane::Control,
-                Frame::Welcome {
-                    broker: shared.name.clone(),
-                    checkpoint: shared.reader.checkpoint(),
-                },
-            ),
-            Out::Frame(frame) => (Lane::Control, frame),
-            Out::Deliver(id, precedence) => match shared.reader.message(id) {
-                Ok(Some(envelope)) => (Lane::Class(precedence), Frame::Deliver { envelope }),
-                // Done with since: a receipt or the end of its time came first.
-                Ok(None) => continue,
-                Err(e) => return drop(shared.fatal.send(e.to_string()).await),
+    let (mut grows, mut signs) = (shared.reader.grows(), shared.reader.signs());
+    let mut saying = Saying {
+        shared,
+        connection,
+        watch: None,
+        has,
+        witness: false,
+    };
+    loop {
+        let done = tokio::select! {
+            out = outgoing.recv() => match out {
+                None => return,
+                Some(out) => saying.say(*out).await,
             },
-            Out::Page {
-                request,
-                query,
-                level,
-            } => match page(&shared.reader, request, &query, level) {
-                Ok(frame) => (Lane::Control, frame),
-                Err(why) => return drop(shared.fatal.send(why).await),
-            },
-            Out::Attachment { digest, offset } => {
-                tokio::spawn(send_attachment(
-                    shared.attachments.clone(),
-                    connection.clone(),
-                    digest,
-                    offset,
-                ));
-                continue;
-            }
-            Out::Close(code, reason) => {
-                connection.close(code, reason);
-                return;
-            }
+            Ok(()) = grows.changed(), if saying.watch.is_some() => saying.watched().await,
+            Ok(()) = signs.changed(), if saying.witness => saying.signed().await,
         };
-        if connection.send(lane, frame.encode()).await.is_err() {
-            return;
+        match done {
+            Ok(()) => {}
+            Err(Ended::Closed) => return,
+            Err(Ended::Fatal(why)) => return drop(shared.fatal.send(why).await),
         }
     }
 }
 
-fn page(reader: &Reader, request: u32, query: &AuditQuery, level: Level) -> Result<Frame, String> {
-    let limit = usize::from(query.limit).min(limits::MAX_PAGE);
-    let entries = reader
-        .entries(query.from, limit, query.message.as_ref())
-        .map_err(|e| e.to_string())?;
-    let may = |public: &[u8]| Public::decode(public).is_ok_and(|p| p.level <= level);
+impl Saying<'_> {
+    async fn send(&self, lane: Lane, frame: Frame) -> Result<(), Ended> {
+        let sent = self.connection.send(lane, frame.encode()).await;
+        sent.map_err(|_| Ended::Closed)
+    }
+
+    async fn say(&mut self, out: Out) -> Result<(), Ended> {
+        let (lane, frame) = match out {
+            Out::Welcome => (Lane::Control, self.welcome()),
+            Out::Frame(frame) => (Lane::Control, frame),
+            Out::Deliver(id, precedence) => match self.shared.reader.message(id) {
+                Ok(Some(envelope)) => (Lane::Class(precedence), Frame::Deliver { envelope }),
+                // Done with since: a receipt or the end of its time came first.
+                Ok(None) => return Ok(()),
+                Err(e) => return Err(Ended::Fatal(e.to_string())),
+            },
+            Out::Inspect { request, what } => return self.inspect(request, what).await,
+            Out::Attachment { digest, offset } => {
+                tokio::spawn(send_attachment(
+                    self.shared.attachments.clone(),
+                    self.connection.clone(),
+                    digest,
+                    offset,
+                ));
+                return Ok(());
+            }
+            Out::Close(code, reason) => {
+                self.connection.close(code, reason);
+                return Err(Ended::Closed);
+            }
+        };
+        self.send(lane, frame).await
+    }
+
+    fn welcome(&mut self) -> Frame {
+        let reader = &self.shared.reader;
+        let checkpoint = reader.checkpoint();
+        let head = checkpoint.as_ref().and_then(|c| self.shared.notary.read(c));
+        let proof = self.proof_to(head);
+        self.has = head.or(self.has);
+        self.witness = self.connection.peer().name().kind() == Kind::Node;
+        Frame::Welcome {
+            broker: self.shared.name.clone(),
+            checkpoint,
+            key: self.shared.notary.verifier().to_string(),
+            proof,
+        }
+    }
+
+    /// That this head continues what the peer has; empty where there is nothing to prove, or no way to.
+    fn proof_to(&self, head: Option<TreeHead>) -> Vec<Digest> {
+        let proof = self
+            .has
+            .zip(head)
+            .and_then(|(has, head)| self.shared.reader.consistency(has.size, head.size));
+        proof.unwrap_or_default()
+    }
+
+    /// There is a new checkpoint, or another signature below the one there is, which the peer need not see.
+    async fn signed(&mut self) -> Result<(), Ended> {
+        let Some(checkpoint) = self.shared.reader.checkpoint() else {
+            return Ok(());
+        };
+        let head = self.shared.notary.read(&checkpoint);
+        let new = head.filter(|h| self.has.is_none_or(|has| h.size > has.size));
+        if new.is_none() {
+            return Ok(());
+        }
+        let proof = self.proof_to(new);
+        self.has = new;
+        let frame = Frame::Checkpoint {
+            request: None,
+            checkpoint,
+            proof,
+        };
+        self.send(Lane::Control, frame).await
+    }
+
+    async fn inspect(&mut self, request: u32, what: Inspect) -> Result<(), Ended> {
+        let reader = &self.shared.reader;
+        let frame = match what {
+            Inspect::Page { query, level } => page(reader, request, &query, level).await?.0,
+            Inspect::Watch { query, level } => {
+                let again = self.watch.take().filter(|w| w.request == request);
+                let next = again.map_or(query.from.min(reader.head().size), |w| w.next);
+                self.watch = Some(Watch {
+                    request,
+                    query,
+                    level,
+                    next,
+                });
+                return self.watched().await;
+            }
+            Inspect::Proof(of) => {
+                let hashes = match of {
+                    ProofOf::Inclusion { sequence, size } => reader.inclusion(sequence, size),
+                    ProofOf::Consistency { first, size } => reader.consistency(first, size),
+                    ProofOf::Root { size } => reader.root(size).map(|root| vec![root]),
+                };
+                Frame::Proof { request, hashes }
+            }
+            Inspect::Checkpoint => {
+                let (notary, reading) = (Arc::clone(&self.shared.notary), reader.clone());
+                let signed = tokio::task::spawn_blocking(move || notary.sign(&reading));
+                let signed = signed.await.map_err(|e| Ended::Fatal(e.to_string()))?;
+                if let Some(head) = signed.map_err(Ended::Fatal)? {
+                    self.shared.tell(Input::Signed { head }).await;
+                }
+                Frame::Checkpoint {
+                    request: Some(request),
+                    checkpoint: reader.checkpoint().unwrap_or_default(),
+                    proof: vec![],
+                }
+            }
+        };
+        self.send(Lane::Control, frame).await
+    }
+
+    /// Sends what came since to whoever watches.
+    async fn watched(&mut self) -> Result<(), Ended> {
+        while let Some(watch) = &mut self.watch {
+            let query = AuditQuery {
+                from: watch.next,
+                limit: u16::try_from(limits::MAX_PAGE).unwrap_or(u16::MAX),
+                ..AuditQuery::clone(&watch.query)
+            };
+            let size = self.shared.reader.head().size;
+            let (request, level) = (watch.request, watch.level);
+            let (frame, found, next) = page(&self.shared.reader, request, &query, level).await?;
+            watch.next = next.unwrap_or(size.max(watch.next));
+            if found > 0 {
+                self.send(Lane::Control, frame).await?;
+            }
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A page, how many records are on it, and where to go on. Searching reads the disk, so it does not hold the other sessions up.
+async fn page(
+    reader: &Reader,
+    request: u32,
+    query: &AuditQuery,
+    level: Level,
+) -> Result<(Frame, usize, Option<u64>), Ended> {
+    let (reading, query) = (reader.clone(), query.clone());
+    let searched = tokio::task::spawn_blocking(move || reading.search(&query, level));
+    let searched = searched.await.map_err(|e| Ended::Fatal(e.to_string()))?;
+    let (entries, next) = searched.map_err(|e| Ended::Fatal(e.to_string()))?;
+    let found = entries.len();
     let (records, details) = entries
         .into_iter()
         .map(|e| {
-            let opened = may(&e.public).then(|| Bytes::from([&e.salt[..], &e.detail].concat()));
-            (Bytes::from(e.public), opened)
+            let opened = e.opened.map(|(salt, detail)| [&salt[..], &detail].concat());
+            (Bytes::from(e.public), opened.map(Bytes::from))
         })
         .unzip();
-    Ok(Frame::AuditPage {
+    let frame = Frame::AuditPage {
         request,
         records,
         details,
         checkpoint: reader.checkpoint(),
-    })
+        next,
+    };
+    Ok((frame, found, next))
 }
 
 /// Sends an attachment from an offset on. A stream that breaks off is asked for again by the node.

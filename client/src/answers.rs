@@ -183,6 +183,11 @@ async fn catalog(daemon: &Arc<Daemon>, to: &[String]) -> Result<Value, Failure> 
         .collect())
 }
 
+fn decoded(receipt: Option<String>) -> Result<Option<Vec<u8>>, Failure> {
+    let receipt = receipt.map(|r| BASE64.decode(r.as_bytes())).transpose();
+    receipt.map_err(|_| internal("the receipt is not base64"))
+}
+
 fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
     let desk = &daemon.desk;
     match request {
@@ -259,10 +264,13 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             receipt,
             attachment,
         } => {
-            let receipt = receipt.map(|r| BASE64.decode(r.as_bytes())).transpose();
-            let receipt = receipt.map_err(|_| internal("the receipt is not base64"))?;
+            let receipt = decoded(receipt)?;
             let opened = desk.read(id, kind, receipt.as_deref())?;
             read(daemon, &opened, attachment)
+        }
+        Request::Destroy { id, receipt } => {
+            desk.destroy(id, decoded(receipt)?.as_deref())?;
+            Ok(json!({ "destroyed": id }))
         }
         Request::Receipts { id: Some(id) } => {
             let row = |r: &Receipt| json!({ "message": r.message, "kind": r.kind, "by": r.by, "at": r.at });
@@ -281,6 +289,11 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             let row = |(name, l): &(String, Listed)| json!({ "name": name, "title": l.title, "key": l.package.is_some() });
             Ok(desk.spool.directory()?.iter().map(row).collect())
         }
+        Request::Witness => desk.witnessing(),
+        Request::ForgetLog => {
+            desk.forget_log()?;
+            desk.witnessing()
+        }
         Request::Status => {
             let mut status = daemon.line_status();
             status["node"] = json!(desk.name);
@@ -288,7 +301,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             status["outbox"] = json!(desk.outbox().order.len());
             status["receipts_owed"] = json!(desk.owed().len());
             status["directory"] = json!(desk.spool.directory()?.len());
-            status["log_contradicted"] = json!(desk.spool.contradicted()?);
+            status["log_in_doubt"] = json!(desk.spool.doubt()?);
             Ok(status)
         }
     }

@@ -47,6 +47,12 @@ pub enum Command {
     Directory(Listing),
     /// Show the state of the daemon.
     Status(Listing),
+    /// Print a message on paper: signs the receipt *printed*, then hands the content to a program that prints.
+    Print(PrintArgs),
+    /// Destroy this node's copy of a message: signs the receipt *destroyed*, which its originator and the log get.
+    Destroy(DestroyArgs),
+    /// The node as a witness of the broker's log.
+    Witness(WitnessArgs),
     /// Labels: what one says, which may be used, and the acts of those who establish them.
     Label(LabelArgs),
     /// Take a message out of the system into a new folder, with its label bound to each file; the originator and the log hear of it.
@@ -430,20 +436,74 @@ pub struct AuditArgs {
     pub command: AuditCommand,
 }
 
-/// The audit commands. Each reading is itself recorded by the broker.
+/// Which records.
+#[derive(Debug, Default, Args)]
+pub struct QueryArgs {
+    /// The first sequence number.
+    #[arg(long)]
+    pub from: Option<u64>,
+    /// Not before: RFC 3339, or a span back from now such as 30m, 12h, 7d.
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Before this time, in the same forms.
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// Of this level.
+    #[arg(long)]
+    pub level: Option<String>,
+    /// About this message.
+    #[arg(long, value_name = "ID")]
+    pub message: Option<String>,
+    /// Of this verb, such as Refused.
+    #[arg(long)]
+    pub verb: Option<String>,
+    /// That rest on this rule, such as POL-07.
+    #[arg(long)]
+    pub rule: Option<String>,
+    /// By or for this node, officer or broker; a node may be short.
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Of this person, short or in full.
+    #[arg(long, value_name = "NAME")]
+    pub person: Option<String>,
+}
+
+/// Where the records come from.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// An exported folder in place of the broker; the whole of it is checked first.
+    #[arg(long, value_name = "DIR")]
+    pub offline: Option<PathBuf>,
+    /// With --offline: the file with the log's public key.
+    #[arg(
+        long,
+        value_name = "AUDIT.pub",
+        requires = "offline",
+        conflicts_with = "policy"
+    )]
+    pub key: Option<PathBuf>,
+    /// With --offline: a policy that says which witnesses must have countersigned (C2SP tlog-policy).
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    pub policy: Option<PathBuf>,
+}
+
+/// The audit commands. Each reading over the wire is itself recorded by the broker.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// List records.
     List {
-        /// The first sequence number.
-        #[arg(long, default_value_t = 0)]
-        from: u64,
+        /// Which.
+        #[command(flatten)]
+        args: QueryArgs,
         /// The most records to list.
         #[arg(long, default_value_t = 100)]
         limit: u64,
-        /// Only records about this message.
-        #[arg(long, value_name = "ID")]
-        message: Option<String>,
+        /// The last of them in place of the first.
+        #[arg(long)]
+        last: bool,
+        /// From where.
+        #[command(flatten)]
+        source: SourceArgs,
         /// How to print.
         #[command(flatten)]
         listing: Listing,
@@ -452,29 +512,194 @@ pub enum AuditCommand {
     Show {
         /// Its sequence number.
         sequence: u64,
+        /// From where.
+        #[command(flatten)]
+        source: SourceArgs,
         /// How to print.
         #[command(flatten)]
         listing: Listing,
     },
-    /// Write the log with its checkpoint and proofs to a new folder.
+    /// Print records as they are made.
+    Watch {
+        /// Which; with --from, those from there on first.
+        #[command(flatten)]
+        args: QueryArgs,
+        /// End after so many.
+        #[arg(long)]
+        count: Option<u64>,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Write the proof that a record is in the log to a file (C2SP tlog-proof).
+    Prove {
+        /// Its sequence number.
+        sequence: u64,
+        /// The file to make.
+        #[arg(long, short, value_name = "FILE")]
+        out: PathBuf,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Check an export, a proof or the evidence of a fork, offline; exit code 4 when it does not hold.
+    Verify(VerifyArgs),
+    /// Write the log to a new folder, as C2SP tlog-tiles with the details beside them; with a question, an excerpt of what answers it.
     Export {
         /// The folder to make.
         dir: PathBuf,
+        /// As lines of JSON with a proof for each record, in place of tiles.
+        #[arg(long)]
+        lines: bool,
+        /// Which records.
+        #[command(flatten)]
+        args: QueryArgs,
         /// How to print.
         #[command(flatten)]
         listing: Listing,
     },
-    /// Check an exported log, offline; exit code 4 when it does not hold.
-    Verify {
-        /// The exported folder.
-        dir: PathBuf,
-        /// The file with the broker's public key (a C2SP verifier key).
-        #[arg(long, value_name = "BROKER.pub")]
-        key: PathBuf,
+    /// The copy register of a message: number, maker, holder, receipt.
+    Copies {
+        /// The message.
+        id: String,
+        /// From where.
+        #[command(flatten)]
+        source: SourceArgs,
         /// How to print.
         #[command(flatten)]
         listing: Listing,
     },
+    /// Everyone who had a message, everyone who could have had it, and who must be told.
+    Exposure {
+        /// The message.
+        id: String,
+        /// At or after this time: RFC 3339, or a span back from now. Without it, from the beginning.
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// From where.
+        #[command(flatten)]
+        source: SourceArgs,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// What an officer must look at in a period, by level; with --sign it is signed off, and the log has that too.
+    Review {
+        /// The level.
+        #[arg(long)]
+        level: String,
+        /// From when; without it, one period of that level before the end.
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// Until when; without it, now.
+        #[arg(long, value_name = "WHEN")]
+        until: Option<String>,
+        /// Sign it off with the officer's own key.
+        #[arg(long)]
+        sign: bool,
+        /// From where.
+        #[command(flatten)]
+        source: SourceArgs,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Incidents: what waits of their messages is frozen, and their details are kept.
+    Incident {
+        /// What to do.
+        #[command(subcommand)]
+        command: IncidentCommand,
+    },
+    /// Have the log signed as it is now, and print the checkpoint.
+    Checkpoint,
+}
+
+/// What `audit verify` takes.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The exported folder, the proof, or the evidence.
+    pub path: PathBuf,
+    /// The file with the log's public key (a C2SP verifier key).
+    #[arg(
+        long,
+        value_name = "AUDIT.pub",
+        required_unless_present = "policy",
+        conflicts_with = "policy"
+    )]
+    pub key: Option<PathBuf>,
+    /// A policy that says which witnesses must have countersigned (C2SP tlog-policy).
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// It is an excerpt: some records, each with its proof.
+    #[arg(long)]
+    pub excerpt: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+/// The incident commands. Each is signed with the officer's own key.
+#[derive(Debug, Subcommand)]
+pub enum IncidentCommand {
+    /// Open an incident, or add messages to it.
+    Open {
+        /// Its name: lower-case letters, digits and hyphens.
+        name: String,
+        /// The messages.
+        #[arg(long = "message", value_name = "ID", required = true)]
+        messages: Vec<String>,
+    },
+    /// Close it: what was frozen goes on, and the time that its details are kept begins.
+    Close {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What `witness` takes.
+#[derive(Debug, Args)]
+pub struct WitnessArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: WitnessCommand,
+}
+
+/// The witness commands.
+#[derive(Debug, Subcommand)]
+pub enum WitnessCommand {
+    /// What this node remembers of the broker's log, its own key as a witness, and whether there is evidence against the log.
+    Show(Listing),
+    /// Forget what it remembers, once people have settled what happened. Files with evidence stay.
+    Forget(Listing),
+}
+
+/// What `print` takes.
+#[derive(Debug, Args)]
+pub struct PrintArgs {
+    /// The message.
+    pub id: String,
+    /// The program that prints its standard input.
+    #[arg(long = "with", value_name = "PROGRAM", default_value = "lp")]
+    pub with: String,
+    /// The certificate of the person who prints it and signs the receipt *printed*.
+    #[arg(long = "as", value_name = "CERT", requires = "key")]
+    pub reader: Option<PathBuf>,
+    /// That person's private key, mode 0600; it never leaves this command.
+    #[arg(long, value_name = "KEY", requires = "reader")]
+    pub key: Option<PathBuf>,
+}
+
+/// What `destroy` takes.
+#[derive(Debug, Args)]
+pub struct DestroyArgs {
+    /// The message.
+    pub id: String,
+    /// The certificate of the person who destroys it and signs the receipt *destroyed*.
+    #[arg(long = "as", value_name = "CERT", requires = "key")]
+    pub reader: Option<PathBuf>,
+    /// That person's private key, mode 0600; it never leaves this command.
+    #[arg(long, value_name = "KEY", requires = "reader")]
+    pub key: Option<PathBuf>,
 }
 
 #[cfg(test)]

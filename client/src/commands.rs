@@ -16,8 +16,11 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{audit, verify};
-use crate::cli::{AuditCommand, Cli, Command, LabelArgs, Listing, ReadArgs, SendArgs};
+use crate::audit;
+use crate::cli::{
+    AuditCommand, Cli, Command, DestroyArgs, LabelArgs, Listing, PrintArgs, ReadArgs, SendArgs,
+    WitnessCommand,
+};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::desk::{now, usage};
@@ -70,12 +73,13 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
             return labels::local(&cli.config, args);
         }
         Command::Import(ref args) => return partners::import(&cli.config, args),
-        Command::Audit(ref audit) => {
-            if let AuditCommand::Verify { dir, key, listing } = &audit.command {
-                return show(&verify(dir, key)?, *listing);
-            }
-        }
         _ => {}
+    }
+    if let Command::Audit(args) = cli.command {
+        if let AuditCommand::Verify(args) = &args.command {
+            return audit::verify(args);
+        }
+        return runtime()?.block_on(audit::audit(&cli.config, args.command));
     }
     let config = Config::load(&cli.config).map_err(|e| {
         usage(
@@ -96,10 +100,12 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
             let id = id.map(|id| message_id(&id)).transpose()?;
             simple(&Request::Receipts { id }, listing)
         }
-        Command::Audit(args) => {
-            let (value, listing) = runtime()?.block_on(audit(&config, args.command))?;
-            show(&value, listing)
-        }
+        Command::Print(args) => print(&config, &args),
+        Command::Destroy(args) => destroy(&config, &args),
+        Command::Witness(args) => match args.command {
+            WitnessCommand::Show(listing) => simple(&Request::Witness, listing),
+            WitnessCommand::Forget(listing) => simple(&Request::ForgetLog, listing),
+        },
         Command::Label(LabelArgs { command, .. }) => signing::label(&config, command),
         Command::Export(args) => partners::export(&config, &args),
         Command::Event(args) => signing::event(&config, args.command),
@@ -107,7 +113,9 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
             let (value, listing) = runtime()?.block_on(labels::explain(&config, args))?;
             show(&value, listing)
         }
-        Command::Completions { .. } | Command::Man | Command::Import(_) => Ok(Exit::Done),
+        Command::Completions { .. } | Command::Man | Command::Import(_) | Command::Audit(_) => {
+            Ok(Exit::Done)
+        }
     }
 }
 
@@ -174,6 +182,27 @@ fn daemon(config: Config) -> Result<Exit, Failure> {
 
 /// A point in time, or a span from now: `90s`, `30m`, `12h`, `7d`.
 fn when(text: &str) -> Result<Timestamp, Failure> {
+    point(text).map(|p| match p {
+        Point::At(at) => at,
+        Point::Span(ms) => now().after(ms),
+    })
+}
+
+/// A point in time, or a span back from now.
+pub(crate) fn ago(text: &str) -> Result<Timestamp, Failure> {
+    point(text).map(|p| match p {
+        Point::At(at) => at,
+        Point::Span(ms) => Timestamp::from_millis(now().as_millis().saturating_sub(ms)),
+    })
+}
+
+enum Point {
+    At(Timestamp),
+    /// Milliseconds.
+    Span(u64),
+}
+
+fn point(text: &str) -> Result<Point, Failure> {
     let bad = || {
         usage(
             format!("`{}` is no time", text.chars().take(40).collect::<String>()),
@@ -181,7 +210,7 @@ fn when(text: &str) -> Result<Timestamp, Failure> {
         )
     };
     if let Ok(at) = text.parse() {
-        return Ok(at);
+        return Ok(Point::At(at));
     }
     let unit = text.chars().last().ok_or_else(bad)?;
     let ms = match unit {
@@ -192,7 +221,7 @@ fn when(text: &str) -> Result<Timestamp, Failure> {
         _ => return Err(bad()),
     };
     let n: u64 = text[..text.len() - 1].parse().map_err(|_| bad())?;
-    Ok(now().after(n.saturating_mul(ms)))
+    Ok(Point::Span(n.saturating_mul(ms)))
 }
 
 /// A message as it is typed.
@@ -299,16 +328,8 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
             "name a file that does not exist yet",
         ));
     }
-    let receipt = match (&args.reader, &args.key) {
-        (Some(certificate), Some(key)) => Some(persons_receipt(
-            config,
-            id,
-            ReceiptKind::Opened,
-            certificate,
-            key,
-        )?),
-        _ => None,
-    };
+    let (reader, key) = (args.reader.as_deref(), args.key.as_deref());
+    let receipt = by_reader(config, id, ReceiptKind::Opened, reader, key)?;
     let attachment = match (args.attachment, &args.out) {
         (None, _) => None,
         (Some(n), Some(out)) => {
@@ -368,6 +389,80 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
             })?,
     }
     Ok(Exit::Done)
+}
+
+/// Hands a message to a program that prints. The receipt *printed* is kept before anything is opened.
+fn print(config: &Config, args: &PrintArgs) -> Result<Exit, Failure> {
+    let (id, kind) = (message_id(&args.id)?, ReceiptKind::Printed);
+    let receipt = by_reader(
+        config,
+        id,
+        kind,
+        args.reader.as_deref(),
+        args.key.as_deref(),
+    )?;
+    let cannot = |e: &dyn std::fmt::Display| {
+        usage(
+            format!("{} does not print: {e}", args.with),
+            "name a program that prints its standard input with --with",
+        )
+    };
+    let mut program = std::process::Command::new(&args.with);
+    let mut program = program
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .map_err(|e| cannot(&e))?;
+    let request = Request::Read {
+        id,
+        kind,
+        receipt,
+        attachment: None,
+    };
+    let mut answer = ask(&config.socket, &request).inspect_err(|_| drop(program.kill()))?;
+    let body = answer.as_object_mut().and_then(|o| o.remove("body"));
+    let body = body.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let body = BASE64
+        .decode(body.as_bytes())
+        .map_err(|_| Failure::internal("the daemon's answer is not base64"))?;
+    if let Some(mut to) = program.stdin.take() {
+        to.write_all(&body).map_err(|e| cannot(&e))?;
+    }
+    let ended = program.wait().map_err(|e| cannot(&e))?;
+    if !ended.success() {
+        return Err(cannot(&format!(
+            "it ended with {ended}; the log says that it was printed"
+        )));
+    }
+    Ok(Exit::Done)
+}
+
+fn destroy(config: &Config, args: &DestroyArgs) -> Result<Exit, Failure> {
+    let (id, kind) = (message_id(&args.id)?, ReceiptKind::Destroyed);
+    let receipt = by_reader(
+        config,
+        id,
+        kind,
+        args.reader.as_deref(),
+        args.key.as_deref(),
+    )?;
+    ask(&config.socket, &Request::Destroy { id, receipt })?;
+    Ok(Exit::Done)
+}
+
+/// The receipt of a person, where one is named.
+fn by_reader(
+    config: &Config,
+    id: MessageId,
+    kind: ReceiptKind,
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+) -> Result<Option<String>, Failure> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            persons_receipt(config, id, kind, certificate, key).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The receipt of a reader, signed with a person's own key, which never leaves this command.

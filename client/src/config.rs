@@ -32,6 +32,9 @@ pub struct Config {
     /// The Unix socket of the local API; it is made with mode 0600. Default `ordonnans.sock`
     /// in [`Config::data`].
     pub socket: PathBuf,
+    /// The file `audit.pub` of the broker: the key that its log is verified by. Without it the key that the broker shows first is believed from
+    /// then on.
+    pub log_key: Option<PathBuf>,
     /// Whether a broker without hybrid post-quantum key exchange is refused. Default false.
     pub hybrid_only: bool,
 }
@@ -75,6 +78,7 @@ struct File {
     #[serde(default = "default_data")]
     data: PathBuf,
     socket: Option<PathBuf>,
+    log_key: Option<PathBuf>,
     #[serde(default)]
     hybrid_only: bool,
 }
@@ -157,6 +161,7 @@ impl Config {
             policies: file.policies.map(|p| inside("policies", p)).transpose()?,
             data,
             socket,
+            log_key: file.log_key.map(|p| inside("log_key", p)).transpose()?,
             hybrid_only: file.hybrid_only,
         })
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use ordonnans_identity::ed25519::SigningKey;
 use ordonnans_identity::{FileSigner, Signer, Trust, read_policies};
 use ordonnans_label::{Kind, Label, Name, Policies};
 use ordonnans_message::{
@@ -24,6 +25,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::spool::{ReceiptKey, Spool, receipt_key};
+use crate::witness;
 
 /// How long a published encryption key is offered, in milliseconds.
 const KEY_LIFETIME_MS: u64 = 90 * 24 * 60 * 60 * 1000;
@@ -101,6 +103,8 @@ pub(crate) struct Desk {
     pub(crate) sealed: AttachmentStore,
     pub(crate) signer: FileSigner,
     pub(crate) secret: NodeSecret,
+    /// What it countersigns the broker's log with.
+    pub(crate) witness: SigningKey,
     clock: Clock,
     trust: RwLock<Arc<Trust>>,
     policies: RwLock<Arc<Policies>>,
@@ -180,6 +184,7 @@ impl Desk {
         folder.create(&config.data).map_err(internal)?;
         let spool = Spool::open(&config.data.join("spool.redb"))?;
         let secret = secret(&config.data)?;
+        let witness = witness::key(&config.data)?;
         let attachments = |name| AttachmentStore::open(&config.data.join(name)).map_err(internal);
         let (attachments, sealed) = (attachments("attachments")?, attachments("sealed")?);
         let mut outbox = Outbox::default();
@@ -205,6 +210,7 @@ impl Desk {
             sealed,
             signer,
             secret,
+            witness,
             clock,
             trust: RwLock::new(Arc::new(trust)),
             policies: RwLock::new(Arc::new(policies)),
@@ -331,26 +337,6 @@ impl Desk {
         self.spool.paid(key)?;
         self.owed().remove(key);
         Ok(())
-    }
-
-    /// Takes the broker's checkpoint over. One that contradicts what the broker said before is evidence: both are kept.
-    pub(crate) fn checkpoint(&self, text: &str) -> Result<(), Failure> {
-        let head = |t: &str| {
-            let mut lines = t.lines().skip(1);
-            let size = lines.next()?.parse::<u64>().ok()?;
-            Some((size, lines.next()?.to_owned()))
-        };
-        let (kept, new) = (self.spool.checkpoint()?, head(text));
-        let kept = kept.as_deref().and_then(head);
-        match (kept, new) {
-            (Some((k, _)), Some((n, _))) if n > k => self.spool.put_checkpoint(text),
-            (Some(kept), new) if new.as_ref() != Some(&kept) => {
-                tracing::error!("the broker's log contradicts the checkpoint it gave before");
-                self.spool.put_contradiction(text)
-            }
-            (Some(_), _) | (None, None) => Ok(()),
-            (None, Some(_)) => self.spool.put_checkpoint(text),
-        }
     }
 
     /// Something is to be said to the broker.

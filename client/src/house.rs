@@ -107,6 +107,7 @@ impl House {
             trust: nowhere,
             socket: data.join("ordonnans.sock"),
             data,
+            log_key: None,
             hybrid_only: true,
         }
     }

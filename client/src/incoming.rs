@@ -155,28 +155,8 @@ impl Desk {
         kind: ReceiptKind,
         receipt: Option<&[u8]>,
     ) -> Result<Opened, Failure> {
-        if !kind.is_of_reader() {
-            return Err(internal("no receipt of a reader"));
-        }
         let envelope = self.message(id)?;
-        let named: Vec<&Name> = envelope
-            .header()
-            .recipients
-            .iter()
-            .filter(|r| r.node == self.name)
-            .filter_map(|r| r.person.as_ref())
-            .collect();
-        let receipt = match receipt {
-            Some(bytes) => self.persons(&envelope, &named, kind, bytes)?,
-            None if named.is_empty() => self.sign(&envelope, kind)?,
-            None => {
-                return Err(Failure::new(
-                    Exit::Refused,
-                    "this message is for a named person",
-                    "open it with --as CERT --key KEY of that person",
-                ));
-            }
-        };
+        let receipt = self.of_reader(&envelope, kind, receipt)?;
         // As it was verified when it came, so again: the originator may have been revoked since.
         let arrived = self.spool.arrived(id)?;
         let arrived = arrived.ok_or_else(|| internal("a message has no row of its arrival"))?;
@@ -203,6 +183,50 @@ impl Desk {
             content,
             still_believed,
         })
+    }
+
+    /// Destroys a copy: the receipt is kept in the same breath in which the sealed message goes.
+    pub(crate) fn destroy(&self, id: MessageId, receipt: Option<&[u8]>) -> Result<(), Failure> {
+        let envelope = self.message(id)?;
+        let receipt = self.of_reader(&envelope, ReceiptKind::Destroyed, receipt)?;
+        self.spool.destroy(id, &receipt)?;
+        self.owes(&receipt);
+        let others = self.spool.inbox()?;
+        let kept = others.iter().flat_map(|(e, _)| &e.header().attachments);
+        for a in &envelope.header().attachments {
+            if !kept.clone().any(|k| k.digest == a.digest) {
+                self.attachments.remove(&a.digest).map_err(internal)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The receipt of a reader: a named person's own, else the node's.
+    fn of_reader(
+        &self,
+        envelope: &Envelope,
+        kind: ReceiptKind,
+        receipt: Option<&[u8]>,
+    ) -> Result<SignedReceipt, Failure> {
+        if !kind.is_of_reader() {
+            return Err(internal("no receipt of a reader"));
+        }
+        let named: Vec<&Name> = envelope
+            .header()
+            .recipients
+            .iter()
+            .filter(|r| r.node == self.name)
+            .filter_map(|r| r.person.as_ref())
+            .collect();
+        match receipt {
+            Some(bytes) => self.persons(envelope, &named, kind, bytes),
+            None if named.is_empty() => self.sign(envelope, kind),
+            None => Err(Failure::new(
+                Exit::Refused,
+                "this message is for a named person",
+                "open it with --as CERT --key KEY of that person",
+            )),
+        }
     }
 
     fn persons(

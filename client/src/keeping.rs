@@ -153,19 +153,3 @@ fn a_start_clears_what_a_killed_daemon_left() {
     assert!(!draft.exists());
     assert!(desk.sealed.list().expect("listed").is_empty());
 }
-
-#[test]
-fn a_checkpoint_that_goes_back_or_aside_is_kept_as_evidence() {
-    let mut house = House::new();
-    let (a, _) = house.pair();
-    let text = |size: u64, root: &str| format!("b1.broker.crisis.example\n{size}\n{root}\n\n");
-    for good in [text(5, "AA"), text(5, "AA"), text(9, "BB")] {
-        a.checkpoint(&good).expect("kept");
-        assert!(!a.spool.contradicted().expect("read"));
-    }
-    for bad in [text(9, "CC"), text(8, "BB"), "nothing".into()] {
-        a.checkpoint(&bad).expect("kept");
-        assert!(a.spool.contradicted().expect("read"));
-        assert_eq!(a.spool.checkpoint().expect("read"), Some(text(9, "BB")));
-    }
-}

@@ -22,6 +22,7 @@ mod desk;
 pub mod drafts;
 #[cfg(test)]
 mod establishing;
+pub mod exports;
 pub mod failure;
 #[cfg(test)]
 mod house;
@@ -40,6 +41,7 @@ pub mod signing;
 mod spool;
 mod table;
 mod transfer;
+mod witness;
 
 pub use cli::Cli;
 pub use commands::run;

@@ -47,8 +47,8 @@ enum Ended {
     Down(Digest, bool),
 }
 
-/// Greets and waits to be welcomed. Lanes are not ordered among each other, so a message may overtake the welcome: what came before it is
-/// given back.
+/// Greets and waits to be welcomed; gives the welcome first. Lanes are not ordered among each other, so a message may overtake it: what came
+/// before follows.
 async fn greet(daemon: &Daemon, connection: &Connection) -> Result<Vec<Frame>, End> {
     let hello = Frame::Hello {
         version: PROTOCOL_VERSION,
@@ -60,17 +60,18 @@ async fn greet(daemon: &Daemon, connection: &Connection) -> Result<Vec<Frame>, E
         loop {
             let (_, bytes) = connection.recv().await?;
             match Frame::decode(&bytes) {
-                Ok(Frame::Welcome { checkpoint, .. }) => return Ok((checkpoint, early)),
+                Ok(frame @ Frame::Welcome { .. }) => {
+                    early.insert(0, frame);
+                    return Ok(early);
+                }
                 Ok(frame @ Frame::Deliver { .. }) if early.len() < EARLY => early.push(frame),
                 _ => return Err(End::Lost("the broker does not speak this protocol".into())),
             }
         }
     };
-    let (checkpoint, early) = tokio::time::timeout(WELCOME_WITHIN, welcomed)
+    tokio::time::timeout(WELCOME_WITHIN, welcomed)
         .await
-        .map_err(|_| End::Lost("the broker does not greet".into()))??;
-    checkpoint.map_or(Ok(()), |text| daemon.desk.checkpoint(&text))?;
-    Ok(early)
+        .map_err(|_| End::Lost("the broker does not greet".into()))?
 }
 
 /// Speaks with the broker until the connection or the daemon ends.

@@ -121,6 +121,13 @@ pub enum Request {
         /// Write this attachment, counted from 1, to this new file in place of answering with the body.
         attachment: Option<(usize, PathBuf)>,
     },
+    /// Destroy a copy.
+    Destroy {
+        /// The message.
+        id: MessageId,
+        /// The person's signed receipt, base64; without it the node itself destroys.
+        receipt: Option<String>,
+    },
     /// List what we sent, or the receipts for one message.
     Receipts {
         /// The message.
@@ -173,6 +180,10 @@ pub enum Request {
     },
     /// List the directory.
     Directory,
+    /// What the daemon knows as a witness of the broker's log.
+    Witness,
+    /// Forget what it remembered of that log.
+    ForgetLog,
     /// What the daemon is doing.
     Status,
 }

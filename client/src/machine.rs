@@ -323,10 +323,34 @@ impl Machine {
                 }
             }
             Frame::AttachmentState { digest, have } => self.state(digest, have, now),
+            Frame::Welcome {
+                checkpoint: Some(checkpoint),
+                key,
+                proof,
+                ..
+            } => {
+                let said = desk.see(&checkpoint, Some(&key), &proof)?;
+                self.witnessed(said);
+            }
+            Frame::Checkpoint {
+                checkpoint, proof, ..
+            } => {
+                let said = desk.see(&checkpoint, None, &proof)?;
+                self.witnessed(said);
+            }
+            Frame::Proof { hashes, .. } => {
+                desk.rooted(hashes.and_then(|h| h.first().copied()))?;
+            }
             // The rest is either no answer or not ours.
             _ => {}
         }
         self.pump(now)
+    }
+
+    fn witnessed(&mut self, said: Option<Frame>) {
+        if let Some(frame) = said {
+            self.say(Lane::Control, &frame);
+        }
     }
 
     fn decided(&mut self, id: MessageId, verdict: Verdict) -> Result<(), Failure> {

@@ -1,19 +1,16 @@
-//! What a security officer does: read the audit log over the wire, take it away, check it offline.
+//! What a security officer asks of the broker, over the wire.
 
-use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{BufReader, Write};
 use std::net::ToSocketAddrs;
-use std::path::Path;
 use std::time::Duration;
 
-use ordonnans_audit::export::{self, CHECKPOINT, Entry, PROOFS, RECORDS, Report};
-use ordonnans_audit::merkle::leaf_hash;
-use ordonnans_audit::{TreeHead, VerifierKey, merkle::Frontier};
-use ordonnans_identity::Trust;
+use ordonnans_audit::Entry;
+use ordonnans_identity::{FileSigner, Signer, Trust};
+use ordonnans_label::{Level, Name};
 use ordonnans_message::{
-    AuditQuery, ExplainedRule, Frame, MessageId, PROTOCOL_VERSION, Supposed, limits,
+    AuditQuery, Digest, ExplainedRule, Frame, Order, OrderKind, PROTOCOL_VERSION, ProofOf, Readers,
+    ReplyCode, Supposed, limits,
 };
+use ordonnans_seal::sign_statement;
 use ordonnans_transport::{CloseCode, Connection, Identity, Lane, connect};
 
 use crate::config::Config;
@@ -31,6 +28,8 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// The checkpoint's text.
     pub checkpoint: Option<String>,
+    /// Where to go on; `None` at the end of the log.
+    pub next: Option<u64>,
 }
 
 fn unreachable(e: impl std::fmt::Display) -> Failure {
@@ -53,6 +52,7 @@ fn usage(e: impl std::fmt::Display) -> Failure {
 #[derive(Debug)]
 pub struct Officer {
     connection: Connection,
+    signer: FileSigner,
     requests: u32,
 }
 
@@ -63,6 +63,7 @@ impl Officer {
     /// [`Failure`]: the keys, the line, or the broker refuses.
     pub async fn connect(config: &Config) -> Result<Self, Failure> {
         let identity = Identity::load(&config.certificate, &config.key).map_err(usage)?;
+        let signer = FileSigner::load(&config.certificate, &config.key).map_err(usage)?;
         let trust = Trust::load_dir(&config.trust).map_err(usage)?;
         let mut addresses = config.broker.to_socket_addrs().map_err(unreachable)?;
         let address = addresses
@@ -74,6 +75,7 @@ impl Officer {
             .map_err(unreachable)?;
         let officer = Self {
             connection,
+            signer,
             requests: 0,
         };
         let hello = Frame::Hello {
@@ -86,109 +88,222 @@ impl Officer {
         }
     }
 
-    async fn ask(&self, frame: &Frame) -> Result<Frame, Failure> {
-        let asked = async {
-            self.connection.send(Lane::Control, frame.encode()).await?;
-            self.connection.recv().await
-        };
-        let (_, bytes) = tokio::time::timeout(ANSWER_WITHIN, asked)
-            .await
-            .map_err(|_| unreachable("no answer in time"))?
-            .map_err(unreachable)?;
+    async fn hear(&self) -> Result<Frame, Failure> {
+        let (_, bytes) = self.connection.recv().await.map_err(unreachable)?;
         Frame::decode(&bytes).map_err(unreachable)
     }
 
-    /// Records from `from` on, at most `limit`; with `message`, that message's only. Each call is itself a record.
+    async fn ask(&self, frame: &Frame) -> Result<Frame, Failure> {
+        let asked = async {
+            let sent = self.connection.send(Lane::Control, frame.encode()).await;
+            sent.map_err(unreachable)?;
+            self.hear().await
+        };
+        tokio::time::timeout(ANSWER_WITHIN, asked)
+            .await
+            .map_err(|_| unreachable("no answer in time"))?
+    }
+
+    fn request(&mut self) -> u32 {
+        self.requests += 1;
+        self.requests
+    }
+
+    /// Records that answer a question, and where to go on. Each call is itself a record.
     ///
     /// # Errors
     /// [`Failure`]: the line, or the broker says that this subject is no officer.
-    pub async fn page(
-        &mut self,
-        from: u64,
-        limit: u64,
-        message: Option<MessageId>,
-    ) -> Result<Page, Failure> {
-        let limit = limit.min(limits::MAX_PAGE as u64);
-        let query = AuditQuery {
-            from,
-            limit: u16::try_from(limit).unwrap_or(u16::MAX),
-            message,
-        };
-        self.requests += 1;
-        let request = self.requests;
+    pub async fn page(&mut self, query: AuditQuery) -> Result<Page, Failure> {
+        let request = self.request();
+        let query = Box::new(query);
         match self.ask(&Frame::AuditGet { request, query }).await? {
-            Frame::AuditPage {
-                request: answered,
-                records,
-                details,
-                checkpoint,
-            } if answered == request => {
-                let open = |d: bytes::Bytes| {
-                    let (salt, detail) = d.split_first_chunk::<32>()?;
-                    Some((*salt, detail.to_vec()))
-                };
-                let entries = records
-                    .into_iter()
-                    .zip(details)
-                    .map(|(public, detail)| Entry {
-                        public: public.to_vec(),
-                        opened: detail.and_then(open),
-                    })
-                    .collect();
-                Ok(Page {
-                    entries,
-                    checkpoint,
-                })
+            frame @ Frame::AuditPage { .. } => {
+                read_page(frame, request).ok_or_else(|| unreachable("it answered something else"))
             }
-            Frame::Refused { .. } => Err(Failure::new(
-                Exit::Refused,
-                "the broker does not let this subject read the log",
-                "use the certificate of an officer who stands in the register",
-            )),
-            _ => Err(unreachable("it answered something else")),
+            frame => Err(not(&frame, "read the log")),
         }
     }
 
-    /// Every record of the newest checkpoint, and the checkpoint.
+    /// Up to `limit` records that answer a question, however many pages that takes.
     ///
     /// # Errors
-    /// [`Failure`], as [`Self::page`]; or there is no checkpoint yet.
-    pub async fn whole(&mut self) -> Result<Page, Failure> {
-        let first = self.page(0, limits::MAX_PAGE as u64, None).await?;
-        let text = first.checkpoint.ok_or_else(|| {
-            Failure::new(
-                Exit::Refused,
-                "the broker has signed no checkpoint yet",
-                "try again in a few seconds",
-            )
-        })?;
+    /// [`Failure`], as [`Self::page`].
+    pub async fn search(&mut self, query: &AuditQuery, limit: u64) -> Result<Vec<Entry>, Failure> {
+        let mut entries: Vec<Entry> = vec![];
+        let mut from = query.from;
+        while (entries.len() as u64) < limit {
+            let most = (limit - entries.len() as u64).min(limits::MAX_PAGE as u64);
+            let page = self
+                .page(AuditQuery {
+                    from,
+                    limit: u16::try_from(most).unwrap_or(u16::MAX),
+                    ..query.clone()
+                })
+                .await?;
+            entries.extend(page.entries);
+            // Each reading makes a record: who read on until nothing is left would read what that makes.
+            match page.next {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Records as they are made, until `each` says that it is enough or the line ends. `from` the end of the log where that is beyond it.
+    ///
+    /// # Errors
+    /// [`Failure`]: the line, or the broker says that this subject is no officer.
+    pub async fn watch(
+        &mut self,
+        query: AuditQuery,
+        mut each: impl FnMut(Entry) -> bool,
+    ) -> Result<(), Failure> {
+        let request = self.request();
+        let query = Box::new(query);
+        let frame = Frame::WatchGet { request, query };
+        let sent = self.connection.send(Lane::Control, frame.encode()).await;
+        sent.map_err(unreachable)?;
+        loop {
+            match self.hear().await? {
+                frame @ Frame::AuditPage { .. } => {
+                    let page = read_page(frame, request);
+                    for entry in page.into_iter().flat_map(|p| p.entries) {
+                        if !each(entry) {
+                            return Ok(());
+                        }
+                    }
+                }
+                frame @ Frame::Refused { .. } => return Err(not(&frame, "watch the log")),
+                _ => {}
+            }
+        }
+    }
+
+    /// A checkpoint of the log as it is now.
+    ///
+    /// # Errors
+    /// [`Failure`]: the line, or the broker says that this subject is no officer.
+    pub async fn checkpoint(&mut self) -> Result<String, Failure> {
+        let request = self.request();
+        match self.ask(&Frame::CheckpointGet { request }).await? {
+            Frame::Checkpoint { checkpoint, .. } => Ok(checkpoint),
+            frame => Err(not(&frame, "have the log signed")),
+        }
+    }
+
+    /// A proof; `None` where the log is not so long.
+    ///
+    /// # Errors
+    /// [`Failure`]: the line, or the broker says that this subject is no officer.
+    pub async fn proof(&mut self, of: ProofOf) -> Result<Option<Vec<Digest>>, Failure> {
+        let request = self.request();
+        match self.ask(&Frame::ProofGet { request, of }).await? {
+            Frame::Proof { hashes, .. } => Ok(hashes),
+            frame => Err(not(&frame, "ask for proofs")),
+        }
+    }
+
+    /// Who at these nodes could read something of a level, by the register in force.
+    ///
+    /// # Errors
+    /// [`Failure`]: the line, or the broker says that this subject is no officer of that level.
+    pub async fn readers(&mut self, nodes: &[Name], level: Level) -> Result<Vec<Readers>, Failure> {
+        let mut all = vec![];
+        for nodes in nodes.chunks(limits::MAX_RECIPIENTS) {
+            let request = self.request();
+            let nodes = nodes.to_vec();
+            let frame = Frame::ReadersGet {
+                request,
+                nodes,
+                level,
+            };
+            match self.ask(&frame).await? {
+                Frame::Readers { rows, .. } => all.extend(rows),
+                frame => return Err(not(&frame, "know who could read it")),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Signs an order and gives it to the broker.
+    ///
+    /// # Errors
+    /// [`Failure`]: the line, or the broker does not take it.
+    pub async fn order(&mut self, what: OrderKind) -> Result<(), Failure> {
+        let order = Order {
+            what,
+            by: self.signer.certificate().name().clone(),
+            at: now(),
+        };
+        let signed = sign_statement(&order, &self.signer);
+        let signed = signed.map_err(|e| Failure::internal(e.to_string()))?;
+        let frame = Frame::Order {
+            order: signed.encode(),
+        };
+        match self.ask(&frame).await? {
+            Frame::Kept { .. } => Ok(()),
+            Frame::NotKept { code, .. } => {
+                let (why, hint) = match code {
+                    ReplyCode::Conflict => (
+                        "there is no such incident, or it is closed".to_owned(),
+                        "open another; what was closed stays closed",
+                    ),
+                    ReplyCode::Expired => (
+                        "the clocks are more than ten minutes apart".to_owned(),
+                        "set the clock of this machine",
+                    ),
+                    code => (
+                        format!("the broker does not take the order: {code:?}"),
+                        "use the certificate of an officer who stands in the register",
+                    ),
+                };
+                Err(Failure::new(Exit::Refused, why, hint))
+            }
+            frame => Err(not(&frame, "order this")),
+        }
+    }
+
+    /// Every record up to a checkpoint of now, as they come, and the checkpoint. `each` may fail.
+    ///
+    /// # Errors
+    /// [`Failure`], as [`Self::page`]; or the broker gives fewer records than it signed.
+    pub async fn whole(
+        &mut self,
+        mut each: impl FnMut(&Entry) -> Result<(), Failure>,
+    ) -> Result<String, Failure> {
+        let text = self.checkpoint().await?;
         let size: u64 = text
             .lines()
             .nth(1)
             .and_then(|l| l.parse().ok())
             .ok_or_else(|| unreachable("its checkpoint is not one"))?;
-        let mut entries = first.entries;
-        while (entries.len() as u64) < size {
-            let next = self
-                .page(entries.len() as u64, limits::MAX_PAGE as u64, None)
+        let mut have = 0;
+        while have < size {
+            let page = self
+                .page(AuditQuery {
+                    from: have,
+                    limit: u16::try_from(limits::MAX_PAGE).unwrap_or(u16::MAX),
+                    ..AuditQuery::default()
+                })
                 .await?;
-            if next.entries.is_empty() {
+            if page.entries.is_empty() {
                 return Err(Failure::new(
                     Exit::Proof,
-                    format!(
-                        "the checkpoint covers {size} records, the broker gives {}",
-                        entries.len()
-                    ),
+                    format!("the checkpoint covers {size} records, the broker gives {have}"),
                     "keep this checkpoint: it is evidence",
                 ));
             }
-            entries.extend(next.entries);
+            for entry in page
+                .entries
+                .iter()
+                .take(usize::try_from(size - have).unwrap_or(usize::MAX))
+            {
+                each(entry)?;
+                have += 1;
+            }
         }
-        entries.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-        Ok(Page {
-            entries,
-            checkpoint: Some(text),
-        })
+        Ok(text)
     }
 
     /// Every rule for a message that is only thought of. The asking is a record.
@@ -196,8 +311,7 @@ impl Officer {
     /// # Errors
     /// [`Failure`]: the line; or this subject is no officer, or not one for labels of this level.
     pub async fn explain(&mut self, about: Supposed) -> Result<Vec<ExplainedRule>, Failure> {
-        self.requests += 1;
-        let request = self.requests;
+        let request = self.request();
         let about = Box::new(about);
         match self.ask(&Frame::ExplainGet { request, about }).await? {
             Frame::Explanation {
@@ -219,80 +333,43 @@ impl Officer {
     }
 }
 
-/// Writes an export to a new folder.
-///
-/// # Errors
-/// [`Failure`]: the folder exists or cannot be written; the records do not lead to the checkpoint.
-pub fn write_export(dir: &Path, page: &Page) -> Result<TreeHead, Failure> {
-    let failed = |e: std::io::Error| {
-        Failure::new(
-            Exit::Usage,
-            format!("{} cannot be made: {e}", dir.display()),
-            "name a folder that does not exist yet",
-        )
+fn read_page(frame: Frame, request: u32) -> Option<Page> {
+    let Frame::AuditPage {
+        request: answered,
+        records,
+        details,
+        checkpoint,
+        next,
+    } = frame
+    else {
+        return None;
     };
-    let mut tree = Frontier::default();
-    let leaves: Vec<_> = page.entries.iter().map(|e| leaf_hash(&e.public)).collect();
-    leaves.iter().for_each(|l| drop(tree.append(*l)));
-    let head = tree.head();
-    let broken = || {
-        Failure::new(
-            Exit::Proof,
-            "the broker's records do not fit together",
-            "keep what it gave: it is evidence",
-        )
+    let open = |d: bytes::Bytes| {
+        let (salt, detail) = d.split_first_chunk::<32>()?;
+        Some((*salt, detail.to_vec()))
     };
-    let proofs = export::proofs(&leaves, &head).ok_or_else(broken)?;
-    fs::create_dir(dir).map_err(failed)?;
-    let write = |name: &str, lines: &mut dyn Iterator<Item = String>| {
-        let mut file = std::io::BufWriter::new(File::create_new(dir.join(name))?);
-        for line in lines {
-            file.write_all(line.as_bytes())?;
-        }
-        file.into_inner()
-            .map_err(std::io::IntoInnerError::into_error)?
-            .sync_all()
-    };
-    let records: Vec<String> = page
-        .entries
-        .iter()
-        .map(|e| export::record_line(e).map(|l| l + "\n"))
-        .collect::<Option<_>>()
-        .ok_or_else(broken)?;
-    write(RECORDS, &mut records.into_iter()).map_err(failed)?;
-    write(PROOFS, &mut proofs.into_iter().map(|l| l + "\n")).map_err(failed)?;
-    let checkpoint = VecDeque::from([page.checkpoint.clone().unwrap_or_default()]);
-    write(CHECKPOINT, &mut checkpoint.into_iter()).map_err(failed)?;
-    Ok(head)
+    let entries = records
+        .into_iter()
+        .zip(details)
+        .map(|(public, detail)| Entry {
+            public: public.to_vec(),
+            opened: detail.and_then(open),
+        })
+        .collect();
+    (answered == request).then_some(Page {
+        entries,
+        checkpoint,
+        next,
+    })
 }
 
-/// Checks an exported folder with nothing but the log's public key.
-///
-/// # Errors
-/// [`Exit::Proof`] names the file, the record and what does not hold.
-pub fn verify_export(dir: &Path, key: &Path) -> Result<Report, Failure> {
-    let unreadable = |path: &Path, e: &dyn std::fmt::Display| {
-        Failure::new(
-            Exit::Usage,
-            format!("{} cannot be read: {e}", path.display()),
-            "name the exported folder, and the file `audit.pub` of the broker",
-        )
-    };
-    let text = fs::read_to_string(key).map_err(|e| unreadable(key, &e))?;
-    let key: VerifierKey = text.trim().parse().map_err(|e| unreadable(key, &e))?;
-    let open = |name: &str| {
-        let path = dir.join(name);
-        File::open(&path)
-            .map(BufReader::new)
-            .map_err(|e| unreadable(&path, &e))
-    };
-    let path = dir.join(CHECKPOINT);
-    let checkpoint = fs::read(&path).map_err(|e| unreadable(&path, &e))?;
-    export::verify(&checkpoint, open(RECORDS)?, open(PROOFS)?, &key).map_err(|fault| {
-        Failure::new(
-            Exit::Proof,
-            format!("the export does not hold: {fault}"),
-            "take the log from the broker again; if it still does not hold, keep both: they are evidence",
-        )
-    })
+fn not(frame: &Frame, what: &str) -> Failure {
+    match frame {
+        Frame::Refused { .. } => Failure::new(
+            Exit::Refused,
+            format!("the broker does not let this subject {what}"),
+            "use the certificate of an officer who stands in the register and holds the level",
+        ),
+        _ => unreachable("it answered something else"),
+    }
 }

@@ -1,9 +1,9 @@
 //! What leaves the system for partners, and what comes from them: labels and bindings of STANAG 4774 and 4778, and policies as XML-SPIF.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
@@ -21,6 +21,7 @@ use crate::cli::{ExportArgs, ImportArgs};
 use crate::commands::{message_id, persons_receipt, show};
 use crate::config::Config;
 use crate::desk::{now, policies, usage};
+use crate::exports::Folder;
 use crate::failure::{Exit, Failure};
 use crate::local::{Request, ask};
 
@@ -64,30 +65,6 @@ fn digest(path: &Path) -> std::io::Result<Digest> {
         match file.read(&mut part)? {
             0 => return Ok(stream.finish()),
             n => stream.update(&part[..n]),
-        }
-    }
-}
-
-/// A folder that is there whole or not at all: what was made of it goes when the making fails.
-struct Folder {
-    path: PathBuf,
-    whole: bool,
-}
-
-impl Folder {
-    fn make(path: PathBuf) -> Result<Self, Failure> {
-        let made = DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|e| unusable(&path, &e))?;
-        let whole = false;
-        Ok(Self { path, whole })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.whole {
-            // What cannot be removed is named by the failure that leads here.
-            drop(fs::remove_dir_all(&self.path));
         }
     }
 }
@@ -159,7 +136,7 @@ pub(crate) fn export(config: &Config, args: &ExportArgs) -> Result<Exit, Failure
     let policies = policies(config.policies.as_deref())?;
     let dir = std::path::absolute(&args.dir).map_err(|e| unusable(&args.dir, &e))?;
     // Before anything is opened: who exports must be able to keep it.
-    let mut folder = Folder::make(dir.clone())?;
+    let folder = Folder::make(&dir)?;
     let kind = ReceiptKind::Exported;
     let read = |attachment: Option<(usize, PathBuf)>| {
         let receipt = match (&args.reader, &args.key) {
@@ -212,7 +189,7 @@ pub(crate) fn export(config: &Config, args: &ExportArgs) -> Result<Exit, Failure
         read(Some((i + 1, dir.join(&name))))?;
         files.push(bound.bind(&name, a["media_type"].as_str().unwrap_or(PLAIN))?);
     }
-    folder.whole = true;
+    folder.done();
     show(&Value::Array(files), args.listing)
 }
 
@@ -357,23 +334,4 @@ pub(crate) fn import_spif(file: &Path, policies: &Policies) -> Result<Exit, Fail
     // A reader that went away, like `head`, is no failure.
     drop(std::io::stdout().write_all(imported.toml.as_bytes()));
     Ok(Exit::Done)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_that_was_not_finished_is_gone() {
-        let place = tempfile::tempdir().expect("a folder");
-        for whole in [false, true] {
-            let path = place.path().join(format!("{whole}"));
-            let mut folder = Folder::make(path.clone()).expect("made");
-            put(&path.join("content"), b"x").expect("written");
-            assert!(Folder::make(path.clone()).is_err(), "it exists");
-            folder.whole = whole;
-            drop(folder);
-            assert_eq!(path.exists(), whole);
-        }
-    }
 }

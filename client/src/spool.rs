@@ -14,13 +14,15 @@
 //! | `acts` | message id, digest | signed act on a message that is here |
 //! | `statements` | digest of the frame | [`Statement`] of ours |
 //! | `reviews` | message id | [`Review`] that is due |
-//! | `state` | `checkpoint`, `contradiction` | text of a checkpoint |
+//! | `state` | `checkpoint`, `log-key` | what is remembered of the broker's log: text of a checkpoint, its key |
+//! | `state` | `doubt`, `fork` | why the log is in doubt, and the evidence |
 //! | `state` | `package` | the key package we offer |
 
 use std::path::Path;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
+use ordonnans_audit::Fork;
 use ordonnans_label::Name;
 use ordonnans_message::{
     Digest, DirectoryEntry, Envelope, MessageId, Precedence, Receipt, ReceiptKind, SignedAct,
@@ -344,6 +346,14 @@ impl Spool {
         self.0.apply(batch).map_err(broken)
     }
 
+    /// Removes a message and keeps the receipt that says so. That it arrived is remembered, so that it does not come in again.
+    pub(crate) fn destroy(&self, id: MessageId, receipt: &SignedReceipt) -> Result<(), Failure> {
+        let mut batch = store::SpoolBatch::new();
+        batch.remove(INBOX, id.as_bytes());
+        batch.put(OWED, &key(&receipt_key(receipt.said())), &receipt.encode());
+        self.0.apply(batch).map_err(broken)
+    }
+
     pub(crate) fn owed(&self) -> Result<Vec<(ReceiptKey, Bytes)>, Failure> {
         let rows = self.0.range(OWED, &[]).map_err(broken)?;
         rows.into_iter()
@@ -423,15 +433,43 @@ impl Spool {
         self.put_state(b"checkpoint", text.as_bytes())
     }
 
-    /// Whether the broker gave a checkpoint that cannot be of the same log as the one kept.
-    pub(crate) fn contradicted(&self) -> Result<bool, Failure> {
-        let row = self.0.get(STATE, b"contradiction").map_err(broken)?;
-        Ok(row.is_some())
+    /// The key of the broker's log that was shown first.
+    pub(crate) fn log_key(&self) -> Result<Option<String>, Failure> {
+        let row = self.0.get(STATE, b"log-key").map_err(broken)?;
+        Ok(row.and_then(|r| String::from_utf8(r).ok()))
     }
 
-    /// Keeps such a checkpoint beside the one it contradicts.
-    pub(crate) fn put_contradiction(&self, text: &str) -> Result<(), Failure> {
-        self.put_state(b"contradiction", text.as_bytes())
+    pub(crate) fn put_log_key(&self, text: &str) -> Result<(), Failure> {
+        self.put_state(b"log-key", text.as_bytes())
+    }
+
+    /// Why the broker's log is in doubt.
+    pub(crate) fn doubt(&self) -> Result<Option<String>, Failure> {
+        let row = self.0.get(STATE, b"doubt").map_err(broken)?;
+        Ok(row.and_then(|r| String::from_utf8(r).ok()))
+    }
+
+    pub(crate) fn put_doubt(&self, what: &str) -> Result<(), Failure> {
+        self.put_state(b"doubt", what.as_bytes())
+    }
+
+    /// The newest evidence against it.
+    pub(crate) fn fork(&self) -> Result<Option<Fork>, Failure> {
+        let row = self.0.get(STATE, b"fork").map_err(broken)?;
+        row.map(|r| parse(&r)).transpose()
+    }
+
+    pub(crate) fn put_fork(&self, fork: &Fork) -> Result<(), Failure> {
+        self.put_state(b"fork", &json(fork)?)
+    }
+
+    /// Forgets all that was remembered of the broker's log.
+    pub(crate) fn forget_log(&self) -> Result<(), Failure> {
+        let mut batch = store::SpoolBatch::new();
+        for key in [&b"checkpoint"[..], b"log-key", b"doubt", b"fork"] {
+            batch.remove(STATE, key);
+        }
+        self.0.apply(batch).map_err(broken)
     }
 
     /// The key package we offer.

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ordonnans_audit::merkle::Frontier;
 use ordonnans_audit::{ClockQuality, Detail, Record, Verb};
-use ordonnans_engine::{Commit, Effect, Engine, Input, Recovered, Seq, Session, Settings};
+use ordonnans_engine::{
+    AlarmLimits, Commit, Effect, Engine, Input, Recovered, Retention, Seq, Session, Settings,
+};
 use ordonnans_identity::verify_signature;
 use ordonnans_label::{Clearances, Level, Name};
 use ordonnans_message::{
@@ -224,6 +226,8 @@ fn settings(house: &House) -> Settings {
         remembered: 10_000_000,
         labelled: 10_000_000,
         clock: ClockQuality::Unknown,
+        alarms: AlarmLimits::default(),
+        retention: Retention::default(),
     }
 }
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Checks an export of the audit log, offline and without the product: check_export.py FOLDER VKEY [--excerpt]
 
+The folder is of either form: tiles (C2SP tlog-tiles, with the details beside them) or lines of JSON with a proof each.
+
 Written from docs/audit.md, RFC 9162 section 2.1 and the C2SP formats. Python's standard library; the signature of the checkpoint
 needs the package `cryptography` and is reported as not checked where that is missing.
 
@@ -24,7 +26,8 @@ LEVELS = ["Ongerubriceerd", "Dep.V", "Stg.C", "Stg.G", "Stg.ZG"]
 VERBS = (
     "Accepted Refused Delivered Withheld Receipt Opened Forwarded Extracted Printed Exported Recalled Expired Regraded Destroyed "
     "SessionOpened SessionClosed SessionRefused RegisterChanged PolicyChanged ConfigurationChanged CrlChanged AuditRead "
-    "ClockStepped Checkpoint Started Stopped ReviewDue EventDeclared"
+    "ClockStepped Checkpoint Started Stopped ReviewDue EventDeclared CopyMade Reviewed IncidentOpened IncidentClosed Alarm "
+    "DetailsDropped"
 ).split()
 NAME = re.compile(r"[a-z0-9-]+\.(node|person|officer|broker)\.[a-z0-9.-]+")
 
@@ -149,6 +152,10 @@ def detail_fields(raw):
     def digest(at):
         return field(at, bytes, lambda d: len(d) == 32, bytes.hex)
 
+    def in_force(v):
+        return len(v) == 2 and type(v[0]) is int and v[0] >= 0 and type(v[1]) is bytes and len(v[1]) == 32
+
+    register = field(6, list, in_force, lambda v: (v[0], v[1].hex()))
     return {
         "who": name(0),
         "person": name(1),
@@ -156,7 +163,8 @@ def detail_fields(raw):
         "message": field(3, bytes, lambda b: len(b) == 16 and b[6] >> 4 == 7, lambda b: str(uuid.UUID(bytes=b))),
         "digest": digest(4),
         "rule": field(5, int, lambda n: 0 <= n < 1 << 16, lambda n: f"POL-{n:02}"),
-        "register": digest(6),
+        "register": register[1] if register else None,
+        "register_version": register[0] if register else None,
         "policy": digest(7),
         "copy": field(8, int, lambda n: 0 <= n < 1 << 32, int),
         "note": field(9, str, lambda t: len(t) <= 200, str),
@@ -291,6 +299,73 @@ def check(folder, vkey, excerpt=False):
     return f"{len(records)} records of {size}, {what}; {details} details opened; root {root.hex()}; {by}"
 
 
+# --- tiles ------------------------------------------------------------------------------------------------------------------------
+
+TILE = 256
+
+
+def tile_path(folder, n, width):
+    groups = [f"{n % 1000:03}"]
+    while n >= 1000:
+        n //= 1000
+        groups.append(f"x{n % 1000:03}")
+    number = "/".join(reversed(groups))
+    return f"{folder}/{number}" + ("" if width == TILE else f".p/{width}")
+
+
+def items_of(raw, width):
+    """A bundle: each item behind its length in two bytes."""
+    at, items = 0, []
+    for _ in range(width):
+        need(at + 2 <= len(raw), "the bundle is too short")
+        end = at + 2 + int.from_bytes(raw[at : at + 2], "big")
+        need(end <= len(raw), "the bundle is too short")
+        items.append(raw[at + 2 : end])
+        at = end
+    need(at == len(raw), "the bundle is too long")
+    return items
+
+
+def check_tiles(folder, vkey):
+    """-> a report for people. Raises Fault."""
+
+    def about(where, act, *args):
+        try:
+            return act(*args)
+        except (Fault, Refused) as e:
+            raise Fault(f"{where}: {e}") from None
+
+    size, root, signed = about("checkpoint", read_checkpoint, (folder / "checkpoint").read_bytes(), vkey)
+    leaves, details = [], 0
+    for n in range((size + TILE - 1) // TILE):
+        width = min(TILE, size - n * TILE)
+        entries, beside = tile_path("tile/entries", n, width), tile_path("details", n, width)
+        publics = about(entries, items_of, (folder / entries).read_bytes(), width)
+        opened = about(beside, items_of, (folder / beside).read_bytes(), width)
+        for i, (public, detail) in enumerate(zip(publics, opened)):
+            here = f"{entries}, record {n * TILE + i}"
+            fields = about(here, public_fields, public)
+            need(fields["sequence"] == n * TILE + i, f"{here}: another record stands here")
+            if detail:
+                need(len(detail) > 32, f"{here}: the detail is none")
+                about(here, detail_fields, detail[32:])
+                need(sha256(detail).hex() == fields["commitment"], f"{here}: the detail is not the one that was recorded")
+                details += 1
+            leaves.append(sha256(b"\0", public))
+    level, hashes = 0, leaves
+    while hashes:
+        for n in range((len(hashes) + TILE - 1) // TILE):
+            part = hashes[n * TILE : (n + 1) * TILE]
+            path = tile_path(f"tile/{level}", n, len(part))
+            need((folder / path).read_bytes() == b"".join(part), f"{path}: the hashes are not those of the records")
+        full = len(hashes) // TILE
+        hashes = [tree_root(hashes[n * TILE : (n + 1) * TILE]) for n in range(full)]
+        level += 1
+    need(tree_root(leaves) == root, "checkpoint: the records do not lead to the signed root")
+    by = "signature checked" if signed else "SIGNATURE NOT CHECKED: the Python package cryptography is not here"
+    return f"{size} records of {size}, complete; {details} details opened; root {root.hex()}; {by}"
+
+
 def main(args):
     excerpt = "--excerpt" in args
     rest = [a for a in args if a != "--excerpt"]
@@ -298,7 +373,9 @@ def main(args):
         print(__doc__.strip(), file=sys.stderr)
         return 2
     try:
-        print(check(pathlib.Path(rest[0]), rest[1], excerpt))
+        folder = pathlib.Path(rest[0])
+        tiles = (folder / "tile").is_dir()
+        print(check_tiles(folder, rest[1]) if tiles else check(folder, rest[1], excerpt))
         return 0
     except (Fault, OSError) as e:
         print(f"does not hold: {e}", file=sys.stderr)

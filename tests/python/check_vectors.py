@@ -19,7 +19,7 @@ import uuid
 import check_export
 from strict_cbor import Refused, Tag, decode
 
-U16, U32, U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
+U8, U16, U32, U64 = 255, (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
 LAST_TIME = 253402300799999
 KIB = 1024
 MAX_ATTACHMENT = (1 << 30) + (1 << 20)
@@ -316,7 +316,7 @@ def read_envelope(raw):
 def read_receipt(raw):
     payload, to_be_signed = sign1(raw, "receipt", MAX_STATEMENT)
     r = pairs(decode(payload), (1, 2, 3, 4, 5))
-    known(1 <= uint(r[3], 255) <= 4, "the kind")
+    known(1 <= uint(r[3], 255) <= 6, "the kind")
     return {
         "message": message_id(r[1]),
         "envelope": digest(r[2]).hex(),
@@ -377,6 +377,23 @@ def read_declaration(raw):
     payload, to_be_signed = sign1(raw, "declaration", MAX_STATEMENT)
     d = pairs(decode(payload), (1, 2, 3))
     return {"event": text(d[1], 800), "by": name(d[2]), "at": rfc3339(time(d[3])), "to_be_signed": to_be_signed}
+
+
+def read_order(raw):
+    payload, to_be_signed = sign1(raw, "order", MAX_STATEMENT)
+    what, by, at = array(decode(payload), 3)
+    form(type(what) is list and what and type(what[0]) is int, "the order")
+    kinds = {1: ("open", 3), 2: ("close", 2), 3: ("review", 5)}
+    known(what[0] in kinds, "the order")
+    word, fields = kinds[what[0]]
+    form(len(what) == fields, "the order")
+    if what[0] in (1, 2):
+        form(re.fullmatch("[a-z0-9-]{1,64}", text(what[1], 64)) is not None, "the incident")
+    if what[0] == 1:
+        form(every(message_id, 32)(what[2]), "no messages")
+    if what[0] == 3:
+        level_code(what[1]), uint(what[2]), uint(what[3]), digest(what[4])
+    return {"order": word, "by": name(by), "at": rfc3339(time(at)), "to_be_signed": to_be_signed}
 
 
 def read_approval(raw):
@@ -456,17 +473,50 @@ def addressees(most):
     return lambda v: form(every(addressee, most)(v), "nobody")
 
 
+def level_code(v):
+    known(uint(v, U8) <= 4, "the level")
+    return v
+
+
+def query(v):
+    array(v, 10)
+    uint(v[0])
+    uint(v[1], 256)
+    for read, value in zip((message_id, time, time, level_code, some(uint, U8), some(uint, U16), name, name), v[2:]):
+        null_or(value, read)
+
+
+def proof_of(v):
+    array(v, 3)
+    uint(v[1])
+    uint(v[2])
+    known(uint(v[0]) in (1, 2, 3), "the kind of proof")
+    form(v[0] != 3 or v[1] == v[2], "the size")
+
+
+def readers(v):
+    array(v, 6)
+    name(v[0])
+    text(v[1], 1020)
+    boolean(v[2])
+    boolean(v[3])
+    null_or(v[4], text, 1020)
+    every(name, 1024)(v[5])
+
+
 CHECKPOINT = maybe(text, 4096)
+VERIFIER = some(text, 512)
+HASHES = every(digest, 130)
 TRANSFER = [digest, some(uint, MAX_ATTACHMENT)]
 FRAMES = {
     1: ("Hello", [some(uint, U16), CHECKPOINT]),
-    2: ("Welcome", [name, CHECKPOINT]),
+    2: ("Welcome", [name, CHECKPOINT, VERIFIER, HASHES]),
     3: ("Publish", [some(blob, MAX_ENVELOPE)]),
     4: ("Accepted", [message_id, time, uint]),
     5: ("Refused", [maybe(message_id), code(11), maybe(uint, U16), maybe(name), maybe(uint, U32)]),
     6: ("Deliver", [some(blob, MAX_ENVELOPE)]),
     7: ("Receipt", [some(blob, MAX_STATEMENT)]),
-    8: ("ReceiptStored", [message_id, code(4), name]),
+    8: ("ReceiptStored", [message_id, code(6), name]),
     9: ("KeyPackage", [some(blob, MAX_STATEMENT)]),
     10: ("KeyPackageStored", []),
     11: ("DirectoryGet", []),
@@ -474,8 +524,8 @@ FRAMES = {
     13: ("AttachmentOffer", TRANSFER),
     14: ("AttachmentState", TRANSFER),
     15: ("AttachmentGet", TRANSFER),
-    16: ("AuditGet", [some(uint, U32), uint, some(uint, 256), maybe(message_id)]),
-    17: ("AuditPage", [some(uint, U32), every(some(blob, 1024), 256), every(maybe(blob, 1024), 256), CHECKPOINT]),
+    16: ("AuditGet", [some(uint, U32), query]),
+    17: ("AuditPage", [some(uint, U32), every(some(blob, 1024), 256), every(maybe(blob, 1024), 256), CHECKPOINT, maybe(uint)]),
     18: ("CatalogGet", [some(uint, U32), addressees(64)]),
     19: ("Catalog", [some(uint, U32), every(label, 256)]),
     20: ("ExplainGet", [some(uint, U32), name, addressees(16), label, maybe(time)]),
@@ -485,6 +535,15 @@ FRAMES = {
     24: ("ReviewDue", [message_id, name, maybe(text, 800)]),
     25: ("Kept", [digest]),
     26: ("NotKept", [digest, code(11), maybe(uint, U16)]),
+    27: ("WatchGet", [some(uint, U32), query]),
+    28: ("ProofGet", [some(uint, U32), proof_of]),
+    29: ("Proof", [some(uint, U32), lambda v: null_or(v, HASHES)]),
+    30: ("CheckpointGet", [some(uint, U32)]),
+    31: ("Checkpoint", [maybe(uint, U32), some(text, 4096), HASHES]),
+    32: ("Cosign", [VERIFIER, uint, some(text, 512)]),
+    33: ("Order", [some(blob, MAX_STATEMENT)]),
+    34: ("ReadersGet", [some(uint, U32), every(name, 64), level_code]),
+    35: ("Readers", [some(uint, U32), every(readers, 64)]),
 }
 
 
@@ -529,6 +588,7 @@ READERS = {
     "signed-approval": read_approval,
     "signed-act": read_act,
     "signed-declaration": read_declaration,
+    "signed-order": read_order,
     "content": read_content,
     "record": read_record,
     "detail": read_detail,

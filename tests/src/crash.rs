@@ -9,9 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ordonnans_audit::export::Entry;
+use ordonnans_audit::Entry;
 use ordonnans_audit::{Detail, Public, Verb};
-use ordonnans_client::officer::{Officer, verify_export, write_export};
+use ordonnans_client::exports::{quorum, verify, write_lines};
+use ordonnans_client::officer::Officer;
 use ordonnans_label::Level;
 use ordonnans_message::{Envelope, Frame, MessageId, Precedence, ReceiptKind};
 use ordonnans_seal::{SeededEntropy, Verified};
@@ -20,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::house::{Draft, House};
 use crate::sim::Dice;
-use crate::site::{Peer, Site, now};
+use crate::site::{Peer, Site, now, whole};
 
 /// As first argument of a test program: become the broker.
 pub const ROLE: &str = "--in-the-role-of-the-broker";
@@ -347,11 +348,11 @@ impl Run<'_> {
         let mut officer = Officer::connect(&self.site.officer()).await.map_err(said)?;
         let began = Instant::now();
         // The newest checkpoint covers the last receipt within a second or two.
-        let (page, seen) = loop {
-            let page = officer.whole().await.map_err(said)?;
-            let seen = Seen::of(&page.entries)?;
+        let (entries, checkpoint, seen) = loop {
+            let (entries, checkpoint) = whole(&mut officer).await.map_err(said)?;
+            let seen = Seen::of(&entries)?;
             if self.receipted.is_subset(&seen.receipts) || began.elapsed() > DRAIN_WITHIN {
-                break (page, seen);
+                break (entries, checkpoint, seen);
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
@@ -377,10 +378,11 @@ impl Run<'_> {
             &seen.receipts,
         )?;
         let dir = self.site.dir.join("export");
-        write_export(&dir, &page).map_err(said)?;
+        let head = write_lines(&dir, &entries, &checkpoint).map_err(said)?;
         let key = self.site.dir.join("data").join("audit.pub");
-        let report = verify_export(&dir, &key).map_err(said)?;
-        Ok(report.head.size)
+        let quorum = quorum(Some(&key), None).map_err(said)?;
+        verify(&dir, &quorum, false).map_err(said)?;
+        Ok(head.size)
     }
 }
 

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use ordonnans_audit::merkle::{Frontier, TreeHead};
 use ordonnans_audit::{ClockQuality, Record, Verb};
 use ordonnans_engine::{
-    Believed, Commit, Effect, Engine, Input, Recovered, Seq, Session, Settings, Table, Write,
+    AlarmLimits, Believed, Commit, Effect, Engine, Input, Recovered, Retention, Seq, Session,
+    Settings, Table, Write,
 };
 use ordonnans_label::Level;
 use ordonnans_message::{
@@ -259,6 +260,8 @@ impl World<'_> {
             remembered: 1000,
             labelled: 1000,
             clock: ClockQuality::Unknown,
+            alarms: AlarmLimits::default(),
+            retention: Retention::default(),
         };
         let entropy = Box::new(SeededEntropy::new(self.seed ^ d.seq.0));
         let engine = Engine::new(
@@ -341,7 +344,10 @@ impl World<'_> {
             match effect {
                 Effect::Commit(commit) => self.pending.push_back(commit),
                 Effect::Close { session, .. } => self.close(session),
-                Effect::Admit { .. } | Effect::RemoveAttachment { .. } => {}
+                Effect::Admit { .. }
+                | Effect::RemoveAttachment { .. }
+                | Effect::DropDetails { .. }
+                | Effect::DropIncident { .. } => {}
                 Effect::Send { session, .. } | Effect::Deliver { session, .. } => {
                     self.check(&effect)?;
                     self.note(&effect);
@@ -349,7 +355,7 @@ impl World<'_> {
                         self.wire.push_back((node, session, Wire::Down(effect)));
                     }
                 }
-                Effect::Page { .. } | Effect::SendAttachment { .. } => {
+                Effect::Inspect { .. } | Effect::SendAttachment { .. } => {
                     return Err("an effect nobody asked for".into());
                 }
             }

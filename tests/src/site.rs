@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use ordonnans_audit::Entry;
 use ordonnans_certs::Issued;
 use ordonnans_client::config::Config as ClientConfig;
+use ordonnans_client::failure::Failure;
+use ordonnans_client::officer::Officer;
 use ordonnans_identity::Trust;
 use ordonnans_label::{Clearance, Kind, Level, Name};
 use ordonnans_message::{Frame, PROTOCOL_VERSION, Timestamp};
@@ -253,4 +256,19 @@ impl Peer {
             .await
             .unwrap_or_else(|_| panic!("the broker decides nothing"))
     }
+}
+
+/// Every record that an officer sees, and the checkpoint that covers them.
+///
+/// # Errors
+/// As [`Officer::whole`].
+pub async fn whole(officer: &mut Officer) -> Result<(Vec<Entry>, String), Failure> {
+    let mut entries = vec![];
+    let checkpoint = officer
+        .whole(|e| {
+            entries.push(e.clone());
+            Ok(())
+        })
+        .await?;
+    Ok((entries, checkpoint))
 }

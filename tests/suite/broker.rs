@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ordonnans_audit::{Public, Verb};
+use ordonnans_audit::{Entry, Public, Verb};
 use ordonnans_broker::Broker;
-use ordonnans_client::officer::{Officer, Page, verify_export, write_export};
+use ordonnans_client::exports::{quorum, verify, write_lines};
+use ordonnans_client::officer::Officer;
 use ordonnans_label::{Clearance, Level};
 use ordonnans_message::{
     Addressee, AuditQuery, BulkHead, Envelope, Frame, Precedence, ReceiptKind, ReplyCode,
@@ -13,7 +14,7 @@ use ordonnans_message::{
 };
 use ordonnans_seal::{SeededEntropy, Verified, open};
 use ordonnans_tests::house::{Draft, House, register_text};
-use ordonnans_tests::site::{Peer, Site, WITHIN, now, write_trust};
+use ordonnans_tests::site::{Peer, Site, WITHIN, now, whole, write_trust};
 use ordonnans_transport::{ClientOptions, CloseCode, Identity, Lane, Limits, connect};
 
 struct World {
@@ -72,21 +73,20 @@ impl World {
         self.house.seal(&draft, now(), &mut self.entropy)
     }
 
-    /// Every record, as the officer gets them, once they include what is asked for: a checkpoint is signed every second.
-    async fn log(&self, has: impl Fn(Verb, Level) -> bool) -> Page {
+    /// Every record, as the officer gets them, once they include what is asked for.
+    async fn log(&self, has: impl Fn(Verb, Level) -> bool) -> (Vec<Entry>, String) {
         let mut officer = Officer::connect(&self.site.officer())
             .await
             .expect("comes in");
-        let complete = |page: &Page| {
-            let publics = page.entries.iter().map(|r| Public::decode(&r.public));
+        let complete = |entries: &[Entry]| {
+            let publics = entries.iter().map(|r| Public::decode(&r.public));
             publics.flatten().any(|p| has(p.verb, p.level))
         };
         let began = std::time::Instant::now();
         let page = loop {
-            match officer.whole().await {
-                Ok(page) if complete(&page) => break page,
-                Ok(_) => {}
-                Err(e) => assert!(e.to_string().contains("no checkpoint"), "{e}"),
+            let page = whole(&mut officer).await.expect("reads");
+            if complete(&page.0) {
+                break page;
             }
             assert!(began.elapsed() < WITHIN, "the record does not come");
         };
@@ -360,11 +360,10 @@ async fn a_suspended_node_is_cut_off_and_its_copies_are_held() {
 async fn the_log_is_for_officers_and_a_flipped_byte_in_an_export_is_named() {
     let mut w = World::new().await;
     let from = w.peer(NCC).await;
-    let query = AuditQuery {
-        from: 0,
+    let query = Box::new(AuditQuery {
         limit: 10,
-        message: None,
-    };
+        ..AuditQuery::default()
+    });
     from.say(Lane::Control, &Frame::AuditGet { request: 1, query })
         .await
         .expect("says");
@@ -380,27 +379,29 @@ async fn the_log_is_for_officers_and_a_flipped_byte_in_an_export_is_named() {
         let e = w.seal(NCC, &[DEF], Level::StgC);
         assert!(matches!(publish(&from, &e).await, Frame::Accepted { .. }));
     }
-    let page = w
+    let (entries, checkpoint) = w
         .log(|verb, level| verb == Verb::Accepted && level == Level::StgC)
         .await;
     let (export, key) = (w.site.dir.join("export"), w.site.dir.join("data/audit.pub"));
-    let head = write_export(&export, &page).expect("writes");
-    assert_eq!(verify_export(&export, &key).expect("verifies").head, head);
-    let verify = || {
+    let head = write_lines(&export, &entries, &checkpoint).expect("writes");
+    let quorum = quorum(Some(&key), None).expect("a key");
+    let checked = verify(&export, &quorum, false).expect("verifies");
+    assert_eq!(checked["records"], head.size);
+    let by_command = || {
         let args = ["ordonnans", "audit", "verify"].map(Into::into).into_iter();
         let rest = [export.clone().into(), "--key".into(), key.clone().into()];
         ordonnans_client::run(args.chain(rest))
     };
     let code = |c: std::process::ExitCode| format!("{c:?}");
-    assert_eq!(code(verify()), code(0.into()));
+    assert_eq!(code(by_command()), code(0.into()));
     let records = export.join("records.jsonl");
     let whole = std::fs::read(&records).expect("reads");
     let second = whole.iter().position(|b| *b == b'\n').expect("lines") + 30;
     let mut other = whole.clone();
     other[second] ^= 1;
     std::fs::write(&records, other).expect("writes");
-    assert_eq!(code(verify()), code(4.into()));
-    let why = verify_export(&export, &key)
+    assert_eq!(code(by_command()), code(4.into()));
+    let why = verify(&export, &quorum, false)
         .expect_err("changed")
         .to_string();
     assert!(why.contains("record 1"), "{why}");

@@ -11,11 +11,12 @@ use ordonnans_client::officer::Officer;
 use ordonnans_identity::Signer as _;
 use ordonnans_label::{Clearance, Kind, Level, Name};
 use ordonnans_message::{
-    ActKind, Declaration, Digest, Envelope, Frame, Precedence, ReplyCode, SignedAct, sha256,
+    ActKind, AuditQuery, Declaration, Digest, Envelope, Frame, Precedence, ReplyCode, SignedAct,
+    sha256,
 };
 use ordonnans_seal::{SeededEntropy, sign_statement};
 use ordonnans_tests::house::{Draft, House, STRUCTURE, register_text};
-use ordonnans_tests::site::{Peer, Site, WITHIN, now, write_credentials};
+use ordonnans_tests::site::{Peer, Site, WITHIN, now, whole, write_credentials};
 use ordonnans_transport::Lane;
 
 struct Town {
@@ -63,7 +64,13 @@ impl Town {
         let mut officer = Officer::connect(&self.site.officer())
             .await
             .expect("comes in");
-        let page = officer.page(0, 256, None).await.expect("a page");
+        let page = officer
+            .page(AuditQuery {
+                limit: 256,
+                ..AuditQuery::default()
+            })
+            .await
+            .expect("a page");
         let of = page.entries.into_iter().filter_map(|e| {
             let public = Public::decode(&e.public).ok()?;
             let (_, detail) = e.opened?;
@@ -268,7 +275,7 @@ impl City {
             let mut officer = Officer::connect(&self.site.officer())
                 .await
                 .expect("comes in");
-            let entries = officer.whole().await.map(|p| p.entries).unwrap_or_default();
+            let entries = whole(&mut officer).await.map(|p| p.0).unwrap_or_default();
             officer.finish().await;
             let of = entries.into_iter().filter_map(|e| {
                 let public = Public::decode(&e.public).ok()?;

@@ -122,6 +122,9 @@ pub(crate) async fn greets(listener: &Listener) -> (Connection, Option<Bytes>) {
     let welcome = Frame::Welcome {
         broker: "b1.broker.crisis.example".parse().expect("a name"),
         checkpoint: None,
+        key: "b1.broker.crisis.example+6efa7d7b+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
+            .into(),
+        proof: vec![],
     };
     says(&line, Lane::Control, welcome).await;
     let mut early = None;

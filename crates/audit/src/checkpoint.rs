@@ -14,6 +14,7 @@ use ordonnans_message::{Digest, limits, sha256};
 use crate::TreeHead;
 
 const ED25519: u8 = 1;
+const COSIGNATURE: u8 = 4;
 /// Signature lines that are looked at. Witnesses are few; the format asks for at least 16.
 const MAX_SIGNATURES: usize = 32;
 
@@ -43,10 +44,11 @@ pub enum InvalidCheckpoint {
     Origin,
 }
 
-/// The public key of a log, as `name+id+key`.
+/// The public key of a log or of a witness, as `name+id+key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifierKey {
     name: String,
+    kind: u8,
     public: [u8; 32],
 }
 
@@ -61,24 +63,42 @@ impl VerifierKey {
     /// # Errors
     /// [`InvalidVerifierKey`] where the name is empty or has a space, a plus sign or a control character.
     pub fn new(name: &str, public: [u8; 32]) -> Result<Self, InvalidVerifierKey> {
-        if good_name(name) {
-            Ok(Self {
-                name: name.into(),
-                public,
-            })
-        } else {
-            Err(InvalidVerifierKey)
-        }
+        Self::of(name, ED25519, public)
     }
 
-    /// The name of the log.
+    /// The key of a witness, whose signatures are C2SP tlog-cosignatures (version 1, type 0x04).
+    ///
+    /// # Errors
+    /// [`InvalidVerifierKey`], as [`Self::new`].
+    pub fn witness(name: &str, public: [u8; 32]) -> Result<Self, InvalidVerifierKey> {
+        Self::of(name, COSIGNATURE, public)
+    }
+
+    fn of(name: &str, kind: u8, public: [u8; 32]) -> Result<Self, InvalidVerifierKey> {
+        if !good_name(name) {
+            return Err(InvalidVerifierKey);
+        }
+        Ok(Self {
+            name: name.into(),
+            kind,
+            public,
+        })
+    }
+
+    /// Whether it is a witness's.
+    #[must_use]
+    pub fn is_witness(&self) -> bool {
+        self.kind == COSIGNATURE
+    }
+
+    /// The name of the log or of the witness.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     fn id(&self) -> [u8; 4] {
-        let d = sha256(&[self.name.as_bytes(), b"\n", &[ED25519], &self.public]);
+        let d = sha256(&[self.name.as_bytes(), b"\n", &[self.kind], &self.public]);
         let mut id = [0; 4];
         id.copy_from_slice(&d.as_bytes()[..4]);
         id
@@ -94,7 +114,7 @@ fn good_name(name: &str) -> bool {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = BASE64.encode(&[&[ED25519][..], &self.public].concat());
+        let key = BASE64.encode(&[&[self.kind][..], &self.public].concat());
         write!(f, "{}+{}+{key}", self.name, HEXLOWER.encode(&self.id()))
     }
 }
@@ -108,15 +128,16 @@ impl FromStr for VerifierKey {
         let key = BASE64
             .decode(key.ok_or(InvalidVerifierKey)?.as_bytes())
             .map_err(|_| InvalidVerifierKey)?;
-        let (ED25519, public) = key
+        let (kind @ (ED25519 | COSIGNATURE), public) = key
             .split_first()
             .map(|(t, k)| (*t, k))
             .ok_or(InvalidVerifierKey)?
         else {
             return Err(InvalidVerifierKey);
         };
-        let key = Self::new(
+        let key = Self::of(
             name.ok_or(InvalidVerifierKey)?,
+            kind,
             public.try_into().map_err(|_| InvalidVerifierKey)?,
         )?;
         if id == Some(HEXLOWER.encode(&key.id()).as_str()) {
@@ -149,44 +170,71 @@ impl Checkpoint {
     /// # Errors
     /// [`InvalidCheckpoint`]; the tree head is not to be believed.
     pub fn verify(text: &str, key: &VerifierKey) -> Result<Self, InvalidCheckpoint> {
-        if text.len() > limits::MAX_CHECKPOINT || text.chars().any(|c| c.is_control() && c != '\n')
-        {
-            return Err(InvalidCheckpoint::Form);
-        }
-        // The signatures stand behind the last empty line.
-        let split = text.rfind("\n\n").ok_or(InvalidCheckpoint::Form)?;
-        let (body, signatures) = (&text[..=split], &text[split + 2..]);
-        let checkpoint = Self::parse(body)?;
-        if checkpoint.origin != key.name {
+        let note = Note::parse(text)?;
+        let checkpoint = Self::parse(note.body)?;
+        if checkpoint.origin != key.name || key.is_witness() {
             return Err(InvalidCheckpoint::Origin);
         }
-        let lines = signatures
-            .strip_suffix('\n')
-            .ok_or(InvalidCheckpoint::Form)?;
         let mut signed = false;
-        for (i, line) in lines.split('\n').enumerate() {
-            let (name, blob) = line
-                .strip_prefix("\u{2014} ")
-                .and_then(|l| l.split_once(' '))
-                .filter(|(name, _)| good_name(name) && i < MAX_SIGNATURES)
-                .ok_or(InvalidCheckpoint::Form)?;
-            let blob = BASE64
-                .decode(blob.as_bytes())
-                .map_err(|_| InvalidCheckpoint::Form)?;
-            let (id, signature) = blob
-                .split_first_chunk::<4>()
-                .ok_or(InvalidCheckpoint::Form)?;
-            if name == key.name && *id == key.id() {
-                ed25519::verify(&key.public, body.as_bytes(), signature)
-                    .map_err(|_| InvalidCheckpoint::Signature)?;
-                signed = true;
-            }
+        for signature in note.by(key) {
+            ed25519::verify(&key.public, note.body.as_bytes(), signature)
+                .map_err(|_| InvalidCheckpoint::Signature)?;
+            signed = true;
         }
         if signed {
             Ok(checkpoint)
         } else {
             Err(InvalidCheckpoint::Unsigned)
         }
+    }
+
+    /// A witness's line below a checkpoint (C2SP tlog-cosignature): at this time, in seconds since 1970, this was the largest consistent log it had
+    /// seen. Whether that is so, the caller has checked.
+    ///
+    /// # Errors
+    /// [`InvalidCheckpoint`]: the text is no checkpoint, or the name cannot be that of a key.
+    pub fn cosign(
+        text: &str,
+        witness: &str,
+        key: &SigningKey,
+        seconds: u64,
+    ) -> Result<String, InvalidCheckpoint> {
+        let note = Note::parse(text)?;
+        Self::parse(note.body)?;
+        let verifier =
+            VerifierKey::witness(witness, key.public()).map_err(|_| InvalidCheckpoint::Origin)?;
+        let signature = key.sign(cosigned(note.body, seconds).as_bytes());
+        let blob = [&verifier.id()[..], &seconds.to_be_bytes(), &signature].concat();
+        Ok(format!("\u{2014} {witness} {}", BASE64.encode(&blob)))
+    }
+
+    /// When a witness countersigned this checkpoint, in seconds since 1970; the latest, where it did so several times. `None` where it did not.
+    ///
+    /// # Errors
+    /// [`InvalidCheckpoint`]: the text is no checkpoint, or a line of this witness does not fit it.
+    pub fn witnessed(text: &str, key: &VerifierKey) -> Result<Option<u64>, InvalidCheckpoint> {
+        let note = Note::parse(text)?;
+        Self::parse(note.body)?;
+        let mut latest = None;
+        for blob in note.by(key).filter(|_| key.is_witness()) {
+            let (seconds, signature) = blob
+                .split_first_chunk::<8>()
+                .ok_or(InvalidCheckpoint::Form)?;
+            let seconds = u64::from_be_bytes(*seconds);
+            let signed = cosigned(note.body, seconds);
+            ed25519::verify(&key.public, signed.as_bytes(), signature)
+                .map_err(|_| InvalidCheckpoint::Signature)?;
+            latest = latest.max(Some(seconds));
+        }
+        Ok(latest)
+    }
+
+    /// The text with another signature line, where it is not there and there is room for it.
+    #[must_use]
+    pub fn with_line(text: &str, line: &str) -> Option<String> {
+        let new = !text.lines().any(|l| l == line);
+        let longer = format!("{text}{line}\n");
+        (new && Note::parse(&longer).is_ok()).then_some(longer)
     }
 
     fn body(&self) -> String {
@@ -226,9 +274,90 @@ impl Checkpoint {
     }
 }
 
+/// What a witness signs.
+fn cosigned(body: &str, seconds: u64) -> String {
+    format!("cosignature/v1\ntime {seconds}\n{body}")
+}
+
+/// A signed note: its text, and the signatures below it.
+struct Note<'a> {
+    body: &'a str,
+    /// By name and key id.
+    lines: Vec<(&'a str, [u8; 4], Vec<u8>)>,
+}
+
+impl<'a> Note<'a> {
+    fn parse(text: &'a str) -> Result<Self, InvalidCheckpoint> {
+        let form = InvalidCheckpoint::Form;
+        if text.len() > limits::MAX_CHECKPOINT || text.chars().any(|c| c.is_control() && c != '\n')
+        {
+            return Err(form);
+        }
+        // The signatures stand behind the last empty line.
+        let split = text.rfind("\n\n").ok_or(form)?;
+        let (body, signatures) = (&text[..=split], &text[split + 2..]);
+        let all = signatures.strip_suffix('\n').ok_or(form)?;
+        let mut lines = vec![];
+        for line in all.split('\n') {
+            let (name, blob) = line
+                .strip_prefix("\u{2014} ")
+                .and_then(|l| l.split_once(' '))
+                .filter(|(name, _)| good_name(name) && lines.len() < MAX_SIGNATURES)
+                .ok_or(form)?;
+            let blob = BASE64.decode(blob.as_bytes()).map_err(|_| form)?;
+            let (id, signature) = blob.split_first_chunk::<4>().ok_or(form)?;
+            lines.push((name, *id, signature.to_vec()));
+        }
+        Ok(Self { body, lines })
+    }
+
+    /// What a key of this name and id has signed; whether the signatures are right is another question.
+    fn by(&self, key: &VerifierKey) -> impl Iterator<Item = &[u8]> {
+        let of = |(name, id, _): &&(&str, [u8; 4], Vec<u8>)| *name == key.name && *id == key.id();
+        self.lines.iter().filter(of).map(|(_, _, s)| s.as_slice())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn witnesses_sign_below() {
+        let (_, text, key) = signed();
+        let witness = SigningKey::from_seed(&[4; 32]).expect("a seed");
+        let name = "ncc.node.crisis.example";
+        let verifier = VerifierKey::witness(name, witness.public()).expect("a name");
+        assert_eq!(verifier.to_string().parse(), Ok(verifier.clone()));
+        assert_eq!(Checkpoint::witnessed(&text, &verifier), Ok(None));
+        let line = Checkpoint::cosign(&text, name, &witness, 1_790_000_000).expect("signs");
+        let both = Checkpoint::with_line(&text, &line).expect("room");
+        assert_eq!(Checkpoint::with_line(&both, &line), None, "once");
+        assert!(Checkpoint::verify(&both, &key).is_ok());
+        assert_eq!(
+            Checkpoint::witnessed(&both, &verifier),
+            Ok(Some(1_790_000_000))
+        );
+        assert_eq!(
+            Checkpoint::verify(&both, &verifier),
+            Err(InvalidCheckpoint::Origin)
+        );
+        let other = both.replacen("70000", "70001", 1);
+        assert_eq!(
+            Checkpoint::witnessed(&other, &verifier),
+            Err(InvalidCheckpoint::Signature)
+        );
+        for at in text.len()..both.len() {
+            let mut other = both.clone().into_bytes();
+            other[at] ^= 1;
+            let other = String::from_utf8(other).unwrap_or_default();
+            assert_ne!(
+                Checkpoint::witnessed(&other, &verifier),
+                Ok(Some(1_790_000_000)),
+                "byte {at}"
+            );
+        }
+    }
 
     fn signed() -> (Checkpoint, String, VerifierKey) {
         let key = SigningKey::from_seed(&[3; 32]).expect("a seed");

@@ -35,15 +35,6 @@ pub const PROOFS: &str = "proofs.jsonl";
 /// Bytes of a line: a record with its detail, in hexadecimal and readable, or a proof of 64 hashes.
 const MAX_LINE: u64 = 16 * 1024;
 
-/// A record as the log gives it out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The encoded public part, as it was hashed.
-    pub public: Vec<u8>,
-    /// Salt and encoded detail, where the reader is cleared for it.
-    pub opened: Option<([u8; 32], Vec<u8>)>,
-}
-
 /// What is wrong with an export.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}{}: {why}", at(*.record))]

@@ -11,9 +11,20 @@
 
 mod checkpoint;
 pub mod export;
+mod fork;
 pub mod merkle;
+pub mod proof;
+mod quorum;
 mod record;
+pub mod siem;
+pub mod tiles;
+mod views;
 
 pub use checkpoint::{Checkpoint, InvalidCheckpoint, InvalidVerifierKey, VerifierKey};
+pub use fork::{Fork, Verdict};
 pub use merkle::TreeHead;
-pub use record::{ClockQuality, Detail, MAX_NOTE_CHARS, Public, Record, Verb};
+pub use quorum::{InvalidQuorum, Quorum, Witnessed};
+pub use record::{
+    ClockQuality, Detail, Entry, InForce, MAX_NOTE_CHARS, Public, Record, Verb, answers,
+};
+pub use views::{Account, Copy};

@@ -81,6 +81,15 @@ impl Frontier {
         complete
     }
 
+    /// The complete subtrees of which the tree is made, largest first: level and root.
+    pub fn edge(&self) -> impl Iterator<Item = (u32, Digest)> {
+        let levels = (0..u64::BITS)
+            .rev()
+            .filter(|l| self.size >> l & 1 == 1)
+            .collect::<Vec<_>>();
+        levels.into_iter().zip(self.edge.iter().copied())
+    }
+
     /// Size and root. The root of nothing is the hash of nothing.
     #[must_use]
     pub fn head(&self) -> TreeHead {
@@ -149,6 +158,15 @@ fn range_root(hashes: &dyn Hashes, start: u64, end: u64) -> Option<Digest> {
 /// The largest power of two smaller than `n`; `n` is at least 2.
 fn split(n: u64) -> u64 {
     1 << (63 - (n - 1).leading_zeros())
+}
+
+/// The root over these hashes, as if each were that of a leaf.
+pub(crate) fn root_of(leaves: &[Digest]) -> Digest {
+    let mut tree = Frontier::default();
+    for leaf in leaves {
+        tree.append(*leaf);
+    }
+    tree.head().root
 }
 
 /// The root of the first `size` leaves. `None` where a hash is missing.

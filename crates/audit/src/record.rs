@@ -2,7 +2,7 @@
 
 use ordonnans_label::{Level, Name};
 use ordonnans_message::cbor::{DecodeError, Reader, Writer, exactly};
-use ordonnans_message::{Digest, MessageId, Timestamp, sha256};
+use ordonnans_message::{AuditQuery, Digest, MessageId, Timestamp, sha256};
 
 use crate::merkle;
 
@@ -90,6 +90,18 @@ verbs! {
     ReviewDue = 27,
     /// An event that labels last until was declared.
     EventDeclared = 28,
+    /// A numbered copy was made for a node.
+    CopyMade = 29,
+    /// An officer has looked at a period and signed it off.
+    Reviewed = 30,
+    /// An officer opened an incident, or added messages to it: what waits of them is frozen, and no detail of theirs is dropped.
+    IncidentOpened = 31,
+    /// An officer closed an incident.
+    IncidentClosed = 32,
+    /// Something that an officer should look at.
+    Alarm = 33,
+    /// Details whose time was over were destroyed.
+    DetailsDropped = 34,
 }
 
 impl Verb {
@@ -214,6 +226,15 @@ impl Public {
     }
 }
 
+/// The register that was in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// Its version.
+    pub version: u64,
+    /// SHA-256 of its text.
+    pub digest: Digest,
+}
+
 /// Who, what, which copy, under which rule. It carries the level of the record. Never content, never a subject line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
@@ -230,7 +251,7 @@ pub struct Detail {
     /// The policy rule.
     pub rule: Option<u16>,
     /// The register in force.
-    pub register: Option<Digest>,
+    pub register: Option<InForce>,
     /// The policy of the label, where one was asked.
     pub policy: Option<Digest>,
     /// Number of the copy.
@@ -288,7 +309,9 @@ impl Detail {
         });
         digest(w, &self.digest);
         number(w, self.rule.map(Into::into));
-        digest(w, &self.register);
+        w.option(self.register.as_ref(), |w, r| {
+            w.array(2).uint(r.version).bytes(r.digest.as_bytes());
+        });
         digest(w, &self.policy);
         number(w, self.copy.map(Into::into));
         w.option(self.note.as_deref(), |w, n| {
@@ -313,7 +336,13 @@ impl Detail {
             rule: r
                 .option(|r| r.uint("rule", u16::MAX.into()))?
                 .and_then(|n| n.try_into().ok()),
-            register: digest(r)?,
+            register: r.option(|r| {
+                r.tuple("register", 2)?;
+                Ok(InForce {
+                    version: r.uint("register version", u64::MAX)?,
+                    digest: r.fixed::<32>("digest")?.into(),
+                })
+            })?,
             policy: digest(r)?,
             copy: r
                 .option(|r| r.uint("copy", u32::MAX.into()))?
@@ -327,6 +356,75 @@ impl Detail {
             })?,
         })
     }
+}
+
+/// A record as the log gives it out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The encoded public part, as it was hashed.
+    pub public: Vec<u8>,
+    /// Salt and encoded detail, where they are there and the reader is cleared for them.
+    pub opened: Option<([u8; 32], Vec<u8>)>,
+}
+
+impl Entry {
+    /// Reads both parts. `None` where they are not what they claim to be, or the detail is not the one that the public part commits to.
+    #[must_use]
+    pub fn read(&self) -> Option<(Public, Option<Detail>)> {
+        let public = Public::decode(&self.public).ok()?;
+        let Some((salt, bytes)) = &self.opened else {
+            return Some((public, None));
+        };
+        if sha256(&[salt, bytes]) != public.commitment {
+            return None;
+        }
+        Some((public, Some(Detail::decode(bytes).ok()?)))
+    }
+
+    /// The same without what is above this level.
+    #[must_use]
+    pub fn up_to(self, level: Level) -> Self {
+        let may = Public::decode(&self.public).is_ok_and(|p| p.level <= level);
+        let opened = self.opened.filter(|_| may);
+        Self { opened, ..self }
+    }
+}
+
+impl From<&Record> for Entry {
+    fn from(r: &Record) -> Self {
+        Self {
+            public: r.public.encode(),
+            opened: Some((r.salt, r.detail.encode())),
+        }
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    /// The length alone: a detail may be above the reader of a log line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Entry({} bytes)", self.public.len())
+    }
+}
+
+/// Whether a record answers a question. A detail that is not there answers none.
+#[must_use]
+pub fn answers(query: &AuditQuery, public: &Public, detail: Option<&Detail>) -> bool {
+    let of_public = public.sequence >= query.from
+        && query.since.is_none_or(|t| public.time >= t)
+        && query.until.is_none_or(|t| public.time < t)
+        && query.level.is_none_or(|l| public.level == l)
+        && query.verb.is_none_or(|v| public.verb.code() == v);
+    let asks_detail = query.message.is_some()
+        || query.rule.is_some()
+        || query.node.is_some()
+        || query.person.is_some();
+    let of_detail = |d: &Detail| {
+        query.message.is_none_or(|id| d.message == Some(id))
+            && query.rule.is_none_or(|n| d.rule == Some(n))
+            && (query.node.is_none() || query.node == d.who || query.node == d.to)
+            && (query.person.is_none() || query.person == d.person)
+    };
+    of_public && (!asks_detail || detail.is_some_and(of_detail))
 }
 
 /// A whole record: the public part, and what opens its commitment.
@@ -393,7 +491,10 @@ mod tests {
             message: Some(MessageId::new(Timestamp::from_millis(1), [2; 10])),
             digest: Some(sha256(&[b"e"])),
             rule: Some(7),
-            register: Some(sha256(&[b"r"])),
+            register: Some(InForce {
+                version: 4,
+                digest: sha256(&[b"r"]),
+            }),
             policy: Some(sha256(&[b"p"])),
             copy: Some(3),
             note: Some("noot".into()),
@@ -460,6 +561,6 @@ mod tests {
             assert_eq!(Verb::from_code(v.code()), Some(*v));
         }
         assert_eq!(Verb::from_code(0), None);
-        assert_eq!(Verb::from_code(29), None);
+        assert_eq!(Verb::from_code(35), None);
     }
 }

@@ -80,7 +80,7 @@ impl Engine {
         let detail = Detail {
             who: Some(officer),
             to: Some(about.from.clone()),
-            register: Some(self.register.digest()),
+            register: Some(self.in_force()),
             policy: self.book.digest_of(about.label.confidentiality.policy()),
             note: Some(format!("explained a message to {}", to.len())),
             ..Detail::default()

@@ -33,11 +33,15 @@ pub enum Table {
     Notices = 9,
     /// Events that have happened.
     Events = 10,
+    /// Incident to its messages, and the orders about it.
+    Incidents = 11,
+    /// Up to which day details were destroyed.
+    Retention = 12,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Messages,
         Self::Queue,
         Self::Seen,
@@ -48,6 +52,8 @@ impl Table {
         Self::Labels,
         Self::Notices,
         Self::Events,
+        Self::Incidents,
+        Self::Retention,
     ];
 
     /// The number in encodings.

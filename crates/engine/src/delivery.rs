@@ -78,9 +78,17 @@ impl Engine {
                 self.expire(now, id);
                 continue;
             }
+            if let Some(incident) = self.frozen(id) {
+                let note = Some(format!("frozen: {incident}"));
+                self.withhold(now, node, place, id, state, (None, note));
+                continue;
+            }
             match self.permit(held, node, now) {
                 Ok(permit) => self.hand_over(now, session, node, place, state, &permit),
-                Err(refusal) => self.withhold(now, node, place, id, state, &refusal),
+                Err(refusal) => {
+                    let rule = Some(refusal.rule().number());
+                    self.withhold(now, node, place, id, state, (rule, None));
+                }
             }
         }
     }
@@ -121,8 +129,9 @@ impl Engine {
                 to: Some(permit.recipient().clone()),
                 message: Some(id),
                 digest: Some(held.digest),
-                register: Some(permit.register()),
+                register: Some(self.in_force()),
                 policy: permit.policy(),
+                copy: self.copy(id, node),
                 ..Detail::default()
             };
             self.ledger
@@ -151,7 +160,7 @@ impl Engine {
         place: Place,
         id: MessageId,
         state: State,
-        refusal: &Refusal,
+        (rule, note): (Option<u16>, Option<String>),
     ) {
         if state == State::Withheld {
             return;
@@ -164,8 +173,10 @@ impl Engine {
             to: Some(node.clone()),
             message: Some(id),
             digest: Some(held.digest),
-            rule: Some(refusal.rule().number()),
-            register: Some(self.register.digest()),
+            rule,
+            note,
+            copy: self.copy(id, node),
+            register: Some(self.in_force()),
             policy: self.policy_of(&held.header),
             ..Detail::default()
         };
@@ -214,6 +225,8 @@ impl Engine {
             self.forget_ended(id);
         }
         self.review_days(now);
+        self.look_for_late(now);
+        self.keep_for_a_time(now);
         let names: Vec<Name> = self.on_line.keys().cloned().collect();
         for name in names {
             let Some(queue) = self.mailbox.queue_mut(&name) else {
@@ -250,6 +263,7 @@ impl Engine {
                 to: Some(node.clone()),
                 message: Some(id),
                 digest: Some(digest),
+                copy: self.copy(id, node),
                 ..Detail::default()
             };
             self.ledger.record(now, Verb::Expired, level, detail);
@@ -270,9 +284,9 @@ impl Engine {
         };
         let owed = self.mailbox.owed_with(&node, &digest);
         let may = owed.into_iter().any(|id| {
-            self.mailbox
-                .message(id)
-                .is_some_and(|held| self.permit(held, &node, now).is_ok())
+            let held = self.mailbox.message(id);
+            let may = held.is_some_and(|held| self.permit(held, &node, now).is_ok());
+            may && self.frozen(id).is_none()
         });
         if may {
             self.out.push(Effect::SendAttachment {

@@ -1,14 +1,13 @@
-//! What peers may look up: the directory, and for officers the audit log.
+//! What nodes may look up: who is there, and the keys to seal to.
 
 use bytes::Bytes;
 use ordonnans_audit::{Detail, Verb};
-use ordonnans_label::{Clearance, Kind, Level, Name};
+use ordonnans_label::{Kind, Level};
 use ordonnans_message::{
-    AuditQuery, DirectoryEntry, Frame, ReplyCode, SignedKeyPackage, Timestamp, limits, sha256,
+    DirectoryEntry, Frame, ReplyCode, SignedKeyPackage, Timestamp, limits, sha256,
 };
 use ordonnans_seal::Verified;
 
-use crate::effects::Effect;
 use crate::engine::Engine;
 use crate::{Session, Table, Write};
 
@@ -81,41 +80,5 @@ impl Engine {
                 return;
             }
         }
-    }
-
-    /// The officer on this connection, and what the officer holds under the Dutch policy.
-    pub(crate) fn officer(&self, session: Session) -> Option<(Name, Clearance)> {
-        let peer = self.sessions.get(&session)?;
-        let registered = &self.register.officer(peer.name())?.clearances;
-        let certified = peer.certificate.certified();
-        let certified = certified.clearances(self.book.policies());
-        let holds = certified.nl()?.meet(registered.nl()?)?;
-        Some((peer.name().clone(), holds))
-    }
-
-    pub(crate) fn audit_get(
-        &mut self,
-        now: Timestamp,
-        session: Session,
-        request: u32,
-        query: AuditQuery,
-    ) {
-        let Some((officer, holds)) = self.officer(session) else {
-            return self.rejected(now, session, None, ReplyCode::NotPermitted);
-        };
-        let detail = Detail {
-            who: Some(officer),
-            message: query.message,
-            note: Some(format!("from {}, at most {}", query.from, query.limit)),
-            ..Detail::default()
-        };
-        self.ledger
-            .record(now, Verb::AuditRead, Level::Ongerubriceerd, detail);
-        self.out.push(Effect::Page {
-            session,
-            request,
-            query,
-            level: holds.level(),
-        });
     }
 }

@@ -1,11 +1,12 @@
 //! What the engine hears and what it wants done.
 
-use ordonnans_audit::ClockQuality;
+use ordonnans_audit::{ClockQuality, TreeHead};
 use ordonnans_identity::Certificate;
 use ordonnans_label::{Level, Name};
 use ordonnans_message::{
-    Addressee, AuditQuery, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode,
-    SignedAct, SignedDeclaration, SignedKeyPackage, SignedReceipt, Supposed,
+    Addressee, AuditQuery, Digest, Envelope, Frame, MessageId, Precedence, ProofOf, ReceiptKind,
+    ReplyCode, SignedAct, SignedDeclaration, SignedKeyPackage, SignedOrder, SignedReceipt,
+    Supposed,
 };
 use ordonnans_policy::{Approved, Book};
 use ordonnans_seal::Verified;
@@ -128,7 +129,62 @@ pub enum Input {
         /// The number the answer carries.
         request: u32,
         /// Which records.
-        query: AuditQuery,
+        query: Box<AuditQuery>,
+    },
+    /// An officer asks for records as they are made.
+    WatchGet {
+        /// The connection.
+        session: Session,
+        /// The number the answers carry.
+        request: u32,
+        /// Which records.
+        query: Box<AuditQuery>,
+    },
+    /// A peer asks for a proof.
+    ProofGet {
+        /// The connection.
+        session: Session,
+        /// The number the answer carries.
+        request: u32,
+        /// Which.
+        of: ProofOf,
+    },
+    /// An officer asks for a checkpoint of the log as it is now.
+    CheckpointGet {
+        /// The connection.
+        session: Session,
+        /// The number the answer carries.
+        request: u32,
+    },
+    /// An officer asks who could read something.
+    ReadersGet {
+        /// The connection.
+        session: Session,
+        /// The number the answer carries.
+        request: u32,
+        /// At which nodes.
+        nodes: Vec<Name>,
+        /// Of which level.
+        level: Level,
+    },
+    /// An officer orders something.
+    Order {
+        /// The connection.
+        session: Session,
+        /// The order.
+        order: Box<Verified<SignedOrder>>,
+    },
+    /// A checkpoint was signed.
+    Signed {
+        /// What it covers.
+        head: TreeHead,
+    },
+    /// Something outside the engine that an officer should look at.
+    Alarm {
+        /// About whom.
+        who: Option<Name>,
+        /// What, in a few words without anything that is classified.
+        note: String,
     },
     /// Another register or other policies come into force. The register was read under these policies.
     LawChanged {
@@ -151,7 +207,7 @@ pub enum Input {
         /// The declaration.
         declaration: Box<Verified<SignedDeclaration>>,
     },
-    /// An act or a declaration that is not what it claims to be.
+    /// An act, a declaration or an order that is not what it claims to be.
     NotKept {
         /// The connection.
         session: Session,
@@ -204,6 +260,29 @@ pub enum Input {
     Stopping,
 }
 
+/// A question about the audit log that was allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inspect {
+    /// A page of it.
+    Page {
+        /// Which records.
+        query: Box<AuditQuery>,
+        /// Up to which level this officer sees details.
+        level: Level,
+    },
+    /// What comes, until the connection ends. Another one takes the place of this.
+    Watch {
+        /// Which records.
+        query: Box<AuditQuery>,
+        /// Up to which level this officer sees details.
+        level: Level,
+    },
+    /// A proof.
+    Proof(ProofOf),
+    /// A checkpoint of now.
+    Checkpoint,
+}
+
 /// Why the engine wants a connection closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -241,16 +320,26 @@ pub enum Effect {
         /// The class it travels in.
         precedence: Precedence,
     },
-    /// Send a page of the audit log.
-    Page {
+    /// Answer a question about the audit log.
+    Inspect {
         /// The connection.
         session: Session,
         /// The number the answer carries.
         request: u32,
-        /// Which records.
-        query: AuditQuery,
-        /// Up to which level this officer sees details.
-        level: Level,
+        /// What was asked.
+        what: Inspect,
+    },
+    /// Destroy the details of these days, but for those of messages that an incident keeps.
+    DropDetails {
+        /// The last of them, counted from 1970.
+        through: u64,
+        /// Messages whose details are kept, and for which incident.
+        keep: Vec<(MessageId, String)>,
+    },
+    /// Destroy the details that were kept for an incident.
+    DropIncident {
+        /// Its name.
+        incident: String,
     },
     /// Send the stored bytes of an attachment.
     SendAttachment {
@@ -282,10 +371,13 @@ impl Effect {
             Self::Admit { session }
             | Self::Send { session, .. }
             | Self::Deliver { session, .. }
-            | Self::Page { session, .. }
+            | Self::Inspect { session, .. }
             | Self::SendAttachment { session, .. }
             | Self::Close { session, .. } => Some(*session),
-            Self::Commit(_) | Self::RemoveAttachment { .. } => None,
+            Self::Commit(_)
+            | Self::RemoveAttachment { .. }
+            | Self::DropDetails { .. }
+            | Self::DropIncident { .. } => None,
         }
     }
 }

@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use ordonnans_audit::{ClockQuality, Detail, Verb, merkle::Frontier};
+use ordonnans_audit::{ClockQuality, Detail, InForce, TreeHead, Verb, merkle::Frontier};
 use ordonnans_identity::Certificate;
 use ordonnans_label::{Clearances, Level, Name};
 use ordonnans_message::{Digest, Envelope, Frame, MessageId, Timestamp};
 use ordonnans_policy::{Approved, Book, Grounds, Register};
 use ordonnans_seal::Entropy;
 
+use crate::alarms::{AlarmLimits, Alarms};
 use crate::effects::{Believed, Effect, Input};
+use crate::incidents::Incident;
 use crate::labels::{Labelled, Labels, Notice, Notices};
 use crate::ledger::Ledger;
 use crate::mailbox::{Mailbox, Queue};
 use crate::receipts::Returns;
+use crate::retention::{Dropped, Retention};
 use crate::rows::{CorruptRow, QueueRow, Return, Seen};
 use crate::sessions::{Peer, Session};
 use crate::{Commit, Seq, Table, rows};
@@ -32,6 +35,10 @@ pub struct Settings {
     pub labelled: usize,
     /// How good the clock is.
     pub clock: ClockQuality,
+    /// What somebody may do within an hour before it is an alarm.
+    pub alarms: AlarmLimits,
+    /// How long details of the log are kept.
+    pub retention: Retention,
 }
 
 /// What the store gives back on start.
@@ -100,6 +107,10 @@ pub struct Engine {
     pub(crate) sessions: BTreeMap<Session, Peer>,
     pub(crate) on_line: BTreeMap<Name, Session>,
     pub(crate) attachments: BTreeMap<Digest, u64>,
+    /// Incidents that officers opened, until what was kept for them is destroyed.
+    pub(crate) incidents: BTreeMap<String, Incident>,
+    pub(crate) alarms: Alarms,
+    pub(crate) dropped: Dropped,
     pub(crate) stopping: bool,
     /// Effects of the input being handled.
     pub(crate) out: Vec<Effect>,
@@ -148,6 +159,9 @@ impl Engine {
             sessions: BTreeMap::new(),
             on_line: BTreeMap::new(),
             attachments: attachments.into_iter().collect(),
+            incidents: BTreeMap::new(),
+            alarms: Alarms::default(),
+            dropped: Dropped::default(),
             stopping: false,
             out: vec![],
             commits: VecDeque::new(),
@@ -167,7 +181,7 @@ impl Engine {
         engine.resolve();
         let detail = Detail {
             who: Some(engine.settings.broker.clone()),
-            register: Some(engine.register.digest()),
+            register: Some(engine.in_force()),
             policy: Some(engine.book.digest()),
             ..Detail::default()
         };
@@ -179,6 +193,7 @@ impl Engine {
             engine.put_law(before);
             engine.note_register(now, "took force at the start", &signed);
         }
+        engine.begin_retention(now, at);
         engine.finish(now);
         Ok(engine)
     }
@@ -244,6 +259,12 @@ impl Engine {
                 let event = std::str::from_utf8(key).map_err(|_| form("event"))?;
                 self.labels.declared.insert(event.into());
             }
+            Table::Incidents => {
+                let name = std::str::from_utf8(key).map_err(|_| form("incident"))?;
+                let incident = Incident::decode(value).map_err(corrupt)?;
+                self.incidents.insert(name.into(), incident);
+            }
+            Table::Retention => self.take_up_retention(value).map_err(corrupt)?,
         }
         Ok(())
     }
@@ -286,6 +307,28 @@ impl Engine {
                 request,
                 query,
             } => self.audit_get(now, session, request, query),
+            Input::WatchGet {
+                session,
+                request,
+                query,
+            } => self.watch_get(now, session, request, query),
+            Input::ProofGet {
+                session,
+                request,
+                of,
+            } => self.proof_get(now, session, request, of),
+            Input::CheckpointGet { session, request } => {
+                self.checkpoint_get(now, session, request);
+            }
+            Input::ReadersGet {
+                session,
+                request,
+                nodes,
+                level,
+            } => self.readers_get(now, session, request, &nodes, level),
+            Input::Order { session, order } => self.order(now, session, order.get()),
+            Input::Signed { head } => self.signed(now, head),
+            Input::Alarm { who, note } => self.alarm_of(now, who, &note),
             Input::LawChanged { register, book } => self.law_changed(now, *register, *book),
             Input::Act { session, act } => self.act(now, session, act.get()),
             Input::Declare {
@@ -421,6 +464,14 @@ impl Engine {
         }
     }
 
+    /// The register that a record rests on.
+    pub(crate) fn in_force(&self) -> InForce {
+        InForce {
+            version: self.register.version(),
+            digest: self.register.digest(),
+        }
+    }
+
     pub(crate) fn send(&mut self, session: Session, frame: Frame) {
         self.out.push(Effect::Send { session, frame });
     }
@@ -437,6 +488,19 @@ impl Engine {
         };
         self.ledger
             .record(now, Verb::ClockStepped, Level::Ongerubriceerd, detail);
+        self.clock_alarm(now, step_ms);
+        self.pause_retention(step_ms);
+    }
+
+    fn signed(&mut self, now: Timestamp, head: TreeHead) {
+        let detail = Detail {
+            who: Some(self.settings.broker.clone()),
+            digest: Some(head.root),
+            note: Some(format!("of {} records", head.size)),
+            ..Detail::default()
+        };
+        self.ledger
+            .record(now, Verb::Checkpoint, Level::Ongerubriceerd, detail);
     }
 }
 

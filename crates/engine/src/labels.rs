@@ -370,7 +370,7 @@ impl Engine {
             person: Some(a.by.clone()),
             message: Some(id),
             digest: Some(new.last),
-            register: Some(self.register.digest()),
+            register: Some(self.in_force()),
             policy: self.book.digest_of(a.label.confidentiality.policy()),
             note: Some(format!(
                 "{}: {} to {}",
@@ -414,7 +414,7 @@ impl Engine {
                 to: Some(node),
                 message: Some(id),
                 rule: Some(rule),
-                register: Some(self.register.digest()),
+                register: Some(self.in_force()),
                 note: Some("holds or is due a copy that it may not have now".into()),
                 ..Detail::default()
             };
@@ -422,7 +422,7 @@ impl Engine {
         }
     }
 
-    /// Says no to an act or a declaration, and records it.
+    /// Says no to an act, a declaration or an order, and records it.
     pub(crate) fn not_kept(
         &mut self,
         now: Timestamp,
@@ -439,8 +439,8 @@ impl Engine {
             who: Some(peer),
             message,
             rule,
-            register: Some(self.register.digest()),
-            note: Some(format!("an act or a declaration: {code:?}")),
+            register: Some(self.in_force()),
+            note: Some(format!("an act, a declaration or an order: {code:?}")),
             ..Detail::default()
         };
         self.ledger
@@ -469,7 +469,7 @@ impl Engine {
                 who: Some(peer),
                 person: Some(d.by.clone()),
                 digest: Some(of),
-                register: Some(self.register.digest()),
+                register: Some(self.in_force()),
                 note: Some(d.event.to_string()),
                 ..Detail::default()
             };

@@ -10,22 +10,28 @@
 //! - every yes and no is an audit record;
 //! - every queue and table has a bound in [`Settings`] or below.
 
+mod alarms;
 mod asking;
 mod commit;
 mod delivery;
 mod directory;
 mod effects;
 mod engine;
+mod incidents;
+mod inspecting;
 mod labels;
 mod ledger;
 mod mailbox;
 mod publish;
 mod receipts;
+mod retention;
 mod rows;
 mod sessions;
 
+pub use alarms::AlarmLimits;
 pub use commit::{Commit, Seq, Table, Write};
-pub use effects::{Believed, Effect, Input, Why};
+pub use effects::{Believed, Effect, Input, Inspect, Why};
 pub use engine::{Engine, Recovered, Settings};
+pub use retention::Retention;
 pub use rows::CorruptRow;
 pub use sessions::Session;

@@ -31,6 +31,8 @@ pub(crate) struct Item {
     pub(crate) state: State,
     /// When it was last handed over in the present session.
     pub(crate) flown: Option<Timestamp>,
+    /// Whether somebody was told that its receipt is late.
+    pub(crate) late: bool,
 }
 
 /// What waits for one node.
@@ -84,6 +86,21 @@ impl Mailbox {
 
     pub(crate) fn queues_mut(&mut self) -> impl Iterator<Item = &mut Queue> {
         self.queues.values_mut()
+    }
+
+    pub(crate) fn queues(&self) -> impl Iterator<Item = (&Name, &Queue)> {
+        self.queues.iter()
+    }
+
+    /// Somebody was told that the receipt of this copy is late.
+    pub(crate) fn note_late(&mut self, node: &Name, place: Place) {
+        let item = self
+            .queues
+            .get_mut(node)
+            .and_then(|q| q.items.get_mut(&place));
+        if let Some(item) = item {
+            item.late = true;
+        }
     }
 
     /// Copies that are due, over all nodes.
@@ -161,6 +178,7 @@ impl Mailbox {
             id: row.id,
             state: row.state,
             flown: None,
+            late: false,
         };
         queue.items.insert(row.place, item);
         queue.ready.insert(row.place);

@@ -53,11 +53,16 @@ impl Engine {
                 message: Some(id),
                 digest: Some(digest),
                 rule: Some(refusal.rule().number()),
-                register: Some(self.register.digest()),
+                register: Some(self.in_force()),
                 policy: self.policy_of(header),
                 ..Detail::default()
             };
+            let (sender, person) = (detail.who.clone(), header.author.clone());
+            let detail = Detail { person, ..detail };
             self.ledger.record(now, Verb::Refused, level, detail);
+            if let Some(sender) = sender {
+                self.count(now, &sender, Verb::Refused);
+            }
             return self.send(session, refused(id, &refusal, header, now));
         }
         let act = header.act.as_ref().map(SignedAct::said);
@@ -118,12 +123,14 @@ impl Engine {
             person: header.author.clone(),
             message: Some(id),
             digest: Some(digest),
-            register: Some(self.register.digest()),
+            register: Some(self.in_force()),
             policy: self.policy_of(&header),
             note: header.act.as_ref().map(established),
             ..Detail::default()
         };
         let sequence = self.ledger.record(now, Verb::Accepted, level, detail);
+        self.copies_made(now, &header, digest, &nodes);
+        self.passed_on(now, &header, digest);
         let seen = Seen {
             digest,
             at: now,
@@ -151,6 +158,70 @@ impl Engine {
         }
     }
 
+    /// The copy register: one record for each copy, with its number and for whom it is (VIRBI 2013 annex 1, rows 6K and 6L).
+    fn copies_made(
+        &mut self,
+        now: Timestamp,
+        header: &Header,
+        digest: Digest,
+        nodes: &BTreeSet<Name>,
+    ) {
+        let level = header.label.confidentiality.level();
+        for (copy, node) in (1u32..).zip(nodes) {
+            let there = header.recipients.iter().filter(|r| r.node == *node);
+            let persons: Vec<Name> = there.filter_map(|r| r.person.clone()).collect();
+            let others = persons.iter().skip(1).map(Name::local);
+            let others: Vec<&str> = others.collect();
+            let mut note = format!("copy {copy} of {}", nodes.len());
+            if !others.is_empty() {
+                note.push_str(&format!(", also for {}", others.join(" ")));
+            }
+            let detail = Detail {
+                who: Some(header.originator.clone()),
+                person: persons.first().cloned(),
+                to: Some(node.clone()),
+                message: Some(header.id),
+                digest: Some(digest),
+                register: Some(self.in_force()),
+                policy: self.policy_of(header),
+                copy: Some(copy),
+                note: Some(note.chars().take(MAX_NOTE_CHARS).collect()),
+                ..Detail::default()
+            };
+            self.ledger.record(now, Verb::CopyMade, level, detail);
+        }
+    }
+
+    /// A message that refers to another which its sender holds may pass on what that said: so the log of the other has it.
+    fn passed_on(&mut self, now: Timestamp, header: &Header, digest: Digest) {
+        let referred = header.references.iter().chain(&header.supersedes);
+        let parents: BTreeSet<MessageId> = referred.copied().collect();
+        for parent in parents {
+            let Some(seen) = self.seen.get(&parent) else {
+                continue;
+            };
+            if !seen.nodes.contains(&header.originator) {
+                continue;
+            }
+            let level = seen.level.max(header.label.confidentiality.level());
+            let detail = Detail {
+                who: Some(header.originator.clone()),
+                person: header.author.clone(),
+                message: Some(parent),
+                digest: Some(digest),
+                copy: seen.copy(&header.originator),
+                note: Some(format!("referred to by {}", header.id)),
+                ..Detail::default()
+            };
+            self.ledger.record(now, Verb::Forwarded, level, detail);
+        }
+    }
+
+    /// The number of a node's copy of a message.
+    pub(crate) fn copy(&self, id: MessageId, node: &Name) -> Option<u32> {
+        self.seen.get(&id)?.copy(node)
+    }
+
     /// A no that rests on nothing secret and changes nothing: it makes no record.
     fn refuse(&mut self, session: Session, id: Option<MessageId>, code: ReplyCode) {
         let again = matches!(code, ReplyCode::Busy | ReplyCode::Stopping);
@@ -175,14 +246,16 @@ impl Engine {
         let Some(peer) = self.sessions.get(&session) else {
             return;
         };
+        let who = peer.name().clone();
         let detail = Detail {
-            who: Some(peer.name().clone()),
+            who: Some(who.clone()),
             message: id,
             note: Some(format!("{code:?}")),
             ..Detail::default()
         };
         self.ledger
             .record(now, Verb::Refused, Level::Ongerubriceerd, detail);
+        self.count(now, &who, Verb::Refused);
         self.refuse(session, id, code);
     }
 }

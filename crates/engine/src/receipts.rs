@@ -72,9 +72,12 @@ impl Engine {
         };
         seen.receipts.insert((r.kind, r.by.clone()));
         let (put, level, originator) = (seen.put(r.message), seen.level, seen.originator.clone());
+        let copy = seen.copy(from);
         let verb = match r.kind {
             ReceiptKind::Opened => Verb::Opened,
             ReceiptKind::Exported => Verb::Exported,
+            ReceiptKind::Printed => Verb::Printed,
+            ReceiptKind::Destroyed => Verb::Destroyed,
             ReceiptKind::Delivered | ReceiptKind::Refused => Verb::Receipt,
         };
         let detail = Detail {
@@ -82,10 +85,13 @@ impl Engine {
             person: (r.by.kind() == Kind::Person).then(|| r.by.clone()),
             message: Some(r.message),
             digest: Some(r.envelope),
+            copy,
             note: (r.kind == ReceiptKind::Refused).then(|| "cannot be used".into()),
             ..Detail::default()
         };
+        let reader = detail.person.clone().unwrap_or_else(|| from.clone());
         self.ledger.record(now, verb, level, detail);
+        self.count(now, &reader, verb);
         self.ledger.write(put);
         let back = Return {
             to: originator,

@@ -119,6 +119,12 @@ pub(crate) struct Seen {
 pub(crate) const MAX_RECEIPTS: usize = 8 * limits::MAX_RECIPIENTS;
 
 impl Seen {
+    /// The number of the copy for a node: its place among all of them, from 1.
+    pub(crate) fn copy(&self, node: &Name) -> Option<u32> {
+        let place = self.nodes.iter().position(|n| n == node)?;
+        u32::try_from(place + 1).ok()
+    }
+
     pub(crate) fn put(&self, id: MessageId) -> Write {
         let mut w = Writer::default();
         self.write(&mut w);
@@ -288,7 +294,7 @@ fn message_id(r: &mut Reader<'_>) -> Result<MessageId, DecodeError> {
 }
 
 fn receipt_kind(r: &mut Reader<'_>) -> Result<ReceiptKind, DecodeError> {
-    u8::try_from(r.uint("receipt kind", 4)?)
+    u8::try_from(r.uint("receipt kind", u8::MAX.into())?)
         .ok()
         .and_then(ReceiptKind::from_code)
         .ok_or(DecodeError::Unknown("receipt kind"))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ordonnans_audit::{Detail, MAX_NOTE_CHARS, Verb};
 use ordonnans_identity::Certificate;
 use ordonnans_label::{Kind, Level, Name};
-use ordonnans_message::{Digest, Timestamp};
+use ordonnans_message::{AuditQuery, Digest, Timestamp};
 use ordonnans_policy::{Approved, Book};
 
 use crate::effects::{Believed, Effect, Why};
@@ -20,6 +20,8 @@ pub struct Session(pub u64);
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) certificate: Certificate,
+    /// What an officer watches, and the number of the request.
+    pub(crate) watching: Option<(u32, Box<AuditQuery>)>,
 }
 
 impl Peer {
@@ -48,7 +50,7 @@ impl Engine {
         let detail = Detail {
             who: Some(name.clone()),
             digest: Some(peer.fingerprint()),
-            register: Some(self.register.digest()),
+            register: Some(self.in_force()),
             ..Detail::default()
         };
         if self.stopping || !self.welcome(&peer, now) {
@@ -72,7 +74,11 @@ impl Engine {
         if name.kind() == Kind::Node {
             self.certify(now, &name, &peer);
         }
-        self.sessions.insert(session, Peer { certificate: peer });
+        let peer = Peer {
+            certificate: peer,
+            watching: None,
+        };
+        self.sessions.insert(session, peer);
         self.on_line.insert(name.clone(), session);
         self.out.push(Effect::Admit { session });
         self.forward_returns(&name);
@@ -196,6 +202,7 @@ impl Engine {
                 why: Why::NotBelieved,
             });
         }
+        self.watch_anew();
         self.judge_anew(now);
     }
 
@@ -217,7 +224,7 @@ impl Engine {
         );
         let detail = Detail {
             who: Some(self.settings.broker.clone()),
-            register: Some(self.register.digest()),
+            register: Some(self.in_force()),
             note: Some(note.chars().take(MAX_NOTE_CHARS).collect()),
             ..Detail::default()
         };
@@ -263,6 +270,7 @@ impl Engine {
                 why: Why::NotBelieved,
             });
         }
+        self.watch_anew();
         self.judge_anew(now);
     }
 

@@ -10,8 +10,9 @@ use ordonnans_client::local::{Request, Submission};
 use ordonnans_message::{Digest, Sha256Stream, sha256};
 use serde_json::{Value, json};
 
+use crate::inspection::Proof;
 use crate::judge::may_reach;
-use crate::play::{Play, Proof, addressed, now, read, read_with};
+use crate::play::{Play, addressed, now, read, read_with};
 use crate::scenario::Message;
 use crate::structure::{Trouble, until};
 

@@ -3,6 +3,7 @@
 
 mod control;
 mod documents;
+mod inspection;
 pub mod judge;
 mod play;
 mod program;

@@ -1,25 +1,20 @@
 //! Plays a scenario on a structure, and gathers what everyone holds at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use data_encoding::{BASE64, HEXLOWER};
-use ordonnans_audit::export::{Entry, RECORDS};
-use ordonnans_audit::{Public, Verb};
-use ordonnans_client::config::Config;
+use data_encoding::BASE64;
 use ordonnans_client::failure::{Exit, Failure};
 use ordonnans_client::local::{Request, Submission};
-use ordonnans_client::officer::{Officer, verify_export, write_export};
 use ordonnans_client::signing;
 use ordonnans_identity::{FileSigner, Signer};
 use ordonnans_label::Kind;
-use ordonnans_message::{ActKind, Digest, MessageId, Receipt, ReceiptKind, Timestamp, sha256};
+use ordonnans_message::{ActKind, MessageId, Receipt, ReceiptKind, Timestamp, sha256};
 use ordonnans_seal::sign_statement;
 use serde_json::Value;
 
 use crate::control;
-use crate::judge::{Holding, Sent, may_reach, naive_root};
+use crate::judge::{Holding, Sent, may_reach};
 use crate::scenario::{Message, Scenario, Step};
 use crate::structure::{Structure, Trouble, until};
 
@@ -108,13 +103,6 @@ fn taken(node: &str, answer: Result<Value, Failure>) -> Result<Option<String>, T
         Err(f) if f.exit() == Exit::Refused => Ok(None),
         Err(f) => Err(format!("{node}: {f}")),
     }
-}
-
-/// What the officer took away.
-pub(crate) struct Proof {
-    pub(crate) records: u64,
-    pub(crate) root: Digest,
-    pub(crate) verified: bool,
 }
 
 impl<'a> Play<'a> {
@@ -486,67 +474,6 @@ impl<'a> Play<'a> {
             }
         }
         Ok(())
-    }
-
-    /// The officer exports the log, checks it offline, and the root is computed a second time by other means. Refusals get the rule that
-    /// stands in the log.
-    pub(crate) fn prove(&mut self, dir: &Path) -> Result<Proof, Trouble> {
-        let config = Config::load(&self.structure.dir.join("officer.toml"));
-        let config = config.map_err(|e| e.to_string())?;
-        let said = |f: Failure| f.to_string();
-        let page = self.structure.block_on(async {
-            let mut officer = Officer::connect(&config).await?;
-            let began = Instant::now();
-            let page = loop {
-                let page = officer.whole().await?;
-                // Everything that has happened stands before the first record of this reading; the next checkpoint covers it.
-                let read =
-                    |e: &Entry| Public::decode(&e.public).is_ok_and(|p| p.verb == Verb::AuditRead);
-                if page.entries.iter().any(read) || began.elapsed() > SETTLE_WITHIN {
-                    break page;
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            };
-            officer.finish().await;
-            Ok::<_, Failure>(page)
-        });
-        let page = page.map_err(said)?;
-        let head = write_export(dir, &page).map_err(said)?;
-        let key = self.structure.dir.join("broker").join("audit.pub");
-        let checked = verify_export(dir, &key);
-        if let Err(f) = &checked {
-            self.progress.say(&f.to_string());
-        }
-        let text = std::fs::read_to_string(dir.join(RECORDS)).map_err(|e| e.to_string())?;
-        let mut leaves = vec![];
-        for line in text.lines() {
-            let record: Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
-            let public = record["public"].as_str().unwrap_or_default();
-            let public = HEXLOWER
-                .decode(public.as_bytes())
-                .map_err(|e| e.to_string())?;
-            leaves.push(sha256(&[&[0], &public]));
-            if record["verb"] == "Refused" {
-                let rule = record["detail"]["rule"].as_str();
-                let of = record["detail"]["message"].as_str();
-                for x in self.sent.iter_mut().filter(|x| x.id.is_some()) {
-                    if x.id.as_deref() == of {
-                        x.rule = rule.map(str::to_owned);
-                    }
-                }
-            }
-        }
-        let naive = naive_root(&leaves);
-        let verified = checked.is_ok_and(|r| r.head == head) && naive == Some(head.root);
-        self.progress.say(&format!(
-            "the exported log of {} records was checked offline",
-            head.size
-        ));
-        Ok(Proof {
-            records: leaves.len() as u64,
-            root: head.root,
-            verified,
-        })
     }
 }
 

@@ -146,7 +146,11 @@ fn exercise(a: &Arguments) -> Result<bool, Failure> {
                 records: proof.records,
                 tree_size: proof.records,
                 root: proof.root.to_string(),
-                verified: proof.verified,
+                verified: proof.verified && proof.tampered.is_some(),
+                verifiers: proof.verifiers,
+                reviewed: proof.reviewed,
+                exposed: proof.exposed,
+                tampered: proof.tampered.clone(),
                 leaks: verdict.leaks.len(),
                 lost: verdict.lost.len(),
                 surprises: verdict.surprises.len(),
@@ -178,7 +182,8 @@ fn tell_what_to_try(dir: &Path, json: bool) {
          \x20 cargo run -q --release --bin ordonnans -- -c {d}/ncc.toml inbox\n\
          \x20 echo 'Hallo' | cargo run -q --release --bin ordonnans -- -c {d}/ncc.toml send --to locc -p FLASH -l Ongerubriceerd --wait\n\
          \x20 cargo run -q --release --bin ordonnans -- -c {d}/ncc.toml receipts\n\
-         \x20 cargo run -q --release --bin ordonnans -- -c {d}/officer.toml audit list --from 0 --limit 20\n\
+         \x20 cargo run -q --release --bin ordonnans -- -c {d}/officer.toml audit list --last --limit 20\n\
+         \x20 cargo run -q --release --bin ordonnans -- -c {d}/officer.toml audit review --level Stg.C --since 1d\n\
          \x20 cargo run -q --release --bin ordonnans -- audit verify {d}/export --key {d}/broker/audit.pub\n\
          \x20 cargo run -q --release --bin ordonnans-broker -- -c {d}/broker.toml status\n\
          Stop it with: pkill -f {role}\n",

@@ -30,6 +30,14 @@ pub struct Summary {
     pub root: String,
     /// Whether the export verified offline and the naive computation found the same root.
     pub verified: bool,
+    /// How many verifiers looked at the export: our own, a naive computation, and one in Python where that is there.
+    pub verifiers: usize,
+    /// Records that the security officer looked at and signed off.
+    pub reviewed: u64,
+    /// Nodes that had or could have had the message with the most addressees.
+    pub exposed: usize,
+    /// Why an export with one changed byte was refused. Null where it passed, and then `verified` is false.
+    pub tampered: Option<String>,
     /// Copies at a node for which the independent rule says no. Must be 0.
     pub leaks: usize,
     /// Copies that were owed and are not there. Must be 0.
@@ -152,6 +160,10 @@ mod tests {
             tree_size: 9,
             root: "00".into(),
             verified: true,
+            verifiers: 3,
+            reviewed: 4,
+            exposed: 2,
+            tampered: Some("why".into()),
             leaks: 0,
             lost: 0,
             surprises: 0,

@@ -27,6 +27,8 @@ pub enum Purpose {
     Act,
     /// That an event has happened.
     Declaration,
+    /// An order of a security officer.
+    Order,
 }
 
 impl Purpose {
@@ -38,6 +40,7 @@ impl Purpose {
             Self::Approval => b"ordonnans/1 approval",
             Self::Act => b"ordonnans/1 act",
             Self::Declaration => b"ordonnans/1 declaration",
+            Self::Order => b"ordonnans/1 order",
         }
     }
 }

@@ -5,11 +5,12 @@
 use std::fmt;
 
 use bytes::Bytes;
-use ordonnans_label::{Label, MAX_EVENT_CHARS, Name};
+use ordonnans_label::{Label, Level, MAX_EVENT_CHARS, Name};
 
 use crate::asking::{read_addressees, write_addressees};
 use crate::cbor::{DecodeError, Reader, Writer, exactly};
 use crate::header::{digest, message_id, name, time};
+use crate::inspecting::{AuditQuery, ProofOf, Readers, level};
 use crate::label::{decode_label, encode_label};
 use crate::receipt::ReceiptKind;
 use crate::{Addressee, Digest, ExplainedRule, MessageId, Supposed, Timestamp, limits, sha256};
@@ -88,17 +89,6 @@ pub struct DirectoryEntry {
     pub package: Option<Bytes>,
 }
 
-/// Which records of the audit log an officer asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AuditQuery {
-    /// First sequence number.
-    pub from: u64,
-    /// At most this many, up to [`limits::MAX_PAGE`].
-    pub limit: u16,
-    /// Only records of this message.
-    pub message: Option<MessageId>,
-}
-
 /// The head of a stream of attachment bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BulkHead {
@@ -147,12 +137,16 @@ pub enum Frame {
         /// Text of the checkpoint.
         checkpoint: Option<String>,
     },
-    /// 2, from the broker, first: who it is, and its newest checkpoint.
+    /// 2, from the broker, first: who it is, its newest checkpoint, and the proof that this continues the one of the greeting.
     Welcome {
         /// The broker.
         broker: Name,
         /// Text of the checkpoint.
         checkpoint: Option<String>,
+        /// The key it is verified by, as C2SP signed-note writes it.
+        key: String,
+        /// Consistency proof (RFC 9162 section 2.1.4) from the greeting's size; empty where there is none to give.
+        proof: Vec<Digest>,
     },
     /// 3, to the broker: a message.
     Publish {
@@ -244,7 +238,7 @@ pub enum Frame {
         /// Number the answer will carry.
         request: u32,
         /// Which.
-        query: AuditQuery,
+        query: Box<AuditQuery>,
     },
     /// 17, from the broker: public parts, and the details this officer may see (salt and detail), in the same order.
     AuditPage {
@@ -256,6 +250,8 @@ pub enum Frame {
         details: Vec<Option<Bytes>>,
         /// Newest checkpoint, text.
         checkpoint: Option<String>,
+        /// Where to go on: everything before it that was asked for is here. `None` at the end of the log.
+        next: Option<u64>,
     },
     /// 18, to the broker: which labels may this node use to these?
     CatalogGet {
@@ -318,6 +314,71 @@ pub enum Frame {
         /// The rule, where one forbids it.
         rule: Option<u16>,
     },
+    /// 27, to the broker, from officers: records as they are made, in frames of 17, until the connection ends.
+    WatchGet {
+        /// Number the answers will carry.
+        request: u32,
+        /// Which; `limit` says nothing here.
+        query: Box<AuditQuery>,
+    },
+    /// 28, to the broker: a proof. Nodes get those of consistency, officers both.
+    ProofGet {
+        /// Number the answer will carry.
+        request: u32,
+        /// Which.
+        of: ProofOf,
+    },
+    /// 29, from the broker: the proof.
+    Proof {
+        /// The number of the request.
+        request: u32,
+        /// Its hashes, leaf to root; `None` where there is none, because the log is not so long.
+        hashes: Option<Vec<Digest>>,
+    },
+    /// 30, to the broker, from officers: sign the log as it is now.
+    CheckpointGet {
+        /// Number the answer will carry.
+        request: u32,
+    },
+    /// 31, from the broker: a checkpoint; to nodes each new one, unasked, so that they keep and countersign it.
+    Checkpoint {
+        /// The number of the request, where there was one.
+        request: Option<u32>,
+        /// Its text.
+        checkpoint: String,
+        /// Consistency proof from the checkpoint sent on this connection before.
+        proof: Vec<Digest>,
+    },
+    /// 32, to the broker, from nodes: a countersignature (C2SP tlog-cosignature).
+    Cosign {
+        /// The witness's key, as C2SP signed-note writes it.
+        key: String,
+        /// Size of the checkpoint.
+        size: u64,
+        /// The signature line, without its end.
+        line: String,
+    },
+    /// 33, to the broker: a signed order of an officer; answered by 25 or 26.
+    Order {
+        /// The signed order.
+        order: Bytes,
+    },
+    /// 34, to the broker, from officers: who at these nodes could read something of a level.
+    ReadersGet {
+        /// Number the answer will carry.
+        request: u32,
+        /// The nodes, at most [`limits::MAX_RECIPIENTS`].
+        nodes: Vec<Name>,
+        /// The level.
+        level: Level,
+    },
+    /// 35, from the broker: a row for each node that the register knows.
+    Readers {
+        /// The number of the request.
+        request: u32,
+        /// The rows.
+        rows: Vec<Readers>,
+    },
 }
 
 impl Frame {
@@ -374,6 +435,15 @@ impl Frame {
             Self::ReviewDue { .. } => 24,
             Self::Kept { .. } => 25,
             Self::NotKept { .. } => 26,
+            Self::WatchGet { .. } => 27,
+            Self::ProofGet { .. } => 28,
+            Self::Proof { .. } => 29,
+            Self::CheckpointGet { .. } => 30,
+            Self::Checkpoint { .. } => 31,
+            Self::Cosign { .. } => 32,
+            Self::Order { .. } => 33,
+            Self::ReadersGet { .. } => 34,
+            Self::Readers { .. } => 35,
         }
     }
 
@@ -394,9 +464,15 @@ impl Frame {
                 head(w, 2);
                 text(w.uint((*version).into()), checkpoint);
             }
-            Self::Welcome { broker, checkpoint } => {
-                head(w, 2);
+            Self::Welcome {
+                broker,
+                checkpoint,
+                key,
+                proof,
+            } => {
+                head(w, 4);
                 text(w.text(broker.as_str()), checkpoint);
+                write_hashes(w.text(key), proof);
             }
             Self::Publish { envelope: b }
             | Self::Deliver { envelope: b }
@@ -459,22 +535,18 @@ impl Frame {
                 head(w, 2);
                 w.bytes(digest.as_bytes()).uint(*n);
             }
-            Self::AuditGet { request, query } => {
-                head(w, 4);
-                w.uint((*request).into())
-                    .uint(query.from)
-                    .uint(query.limit.into());
-                w.option(query.message.as_ref(), |w, id| {
-                    w.bytes(id.as_bytes());
-                });
+            Self::AuditGet { request, query } | Self::WatchGet { request, query } => {
+                head(w, 2);
+                query.write(w.uint((*request).into()));
             }
             Self::AuditPage {
                 request,
                 records,
                 details,
                 checkpoint,
+                next,
             } => {
-                head(w, 4);
+                head(w, 5);
                 w.uint((*request).into()).array(records.len());
                 for r in records {
                     w.bytes(r);
@@ -486,6 +558,9 @@ impl Frame {
                     });
                 }
                 text(w, checkpoint);
+                w.option(*next, |w, n| {
+                    w.uint(n);
+                });
             }
             Self::CatalogGet { request, to } => {
                 head(w, 2);
@@ -509,7 +584,9 @@ impl Frame {
                     rule.write(w);
                 }
             }
-            Self::Act { act: bytes } | Self::Declare { declaration: bytes } => {
+            Self::Act { act: bytes }
+            | Self::Declare { declaration: bytes }
+            | Self::Order { order: bytes } => {
                 head(w, 1);
                 w.bytes(bytes);
             }
@@ -531,6 +608,53 @@ impl Frame {
                     w.uint(n.into());
                 });
             }
+            Self::ProofGet { request, of } => {
+                head(w, 2);
+                of.write(w.uint((*request).into()));
+            }
+            Self::Proof { request, hashes } => {
+                head(w, 2);
+                w.uint((*request).into());
+                w.option(hashes.as_deref(), write_hashes);
+            }
+            Self::CheckpointGet { request } => {
+                head(w, 1);
+                w.uint((*request).into());
+            }
+            Self::Checkpoint {
+                request,
+                checkpoint,
+                proof,
+            } => {
+                head(w, 3);
+                w.option(*request, |w, n| {
+                    w.uint(n.into());
+                });
+                write_hashes(w.text(checkpoint), proof);
+            }
+            Self::Cosign { key, size, line } => {
+                head(w, 3);
+                w.text(key).uint(*size).text(line);
+            }
+            Self::ReadersGet {
+                request,
+                nodes,
+                level,
+            } => {
+                head(w, 3);
+                w.uint((*request).into()).array(nodes.len());
+                for n in nodes {
+                    w.text(n.as_str());
+                }
+                w.uint(level.code().into());
+            }
+            Self::Readers { request, rows } => {
+                head(w, 2);
+                w.uint((*request).into()).array(rows.len());
+                for row in rows {
+                    row.write(w);
+                }
+            }
         }
     }
 
@@ -539,11 +663,11 @@ impl Frame {
         let kind = r.uint("frame kind", u64::MAX)?;
         let fields = match kind {
             10 | 11 => 0,
-            3 | 6 | 7 | 9 | 22 | 23 | 25 => 1,
-            1 | 2 | 13 | 14 | 15 | 18 | 19 | 21 => 2,
-            4 | 8 | 12 | 24 | 26 => 3,
-            16 | 17 => 4,
-            5 | 20 => 5,
+            3 | 6 | 7 | 9 | 22 | 23 | 25 | 30 | 33 => 1,
+            1 | 13 | 14 | 15 | 16 | 18 | 19 | 21 | 27 | 28 | 29 | 35 => 2,
+            4 | 8 | 12 | 24 | 26 | 31 | 32 | 34 => 3,
+            2 => 4,
+            5 | 17 | 20 => 5,
             _ => return Err(DecodeError::Unknown("frame kind")),
         };
         if n != fields + 1 {
@@ -572,6 +696,8 @@ impl Frame {
             2 => Self::Welcome {
                 broker: name(r, "broker")?,
                 checkpoint: checkpoint(r)?,
+                key: r.text("key", limits::MAX_VERIFIER)?.to_owned(),
+                proof: read_hashes(r)?,
             },
             3 => Self::Publish {
                 envelope: blob(r, limits::MAX_ENVELOPE)?,
@@ -638,20 +764,10 @@ impl Frame {
                 digest: digest(r, "attachment")?,
                 offset: r.uint("attachment", limits::MAX_ATTACHMENT)?,
             },
-            16 => {
-                let request = small(r, "request")?;
-                let from = r.uint("sequence", u64::MAX)?;
-                let limit =
-                    u16::try_from(r.uint("page", limits::MAX_PAGE as u64)?).unwrap_or(u16::MAX);
-                Self::AuditGet {
-                    request,
-                    query: AuditQuery {
-                        from,
-                        limit,
-                        message: r.option(message_id)?,
-                    },
-                }
-            }
+            16 => Self::AuditGet {
+                request: small(r, "request")?,
+                query: Box::new(AuditQuery::read(r)?),
+            },
             17 => {
                 let request = small(r, "request")?;
                 let n = r.array("records", limits::MAX_PAGE)?;
@@ -667,6 +783,7 @@ impl Frame {
                     records,
                     details,
                     checkpoint: checkpoint(r)?,
+                    next: r.option(|r| r.uint("sequence", u64::MAX))?,
                 }
             }
             18 => Self::CatalogGet {
@@ -704,6 +821,51 @@ impl Frame {
                 code: reply_code(r)?,
                 rule: r.option(|r| short(r, "rule"))?,
             },
+            27 => Self::WatchGet {
+                request: small(r, "request")?,
+                query: Box::new(AuditQuery::read(r)?),
+            },
+            28 => Self::ProofGet {
+                request: small(r, "request")?,
+                of: ProofOf::read(r)?,
+            },
+            29 => Self::Proof {
+                request: small(r, "request")?,
+                hashes: r.option(read_hashes)?,
+            },
+            30 => Self::CheckpointGet {
+                request: small(r, "request")?,
+            },
+            31 => Self::Checkpoint {
+                request: r.option(|r| small(r, "request"))?,
+                checkpoint: r.text("checkpoint", limits::MAX_CHECKPOINT)?.to_owned(),
+                proof: read_hashes(r)?,
+            },
+            32 => Self::Cosign {
+                key: r.text("key", limits::MAX_VERIFIER)?.to_owned(),
+                size: r.uint("size", u64::MAX)?,
+                line: r.text("signature line", limits::MAX_VERIFIER)?.to_owned(),
+            },
+            33 => Self::Order {
+                order: blob(r, limits::MAX_STATEMENT)?,
+            },
+            34 => {
+                let request = small(r, "request")?;
+                let n = r.array("nodes", limits::MAX_RECIPIENTS)?;
+                Self::ReadersGet {
+                    request,
+                    nodes: (0..n).map(|_| name(r, "node")).collect::<Result<_, _>>()?,
+                    level: level(r)?,
+                }
+            }
+            35 => {
+                let request = small(r, "request")?;
+                let n = r.array("readers", limits::MAX_RECIPIENTS)?;
+                Self::Readers {
+                    request,
+                    rows: (0..n).map(|_| Readers::read(r)).collect::<Result<_, _>>()?,
+                }
+            }
             _ => {
                 let request = small(r, "request")?;
                 let n = r.array("rules", limits::MAX_STEPS)?;
@@ -716,6 +878,18 @@ impl Frame {
             }
         })
     }
+}
+
+fn write_hashes(w: &mut Writer, hashes: &[Digest]) {
+    w.array(hashes.len());
+    for h in hashes {
+        w.bytes(h.as_bytes());
+    }
+}
+
+fn read_hashes(r: &mut Reader<'_>) -> Result<Vec<Digest>, DecodeError> {
+    let n = r.array("proof", limits::MAX_PROOF)?;
+    (0..n).map(|_| digest(r, "proof")).collect()
 }
 
 fn reply_code(r: &mut Reader<'_>) -> Result<ReplyCode, DecodeError> {
@@ -750,6 +924,8 @@ mod tests {
             Frame::Welcome {
                 broker: name.clone(),
                 checkpoint: Some("text\n".into()),
+                key: "key".into(),
+                proof: vec![digest],
             },
             Frame::Publish {
                 envelope: b.clone(),
@@ -798,17 +974,25 @@ mod tests {
             },
             Frame::AuditGet {
                 request: 4,
-                query: AuditQuery {
+                query: Box::new(AuditQuery {
                     from: 0,
                     limit: 256,
                     message: Some(id),
-                },
+                    since: Some(Timestamp::from_millis(7)),
+                    until: None,
+                    level: Some(Level::StgC),
+                    verb: Some(3),
+                    rule: None,
+                    node: Some(name.clone()),
+                    person: None,
+                }),
             },
             Frame::AuditPage {
                 request: 4,
                 records: vec![b.clone(), b.clone()],
                 details: vec![None, Some(b)],
                 checkpoint: None,
+                next: Some(9),
             },
             Frame::CatalogGet {
                 request: 5,
@@ -860,6 +1044,51 @@ mod tests {
                 of: Digest::from([3; 32]),
                 code: ReplyCode::NotPermitted,
                 rule: Some(7),
+            },
+            Frame::WatchGet {
+                request: 7,
+                query: Box::default(),
+            },
+            Frame::ProofGet {
+                request: 8,
+                of: ProofOf::Inclusion {
+                    sequence: 3,
+                    size: 9,
+                },
+            },
+            Frame::Proof {
+                request: 8,
+                hashes: Some(vec![digest, digest]),
+            },
+            Frame::CheckpointGet { request: 9 },
+            Frame::Checkpoint {
+                request: Some(9),
+                checkpoint: "text".into(),
+                proof: vec![digest],
+            },
+            Frame::Cosign {
+                key: "key".into(),
+                size: 9,
+                line: "line".into(),
+            },
+            Frame::Order {
+                order: Bytes::from_static(b"o"),
+            },
+            Frame::ReadersGet {
+                request: 10,
+                nodes: vec![name.clone()],
+                level: Level::StgG,
+            },
+            Frame::Readers {
+                request: 10,
+                rows: vec![Readers {
+                    node: name.clone(),
+                    title: "NCC".into(),
+                    rijksdienst: true,
+                    on_line: false,
+                    bva: Some("bva@ncc.example".into()),
+                    persons: vec![name],
+                }],
             },
         ]
     }
@@ -918,7 +1147,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), which in 0usize..17, at: usize, to: u8) {
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), which in 0usize..35, at: usize, to: u8) {
             if let Ok(f) = Frame::decode(&bytes) {
                 prop_assert_eq!(f.encode(), bytes);
             }

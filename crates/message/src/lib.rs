@@ -16,6 +16,7 @@ mod envelope;
 mod frame;
 mod header;
 mod id;
+mod inspecting;
 mod label;
 pub mod limits;
 mod receipt;
@@ -28,12 +29,16 @@ pub use cbor::DecodeError;
 pub use content::{AttachmentKey, Content};
 pub use digest::{Digest, InvalidDigest, Sha256Stream, sha256};
 pub use envelope::{Envelope, Seal};
-pub use frame::{AuditQuery, BulkHead, DirectoryEntry, Frame, PROTOCOL_VERSION, ReplyCode};
+pub use frame::{BulkHead, DirectoryEntry, Frame, PROTOCOL_VERSION, ReplyCode};
 pub use header::{
     AttachmentRef, ContentRef, Header, InvalidPrecedence, Precedence, Recipient, Role,
     SUITE_X_WING, Sealing,
 };
 pub use id::{InvalidMessageId, MessageId};
+pub use inspecting::{
+    AuditQuery, MAX_INCIDENT_CHARS, Order, OrderKind, ProofOf, Readers, SignedOrder,
+    is_incident_name,
+};
 pub use label::{decode_label, encode_label};
 pub use receipt::{
     Approval, KeyPackage, Receipt, ReceiptKind, SignedApproval, SignedKeyPackage, SignedReceipt,

@@ -36,6 +36,12 @@ pub const MAX_CHECKPOINT: usize = 4 * 1024;
 pub const MAX_DIRECTORY: usize = 128;
 /// Records in one page of the audit log.
 pub const MAX_PAGE: usize = 256;
+/// Hashes of one proof: two for each level of a tree of 2^64 leaves is more than any needs.
+pub const MAX_PROOF: usize = 130;
+/// Bytes of a key that checkpoints are verified by, as text: a name, an id and 33 bytes in base64.
+pub const MAX_VERIFIER: usize = 512;
+/// Persons of one node that are named in an exposure.
+pub const MAX_READERS: usize = 1024;
 /// Labels of one catalogue.
 pub const MAX_CATALOG: usize = 256;
 /// Recipients of one explanation; each costs at most thirteen rules.

@@ -23,9 +23,23 @@ pub enum ReceiptKind {
     Refused = 3,
     /// A reader took it out of the system.
     Exported = 4,
+    /// A reader printed it.
+    Printed = 5,
+    /// A reader destroyed the copy.
+    Destroyed = 6,
 }
 
 impl ReceiptKind {
+    /// All kinds, by number.
+    pub const ALL: [Self; 6] = [
+        Self::Delivered,
+        Self::Opened,
+        Self::Refused,
+        Self::Exported,
+        Self::Printed,
+        Self::Destroyed,
+    ];
+
     /// The number in encodings.
     #[must_use]
     pub fn code(self) -> u8 {
@@ -35,15 +49,13 @@ impl ReceiptKind {
     /// Whether a reader gives it, who may be a person; the others are the node's.
     #[must_use]
     pub fn is_of_reader(self) -> bool {
-        matches!(self, Self::Opened | Self::Exported)
+        !matches!(self, Self::Delivered | Self::Refused)
     }
 
     /// The kind of a number.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Delivered, Self::Opened, Self::Refused, Self::Exported]
-            .into_iter()
-            .find(|k| k.code() == code)
+        Self::ALL.into_iter().find(|k| k.code() == code)
     }
 }
 

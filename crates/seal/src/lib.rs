@@ -12,6 +12,7 @@
 mod attachment;
 mod entropy;
 mod envelope;
+mod retained;
 mod secret;
 mod signed;
 
@@ -20,5 +21,6 @@ pub use attachment::{
 };
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use envelope::{OpenError, SealError, open, seal};
+pub use retained::RetentionKey;
 pub use secret::{InvalidSecret, NodeSecret};
 pub use signed::{NotAuthentic, Verified, sign_statement, verify_envelope, verify_statement};

@@ -11,6 +11,7 @@
 
 mod attachments;
 mod checked;
+mod details;
 mod journal;
 mod mailbox;
 mod reader;
@@ -22,10 +23,11 @@ mod trail;
 mod views;
 
 pub use attachments::{AttachmentError, AttachmentStore, Upload};
+pub use details::DetailsError;
 pub use journal::{Fault, JournalError};
 pub use mailbox::MailboxError;
 pub use reader::Reader;
 pub use repair::{NotRepaired, repair_sled_sync};
 pub use spool::{Spool, SpoolBatch, SpoolError, SpoolRow};
 pub use store::{Fatal, OpenError, Options, Recovery, Store};
-pub use trail::{Entry, TrailError};
+pub use trail::TrailError;

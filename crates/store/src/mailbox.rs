@@ -48,6 +48,8 @@ fn table(t: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         Table::Labels => "labels",
         Table::Notices => "notices",
         Table::Events => "events",
+        Table::Incidents => "incidents",
+        Table::Retention => "retention",
     })
 }
 

@@ -1,20 +1,24 @@
 //! Reading beside the writer.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use ordonnans_audit::Entry;
 use ordonnans_audit::merkle::{self, TreeHead};
 use ordonnans_engine::{Seq, Table};
-use ordonnans_message::{Digest, MessageId};
+use ordonnans_label::Level;
+use ordonnans_message::{AuditQuery, Digest, MessageId};
 
 use crate::journal::sync_dir;
 use crate::mailbox::MailboxError;
 use crate::store::OpenError;
-use crate::trail::{Entry, TrailError};
+use crate::trail::TrailError;
 use crate::views::{Shared, lock};
+use tokio::sync::watch;
 
 /// Reads the store beside its writer.
 #[derive(Clone, Debug)]
@@ -37,7 +41,7 @@ impl Reader {
     /// The tree over the records that can be read.
     #[must_use]
     pub fn head(&self) -> TreeHead {
-        *lock(&self.shared.head)
+        *self.shared.head.borrow()
     }
 
     /// The last commit the views have.
@@ -46,26 +50,27 @@ impl Reader {
         Seq(self.shared.applied.load(Ordering::Acquire))
     }
 
-    /// Records from `from` on, at most `limit`; with `message`, only that message's.
+    /// Records that answer a question, as somebody who may see details up to `level` sees them, and where to go on; `None` at the end of the log.
+    /// One call reads a bounded number of records, so there may be somewhere to go on before there are as many as asked for.
     ///
     /// # Errors
     /// [`TrailError`]: the log cannot be read.
-    pub fn entries(
+    pub fn search(
         &self,
-        from: u64,
-        limit: usize,
-        message: Option<&MessageId>,
-    ) -> Result<Vec<Entry>, TrailError> {
-        let size = self.head().size;
-        let numbers: Vec<u64> = match message {
-            Some(id) => self.shared.trail.of_message(id, from, limit)?,
-            None => (from..size).take(limit).collect(),
-        };
-        numbers
-            .into_iter()
-            .filter(|n| *n < size)
-            .map(|n| self.shared.trail.entry(n)?.ok_or(TrailError::Missing(n)))
-            .collect()
+        query: &AuditQuery,
+        level: Level,
+    ) -> Result<(Vec<Entry>, Option<u64>), TrailError> {
+        let see = |e: Entry| e.up_to(level);
+        self.shared.trail.search(query, self.head().size, &see)
+    }
+
+    /// Reads everything again that a start does not read, from end to end: all but the newest database of the log. Gives the number of its
+    /// records.
+    ///
+    /// # Errors
+    /// [`TrailError`] names the record that was changed or is missing: the broker must stop.
+    pub fn verify_older(&self) -> Result<u64, TrailError> {
+        self.shared.trail.verify_older()
     }
 
     /// The proof that record `index` is in the log of `size` records.
@@ -80,17 +85,73 @@ impl Reader {
         merkle::consistency(&|at| self.shared.trail.hash(at), first, second)
     }
 
+    /// The root of the first `size` records; `None` where there are not so many.
+    #[must_use]
+    pub fn root(&self, size: u64) -> Option<Digest> {
+        (size <= self.head().size)
+            .then(|| self.shared.trail.root(size))
+            .flatten()
+    }
+
+    /// The newest checkpoint that was kept of at most so many records.
+    ///
+    /// # Errors
+    /// [`TrailError`]: the log cannot be read.
+    pub fn checkpoint_of(&self, size: u64) -> Result<Option<String>, TrailError> {
+        self.shared.trail.checkpoint(size)
+    }
+
     /// The newest checkpoint.
     #[must_use]
     pub fn checkpoint(&self) -> Option<String> {
-        lock(&self.shared.checkpoint).clone()
+        let signed = self.shared.signed.borrow();
+        signed.as_ref().map(|(_, text)| text.to_string())
     }
 
-    /// Keeps a checkpoint, durably, in place of the one before.
+    /// Says when there are more records.
+    #[must_use]
+    pub fn grows(&self) -> watch::Receiver<TreeHead> {
+        self.shared.head.subscribe()
+    }
+
+    /// Says when there is another checkpoint, or another signature below it: its size and its text.
+    #[must_use]
+    pub fn signs(&self) -> watch::Receiver<Option<(u64, Arc<str>)>> {
+        self.shared.signed.subscribe()
+    }
+
+    /// Keeps a checkpoint of so many records, durably, in place of the one before; the log remembers both.
     ///
     /// # Errors
-    /// [`OpenError::Io`]: the old one is still there.
-    pub fn put_checkpoint(&self, text: String) -> Result<(), OpenError> {
+    /// [`OpenError`]: the old one is still there.
+    pub fn put_checkpoint(&self, size: u64, text: &str) -> Result<(), OpenError> {
+        let _held = lock(&self.shared.checkpoint);
+        self.keep_checkpoint(size, text)
+    }
+
+    /// Puts another signature line below the newest checkpoint, where that has this size. Gives whether it did.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the text is as it was.
+    pub fn countersigned(
+        &self,
+        size: u64,
+        with_line: impl FnOnce(&str) -> Option<String>,
+    ) -> Result<bool, OpenError> {
+        let _held = lock(&self.shared.checkpoint);
+        let newest = self.shared.signed.borrow().clone();
+        let Some((_, text)) = newest.filter(|(n, _)| *n == size) else {
+            return Ok(false);
+        };
+        match with_line(&text) {
+            None => Ok(false),
+            Some(text) => self.keep_checkpoint(size, &text).map(|()| true),
+        }
+    }
+
+    fn keep_checkpoint(&self, size: u64, text: &str) -> Result<(), OpenError> {
+        let kept = self.shared.trail.put_checkpoint(size, text);
+        kept.map_err(|e| OpenError::Trail(e, 0))?;
         let path = self.shared.dir.join("checkpoint");
         let new = path.with_extension("new");
         let write = || {
@@ -100,12 +161,31 @@ impl Reader {
             std::fs::rename(&new, &path)?;
             sync_dir(&self.shared.dir)
         };
-        let mut kept = lock(&self.shared.checkpoint);
-        write().map_err(|source| OpenError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        *kept = Some(text);
+        write().map_err(|source| OpenError::Io { path, source })?;
+        self.shared.signed.send_replace(Some((size, text.into())));
         Ok(())
+    }
+
+    /// Destroys the details of the days up to and with `through`, counted from 1970, but for those of messages that an incident keeps; these are
+    /// sealed anew under the incident's own key first. Gives the number of days whose details were destroyed. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// [`TrailError`]: the day at hand still has its details; the broker must stop.
+    pub fn drop_details(
+        &self,
+        through: u64,
+        keep: &BTreeMap<MessageId, String>,
+    ) -> Result<usize, TrailError> {
+        self.shared
+            .trail
+            .drop_details(through, keep, self.head().size)
+    }
+
+    /// Destroys what was kept for an incident.
+    ///
+    /// # Errors
+    /// [`TrailError`]: it is still there; the broker must stop.
+    pub fn drop_incident(&self, incident: &str) -> Result<(), TrailError> {
+        self.shared.trail.drop_incident(incident)
     }
 }

@@ -14,11 +14,15 @@ pub(crate) struct Views {
     mailbox: Result<(Seq, Mailbox), MailboxError>,
     trail_dir: PathBuf,
     mailbox_file: PathBuf,
+    open: OpenTrail,
     first: Option<u64>,
     replayed: u64,
     rebuilt: Vec<String>,
     group: Vec<Commit>,
 }
+
+/// Opens an audit log in a folder.
+pub(crate) type OpenTrail = Box<dyn Fn(&Path) -> Result<Trail, TrailError>>;
 
 /// Commits replayed at once.
 const REPLAY: usize = 256;
@@ -29,8 +33,10 @@ impl Views {
         mailbox: Result<(Seq, Mailbox), MailboxError>,
         trail_dir: &Path,
         mailbox_file: &Path,
+        open: OpenTrail,
     ) -> Self {
         Self {
+            open,
             trail,
             mailbox,
             trail_dir: trail_dir.into(),
@@ -69,7 +75,7 @@ impl Views {
             if let Err(why) = &self.trail {
                 self.rebuilt.push(why.to_string());
                 aside(&self.trail_dir)?;
-                self.trail = Trail::open(&self.trail_dir).and_then(|t| Ok((t.verify()?, t)));
+                self.trail = (self.open)(&self.trail_dir).and_then(|t| Ok((t.verify(None)?.0, t)));
             }
             if let Err(why) = &self.mailbox {
                 self.rebuilt.push(why.to_string());

@@ -8,16 +8,17 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use ordonnans_audit::merkle;
 use ordonnans_audit::{Checkpoint, InvalidCheckpoint, VerifierKey};
 use ordonnans_engine::{Commit, Recovered, Seq, Table, Write};
 use rustix::fs::{FlockOperation, flock};
+use tokio::sync::watch;
 
 use crate::attachments::AttachmentStore;
+use crate::details::Details;
 use crate::journal::{Fault, Journal, JournalError, sync_dir};
 use crate::mailbox::{Mailbox, MailboxError};
 use crate::reader::Reader;
-use crate::recover::Views;
+use crate::recover::{OpenTrail, Views};
 use crate::repair::{NotRepaired, repair_sled_sync};
 use crate::trail::{Trail, TrailError};
 use crate::views::{Job, Shared, follow, lock};
@@ -32,6 +33,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Journal segments kept although the views hold their commits: from these a broken view is built again.
     pub spare_segments: usize,
+    /// Records after which the audit log begins another database (at least 1).
+    pub shard_records: u64,
     /// The key of the log's checkpoints. With it the kept checkpoint is verified and must fit the log.
     pub verifier: Option<VerifierKey>,
     /// Makes writes fail, in tests.
@@ -43,6 +46,7 @@ impl Default for Options {
         Self {
             segment_bytes: 16 << 20,
             spare_segments: 4,
+            shard_records: 1 << 19,
             verifier: None,
             fault: None,
         }
@@ -151,12 +155,28 @@ impl Store {
         repair_sled_sync()?;
         let mut recovery = Recovery::default();
         let (trail_dir, mailbox_file) = (dir.join("audit"), dir.join("mailbox.redb"));
-        let trail = Trail::open(&trail_dir).and_then(|t| Ok((t.verify()?, t)));
+        let details = Details::open(&dir.join("details")).map_err(io(dir))?;
+        let checkpoint = read_checkpoint(&dir.join("checkpoint")).map_err(io(dir))?;
+        let signed = match (&checkpoint, &options.verifier) {
+            (Some(text), Some(key)) => Some(Checkpoint::verify(text, key)?.head),
+            _ => None,
+        };
+        let shard_records = options.shard_records.max(1);
+        let open: OpenTrail = {
+            let details = details.clone();
+            Box::new(move |at| Trail::open(at, details.clone(), shard_records))
+        };
+        let mut at_signing = None;
+        let trail = open(&trail_dir).and_then(|t| {
+            let (position, head) = t.verify(signed.map(|s| s.size))?;
+            at_signing = head;
+            Ok((position, t))
+        });
         let mailbox = Mailbox::open(&mailbox_file).and_then(|m| {
             m.rows()?;
             Ok((m.position()?, m))
         });
-        let mut views = Views::new(trail, mailbox, &trail_dir, &mailbox_file);
+        let mut views = Views::new(trail, mailbox, &trail_dir, &mailbox_file, open);
         let (journal, found) = Journal::open(
             &dir.join("journal"),
             options.segment_bytes,
@@ -171,14 +191,13 @@ impl Store {
         mailbox
             .apply(&[], true)
             .map_err(|e| OpenError::Mailbox(e, found.first))?;
-        let checkpoint = read_checkpoint(&dir.join("checkpoint")).map_err(io(dir))?;
         let head = position.frontier.head();
-        if let (Some(text), Some(key)) = (&checkpoint, &options.verifier) {
-            let signed = Checkpoint::verify(text, key)?.head;
-            let hashes = |at| trail.hash(at);
-            let same =
-                signed.size <= head.size && merkle::root(&hashes, signed.size) == Some(signed.root);
-            if !same {
+        if let Some(signed) = signed {
+            let root = match at_signing {
+                Some(then) => Some(then.root),
+                None => trail.root(signed.size),
+            };
+            if signed.size > head.size || root != Some(signed.root) {
                 return Err(OpenError::History {
                     size: head.size,
                     signed: signed.size,
@@ -200,11 +219,15 @@ impl Store {
             trail,
             mailbox,
             pending: Mutex::default(),
-            head: Mutex::new(head),
+            head: watch::Sender::new(head),
             applied: AtomicU64::new(position.seq.0),
             flushed: AtomicU64::new(position.seq.0),
             failed: Mutex::default(),
-            checkpoint: Mutex::new(checkpoint),
+            checkpoint: Mutex::default(),
+            signed: watch::Sender::new(checkpoint.and_then(|text| {
+                let size = text.lines().nth(1)?.parse().ok()?;
+                Some((size, text.into()))
+            })),
             dir: dir.into(),
         });
         let (jobs, queue) = sync_channel(BEHIND);

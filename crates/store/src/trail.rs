@@ -1,19 +1,27 @@
-//! The audit log in sled: records, tree hashes and an index by message, append-only, in one tree with key prefixes.
+//! The audit log in sled: records, tree hashes and an index, append-only, in one database after another.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod index;
+mod shard;
+mod verify;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ordonnans_audit::merkle::{Frontier, leaf_hash};
-use ordonnans_audit::{Detail, Public, Record};
+use ordonnans_audit::merkle::{self, Frontier, stored_index};
+use ordonnans_audit::{Entry, TreeHead, answers};
 use ordonnans_engine::{Commit, Seq};
 use ordonnans_message::cbor::{DecodeError, Reader, Writer, exactly};
-use ordonnans_message::{Digest, MessageId, Timestamp, limits};
+use ordonnans_message::{AuditQuery, Digest, MessageId, Timestamp};
 
-/// What of sled's cache may stay in memory, in bytes on disk; it takes up to four times as much.
-const CACHE: u64 = 64 << 20;
+use crate::details::{Details, DetailsError, day};
+use index::{BLOCK, Block, Facet, decode};
+use shard::{Row, Shard, key};
+
 /// Tree hashes kept in one row: 2 KiB. A row for each would double the rows of the log, and the time to open it.
 const HASHES: usize = 64;
-const POSITION: &[u8] = b"m";
+/// Records that one search reads at most before it says where to go on: a few hundred milliseconds.
+const SEARCHED: usize = 20_000;
 
 /// Why the audit log cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +34,18 @@ pub enum TrailError {
         /// What sled says.
         why: String,
     },
+    /// The keys of the details.
+    #[error(transparent)]
+    Details(#[from] DetailsError),
     /// A record is missing.
     #[error("record {0} of the audit log is missing")]
     Missing(u64),
     /// A record, or a hash of it, was changed.
     #[error("record {0} of the audit log was changed")]
     Changed(u64),
+    /// The index of a block of records was changed.
+    #[error("the index of block {0} of the audit log was changed")]
+    Index(u64),
     /// The records are right one by one and lead to another root than the log's own.
     #[error("the audit log has {size} records that do not lead to its own root")]
     Root {
@@ -41,59 +55,6 @@ pub enum TrailError {
     /// A commit that does not continue the log.
     #[error("commit {0} does not continue the audit log")]
     Order(u64),
-}
-
-/// A record as the store gives it out: the public part as it was hashed, and what opens its commitment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Encoded public part.
-    pub public: Vec<u8>,
-    /// Salt of the commitment.
-    pub salt: [u8; 32],
-    /// Encoded detail.
-    pub detail: Vec<u8>,
-}
-
-impl Entry {
-    fn of(r: &Record) -> Self {
-        Self {
-            public: r.public.encode(),
-            salt: r.salt,
-            detail: r.detail.encode(),
-        }
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::default();
-        self.write(&mut w);
-        w.into_bytes()
-    }
-
-    fn write(&self, w: &mut Writer) {
-        w.array(3)
-            .bytes(&self.public)
-            .bytes(&self.salt)
-            .bytes(&self.detail);
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let read = |r: &mut Reader<'_>| {
-            r.tuple("record", 3)?;
-            Ok(Self {
-                public: r.bytes("record", limits::MAX_RECORD)?.to_vec(),
-                salt: r.fixed("salt")?,
-                detail: r.bytes("detail", limits::MAX_RECORD)?.to_vec(),
-            })
-        };
-        exactly(bytes, read, Self::write)
-    }
-
-    /// Whether the detail is the one the public part commits to, and which record it is.
-    fn sequence(&self) -> Option<u64> {
-        let public = Public::decode(&self.public).ok()?;
-        let detail = Detail::decode(&self.detail).ok()?;
-        (detail.commitment(&self.salt) == public.commitment).then_some(public.sequence)
-    }
 }
 
 /// How far the log is.
@@ -132,19 +93,10 @@ impl Position {
         };
         exactly(bytes, read, Self::write)
     }
-}
 
-/// The log.
-#[derive(Clone, Debug)]
-pub(crate) struct Trail {
-    db: sled::Db,
-    path: PathBuf,
-}
-
-fn key(prefix: u8, n: u64) -> [u8; 9] {
-    let mut k = [prefix; 9];
-    k[1..].copy_from_slice(&n.to_be_bytes());
-    k
+    fn size(&self) -> u64 {
+        self.frontier.head().size
+    }
 }
 
 /// Tree hashes kept for so many leaves: each leaf, and each complete subtree above.
@@ -152,134 +104,200 @@ fn hashes(leaves: u64) -> u64 {
     (leaves * 2).saturating_sub(u64::from(leaves.count_ones()))
 }
 
-fn index(id: &MessageId, n: u64) -> Vec<u8> {
-    [b"i", &id.as_bytes()[..], &n.to_be_bytes()].concat()
+/// Takes note of the head of the tree where it has the size asked for.
+fn head_at(tree: &Frontier, asked: Option<u64>, found: &mut Option<TreeHead>) {
+    let head = tree.head();
+    if asked == Some(head.size) {
+        *found = Some(head);
+    }
+}
+
+/// The log.
+#[derive(Clone, Debug)]
+pub(crate) struct Trail {
+    path: PathBuf,
+    details: Details,
+    /// Records after which a new database is begun.
+    shard_records: u64,
+    /// By the number of their first record; those that nobody asked for are not open.
+    shards: Arc<Mutex<BTreeMap<u64, Option<Arc<Shard>>>>>,
+    /// Subtrees that were complete before the last shard began. With its own hashes any root from there on follows without another shard.
+    edge: Arc<Mutex<BTreeMap<u64, Digest>>>,
+    block: Arc<Mutex<Block>>,
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked while holding it left a whole value.
+    m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Trail {
     /// Opens the log, without believing it yet.
-    pub(crate) fn open(path: &Path) -> Result<Self, TrailError> {
-        let broken = |why: String| TrailError::Database {
+    pub(crate) fn open(
+        path: &Path,
+        details: Details,
+        shard_records: u64,
+    ) -> Result<Self, TrailError> {
+        let io = |e: std::io::Error| TrailError::Database {
             path: path.into(),
-            why,
-        };
-        let io = |e: std::io::Error| broken(e.to_string());
-        std::fs::create_dir_all(path).map_err(io)?;
-        // A snapshot that a kill left half written keeps sled from opening for ever.
-        for item in std::fs::read_dir(path).map_err(io)? {
-            let file = item.map_err(io)?.path();
-            let name = file.file_name().and_then(|n| n.to_str());
-            if name.is_some_and(|n| n.starts_with("snap.") && n.ends_with(".generating")) {
-                std::fs::remove_file(&file).map_err(io)?;
-            }
-        }
-        // sled panics on some damage; that must not be ours.
-        let open = || {
-            sled::Config::new()
-                .path(path)
-                .cache_capacity(CACHE)
-                .flush_every_ms(Some(500))
-                .open()
-        };
-        let db = catch_unwind(AssertUnwindSafe(open))
-            .map_err(|_| broken("it is damaged".into()))?
-            .map_err(|e| broken(e.to_string()))?;
-        // sled syncs neither its settings nor the names of its files.
-        for file in ["conf", "db"] {
-            std::fs::File::open(path.join(file))
-                .and_then(|f| f.sync_all())
-                .map_err(io)?;
-        }
-        crate::journal::sync_dir(path).map_err(io)?;
-        if let Some(parent) = path.parent() {
-            crate::journal::sync_dir(parent).map_err(io)?;
-        }
-        Ok(Self {
-            db,
-            path: path.into(),
-        })
-    }
-
-    fn broken(&self, e: &sled::Error) -> TrailError {
-        TrailError::Database {
-            path: self.path.clone(),
             why: e.to_string(),
+        };
+        std::fs::create_dir_all(path).map_err(io)?;
+        let mut shards = BTreeMap::new();
+        for item in std::fs::read_dir(path).map_err(io)? {
+            let name = item.map_err(io)?.file_name();
+            let first = name.to_str().and_then(|n| n.parse::<u64>().ok());
+            shards.extend(first.map(|n| (n, None)));
         }
+        let trail = Self {
+            path: path.into(),
+            details,
+            shard_records,
+            shards: Arc::new(Mutex::new(shards)),
+            edge: Arc::default(),
+            block: Arc::default(),
+        };
+        // A shard that a kill left without a beginning holds nothing.
+        loop {
+            let last = lock(&trail.shards).last_key_value().map(|(n, _)| *n);
+            let Some(last) = last.filter(|n| *n > 0) else {
+                break;
+            };
+            if trail
+                .shard(last)?
+                .is_some_and(|s| s.begin().is_ok_and(|b| b.is_some()))
+            {
+                break;
+            }
+            lock(&trail.shards).remove(&last);
+            std::fs::remove_dir_all(trail.folder(last)).map_err(io)?;
+        }
+        if lock(&trail.shards).is_empty() {
+            lock(&trail.shards).insert(0, None);
+        }
+        Ok(trail)
     }
 
-    /// How far the log says it is.
-    pub(crate) fn position(&self) -> Result<Position, TrailError> {
-        match self.db.get(POSITION).map_err(|e| self.broken(&e))? {
-            None => Ok(Position::default()),
-            Some(bytes) => {
-                let mut position = Position::decode(&bytes).map_err(|e| TrailError::Database {
-                    path: self.path.clone(),
-                    why: format!("its position cannot be read: {e}"),
-                })?;
-                let count = hashes(position.frontier.head().size);
-                let full = count.is_multiple_of(HASHES as u64);
-                if let Some(row) = (!full).then_some(count / HASHES as u64) {
-                    let kept = self.db.get(key(b'h', row)).map_err(|e| self.broken(&e))?;
-                    position.tail = kept.map_or_else(Vec::new, |v| v.to_vec());
-                }
-                Ok(position)
+    fn folder(&self, first: u64) -> PathBuf {
+        self.path.join(format!("{first:020}"))
+    }
+
+    fn last(&self) -> Result<(u64, Arc<Shard>), TrailError> {
+        let first = lock(&self.shards).last_key_value().map_or(0, |(n, _)| *n);
+        let shard = self.shard(first)?.ok_or(TrailError::Missing(first))?;
+        Ok((first, shard))
+    }
+
+    /// The shard that begins with this record, opened where it is not.
+    fn shard(&self, first: u64) -> Result<Option<Arc<Shard>>, TrailError> {
+        let mut shards = lock(&self.shards);
+        let written = shards.last_key_value().is_some_and(|(n, _)| *n == first);
+        match shards.get_mut(&first) {
+            None => Ok(None),
+            Some(Some(shard)) => Ok(Some(Arc::clone(shard))),
+            Some(place) => {
+                let shard = Arc::new(Shard::open(&self.folder(first), written)?);
+                *place = Some(Arc::clone(&shard));
+                Ok(Some(shard))
             }
         }
     }
 
-    /// Reads every record and every hash and builds the tree again.
-    pub(crate) fn verify(&self) -> Result<Position, TrailError> {
-        let position = self.position()?;
-        let size = position.frontier.head().size;
-        let mut tree = Frontier::default();
-        let mut row: (sled::IVec, usize) = (sled::IVec::default(), 0);
-        let mut hash_rows = self.db.range(key(b'h', 0)..=key(b'h', u64::MAX)).values();
-        let mut rows = self.db.range(key(b'e', 0)..=key(b'e', u64::MAX));
-        for n in 0..size {
-            let (_, v) = rows
-                .next()
-                .transpose()
-                .map_err(|e| self.broken(&e))?
-                .filter(|(k, _)| **k == key(b'e', n))
-                .ok_or(TrailError::Missing(n))?;
-            let entry = Entry::decode(&v).map_err(|_| TrailError::Changed(n))?;
-            if entry.sequence() != Some(n) {
-                return Err(TrailError::Changed(n));
-            }
-            for hash in tree.append(leaf_hash(&entry.public)) {
-                if row.1 >= row.0.len() {
-                    let next = hash_rows.next().transpose();
-                    let next = next.map_err(|e| self.broken(&e))?;
-                    row = (next.ok_or(TrailError::Changed(n))?, 0);
-                }
-                if row.0.get(row.1..row.1 + 32) != Some(&hash.as_bytes()[..]) {
-                    return Err(TrailError::Changed(n));
-                }
-                row.1 += 32;
-            }
-        }
-        let more = rows.next().is_some() || hash_rows.next().is_some() || row.1 < row.0.len();
-        if more || tree != position.frontier {
-            return Err(TrailError::Root { size });
-        }
-        Ok(position)
+    /// The shards that hold records from `from` on, by their first.
+    fn from(&self, from: u64) -> Vec<u64> {
+        let shards = lock(&self.shards);
+        let first = shards.range(..=from).next_back().map_or(0, |(n, _)| *n);
+        shards.range(first..).map(|(n, _)| *n).collect()
     }
 
-    /// Appends commits in one batch. Not durable until [`Self::flush`].
+    /// Reads the last shard from end to end and builds its part of the tree again; gives how far the log is, and the head at the size asked for.
+    /// What lies before was read when it was last, and is read again by [`Self::verify_older`].
+    pub(crate) fn verify(
+        &self,
+        asked: Option<u64>,
+    ) -> Result<(Position, Option<TreeHead>), TrailError> {
+        let (_, shard) = self.last()?;
+        let verified = verify::verify(&shard, &self.details, asked, false)?;
+        *lock(&self.block) = verified.block;
+        self.note_edge(&shard.begin()?.unwrap_or_default().frontier);
+        Ok((verified.end, verified.asked))
+    }
+
+    /// Reads everything before the last shard from end to end, with the index, and whether one shard continues the other. Gives the number
+    /// of records that were read.
+    pub(crate) fn verify_older(&self) -> Result<u64, TrailError> {
+        let (last, shard) = self.last()?;
+        let firsts: Vec<u64> = lock(&self.shards).range(..last).map(|(n, _)| *n).collect();
+        let mut stands = Position::default();
+        for first in firsts {
+            let shard = self.shard(first)?.ok_or(TrailError::Missing(first))?;
+            let begin = shard.begin()?.unwrap_or_default();
+            if begin.frontier != stands.frontier {
+                return Err(TrailError::Root {
+                    size: stands.size(),
+                });
+            }
+            stands = verify::verify(&shard, &self.details, None, true)?.end;
+            drop(shard);
+            self.close_idle();
+        }
+        if shard.begin()?.unwrap_or_default().frontier != stands.frontier {
+            return Err(TrailError::Root {
+                size: stands.size(),
+            });
+        }
+        Ok(stands.size())
+    }
+
+    fn note_edge(&self, begin: &Frontier) {
+        let (mut edge, mut from) = (BTreeMap::new(), 0);
+        for (level, hash) in begin.edge() {
+            if let Some(at) = stored_index(level, from >> level) {
+                edge.insert(at, hash);
+            }
+            from += 1 << level;
+        }
+        *lock(&self.edge) = edge;
+    }
+
+    /// Appends commits. Not durable until [`Self::flush`].
     pub(crate) fn apply(
         &self,
         position: &mut Position,
         commits: &[Commit],
     ) -> Result<(), TrailError> {
+        // Whoever searches sees the block and its rows as of one moment.
+        let mut block = lock(&self.block);
+        let (mut first, mut shard) = self.last()?;
         let mut batch = sled::Batch::default();
         for commit in commits {
             if commit.seq.0 != position.seq.0 + 1 {
                 return Err(TrailError::Order(commit.seq.0));
             }
+            if position.size() - first >= self.shard_records {
+                self.put_rest(&mut batch, position);
+                block.rows().for_each(|(k, v)| batch.insert(&k, v));
+                shard.apply(std::mem::take(&mut batch))?;
+                shard.flush()?;
+                (first, shard) = self.begin(position)?;
+                *block = Block::at(first);
+            }
             for record in &commit.records {
-                let n = position.frontier.head().size;
-                let entry = Entry::of(record);
-                batch.insert(&key(b'e', n), entry.encode());
+                let n = position.size();
+                let entry = Entry::from(record);
+                let (salt, detail) = entry.opened.unwrap_or_default();
+                let key_of_day = self.details.of_day(day(record.public.time))?;
+                let seal = |key: &ordonnans_seal::RetentionKey| {
+                    let plain = [&salt[..], &detail].concat();
+                    key.seal(&record.public.commitment, &entry.public, &plain)
+                };
+                // A record of a day whose key is gone: replayed after its time was over.
+                let sealed = key_of_day.as_deref().map(seal).unwrap_or_default();
+                let row = Row {
+                    public: entry.public,
+                    sealed,
+                };
+                batch.insert(&key(b'e', n), row.encode());
                 let mut count = hashes(n);
                 for hash in position.frontier.append(record.public.leaf()) {
                     position.tail.extend_from_slice(hash.as_bytes());
@@ -289,8 +307,9 @@ impl Trail {
                         batch.insert(&key(b'h', count / HASHES as u64 - 1), full);
                     }
                 }
-                if let Some(id) = &record.detail.message {
-                    batch.insert(index(id, n), &[][..]);
+                if block.add(&record.public, &record.detail) {
+                    block.rows().for_each(|(k, v)| batch.insert(&k, v));
+                    *block = Block::at(n + 1);
                 }
             }
             if position.frontier.head() != commit.head {
@@ -298,53 +317,313 @@ impl Trail {
             }
             (position.seq, position.at) = (commit.seq, commit.at);
         }
+        self.put_rest(&mut batch, position);
+        shard.apply(batch)
+    }
+
+    fn put_rest(&self, batch: &mut sled::Batch, position: &Position) {
         if !position.tail.is_empty() {
-            let row = hashes(position.frontier.head().size) / HASHES as u64;
+            let row = hashes(position.size()) / HASHES as u64;
             batch.insert(&key(b'h', row), position.tail.as_slice());
         }
-        batch.insert(POSITION, position.encode());
-        self.db.apply_batch(batch).map_err(|e| self.broken(&e))
+        Shard::put_end(batch, position);
+    }
+
+    /// Begins the next shard where the log stands.
+    fn begin(&self, position: &Position) -> Result<(u64, Arc<Shard>), TrailError> {
+        let first = position.size();
+        let shard = Arc::new(Shard::open(&self.folder(first), true)?);
+        let mut batch = sled::Batch::default();
+        self.put_rest(&mut batch, position);
+        Shard::put_begin(&mut batch, position);
+        shard.apply(batch)?;
+        shard.flush()?;
+        self.note_edge(&position.frontier);
+        self.close_idle();
+        lock(&self.shards).insert(first, Some(Arc::clone(&shard)));
+        Ok((first, shard))
+    }
+
+    /// Closes the full shards that nobody is reading; whoever asks opens them again, with less memory.
+    fn close_idle(&self) {
+        let mut shards = lock(&self.shards);
+        let last = shards.last_key_value().map(|(n, _)| *n);
+        for (first, shard) in shards.iter_mut() {
+            if Some(*first) != last && shard.as_ref().is_some_and(|s| Arc::strong_count(s) == 1) {
+                *shard = None;
+            }
+        }
     }
 
     /// Makes everything applied durable.
     pub(crate) fn flush(&self) -> Result<(), TrailError> {
-        self.db.flush().map(drop).map_err(|e| self.broken(&e))
+        self.last()?.1.flush()
     }
 
     /// Record `n`.
     pub(crate) fn entry(&self, n: u64) -> Result<Option<Entry>, TrailError> {
-        match self.db.get(key(b'e', n)).map_err(|e| self.broken(&e))? {
-            None => Ok(None),
-            Some(v) => Entry::decode(&v)
-                .map(Some)
-                .map_err(|_| TrailError::Changed(n)),
-        }
+        let Some(first) = self.from(n).first().copied() else {
+            return Ok(None);
+        };
+        let Some(shard) = self.shard(first)? else {
+            return Ok(None);
+        };
+        let Some(row) = shard.row(n)? else {
+            return Ok(None);
+        };
+        row.open(n, &shard, &self.details)
+            .map(|(_, entry)| Some(entry))
     }
 
-    /// Numbers of the records of a message, from `from` on.
-    pub(crate) fn of_message(
+    /// The first record at or after a time, of the first `size`.
+    fn since(&self, at: Timestamp, size: u64) -> Result<u64, TrailError> {
+        let (mut low, mut high) = (0, size);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let entry = self.entry(middle)?.ok_or(TrailError::Missing(middle))?;
+            let (public, _) = entry.read().ok_or(TrailError::Changed(middle))?;
+            if public.time < at {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// Records that answer a question, of the first `size`, as `see` lets the asker see them, and where to go on.
+    pub(crate) fn search(
         &self,
-        id: &MessageId,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<u64>, TrailError> {
-        self.db
-            .range(index(id, from)..=index(id, u64::MAX))
-            .keys()
-            .take(limit)
-            .map(|k| {
-                let k = k.map_err(|e| self.broken(&e))?;
-                let n = k.last_chunk::<8>().copied().unwrap_or_default();
-                Ok(u64::from_be_bytes(n))
-            })
-            .collect()
+        query: &AuditQuery,
+        size: u64,
+        see: &dyn Fn(Entry) -> Entry,
+    ) -> Result<(Vec<Entry>, Option<u64>), TrailError> {
+        let limit = usize::from(query.limit);
+        let from = match query.since {
+            Some(at) => query.from.max(self.since(at, size)?),
+            None => query.from,
+        };
+        let size = match query.until {
+            Some(at) => self.since(at, size)?,
+            None => size,
+        };
+        let asked = Facet::asked(query);
+        let (mut found, mut read) = (vec![], 0);
+        for first in self.from(from) {
+            let Some(shard) = self.shard(first)? else {
+                continue;
+            };
+            let mut candidates = Candidates::new(self, &shard, &asked, from.max(first), size)?;
+            while let Some(n) = candidates.next()? {
+                if found.len() >= limit || read >= SEARCHED {
+                    return Ok((found, Some(n)));
+                }
+                let Some(row) = shard.row(n)? else {
+                    // The next shard has it.
+                    break;
+                };
+                read += 1;
+                let (_, entry) = row.open(n, &shard, &self.details)?;
+                let entry = see(entry);
+                let (public, detail) = entry.read().ok_or(TrailError::Changed(n))?;
+                if answers(query, &public, detail.as_ref()) {
+                    found.push(entry);
+                }
+            }
+        }
+        Ok((found, None))
     }
 
     /// A kept tree hash.
     pub(crate) fn hash(&self, at: u64) -> Option<Digest> {
+        if let Some(hash) = lock(&self.edge).get(&at) {
+            return Some(*hash);
+        }
         let (row, within) = (at / HASHES as u64, at % HASHES as u64);
-        let bytes = self.db.get(key(b'h', row)).ok()??;
+        let first = {
+            let shards = lock(&self.shards);
+            let holds = |n: &&u64| hashes(**n) / HASHES as u64 <= row;
+            shards.keys().rev().find(holds).copied()?
+        };
+        let bytes = self.shard(first).ok()??.get(&key(b'h', row)).ok()??;
         let within = usize::try_from(within).ok()? * 32;
         Digest::try_from(bytes.get(within..within + 32)?).ok()
+    }
+
+    /// Keeps a checkpoint of so many records beside them.
+    pub(crate) fn put_checkpoint(&self, size: u64, text: &str) -> Result<(), TrailError> {
+        let mut batch = sled::Batch::default();
+        batch.insert(&key(b'c', size), text.as_bytes());
+        self.last()?.1.apply(batch)
+    }
+
+    /// The newest checkpoint of at most so many records.
+    pub(crate) fn checkpoint(&self, size: u64) -> Result<Option<String>, TrailError> {
+        for first in self.from(0).into_iter().rev() {
+            let Some(shard) = self.shard(first)? else {
+                continue;
+            };
+            let kept = shard.db.range(key(b'c', 0)..=key(b'c', size)).next_back();
+            if let Some(row) = kept {
+                let (_, text) = row.map_err(|e| shard.broken(e))?;
+                return Ok(String::from_utf8(text.to_vec()).ok());
+            }
+        }
+        Ok(None)
+    }
+
+    /// The root of the first `size` records.
+    pub(crate) fn root(&self, size: u64) -> Option<Digest> {
+        merkle::root(&|at| self.hash(at), size)
+    }
+
+    /// Destroys details day by day; what incidents keep is sealed anew first.
+    pub(crate) fn drop_details(
+        &self,
+        through: u64,
+        keep: &BTreeMap<MessageId, String>,
+        size: u64,
+    ) -> Result<usize, TrailError> {
+        let io = |source| DetailsError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        let days = self.details.days_through(through).map_err(io)?;
+        for d in &days {
+            for n in self.since(midnight(*d), size)?..self.since(midnight(d + 1), size)? {
+                self.keep_for(n, keep)?;
+            }
+            self.details.drop_day(*d).map_err(io)?;
+        }
+        Ok(days.len())
+    }
+
+    fn keep_for(&self, n: u64, keep: &BTreeMap<MessageId, String>) -> Result<(), TrailError> {
+        let entry = self.entry(n)?.ok_or(TrailError::Missing(n))?;
+        let (public, detail) = entry.read().ok_or(TrailError::Changed(n))?;
+        let incident = detail.and_then(|d| keep.get(&d.message?));
+        let (Some(incident), Some((salt, detail))) = (incident, &entry.opened) else {
+            return Ok(());
+        };
+        let Some(key) = self.details.of_incident(incident, true)? else {
+            return Ok(());
+        };
+        let plain = [&salt[..], detail].concat();
+        let sealed = key.seal(&public.commitment, &entry.public, &plain);
+        let first = self.from(n).first().copied().unwrap_or(0);
+        let shard = self.shard(first)?.ok_or(TrailError::Missing(n))?;
+        let mut batch = sled::Batch::default();
+        Shard::put_kept(&mut batch, n, incident, &sealed);
+        shard.apply(batch)?;
+        shard.flush()
+    }
+
+    pub(crate) fn drop_incident(&self, incident: &str) -> Result<(), TrailError> {
+        let dropped = self.details.drop_incident(incident);
+        dropped.map_err(|source| {
+            let path = self.path.clone();
+            DetailsError::Io { path, source }.into()
+        })
+    }
+}
+
+/// The beginning of a day.
+fn midnight(day: u64) -> Timestamp {
+    Timestamp::from_millis(day.saturating_mul(24 * 60 * 60 * 1000))
+}
+
+/// Numbers of the records of one shard that may answer a question, ascending.
+struct Candidates<'t> {
+    shard: &'t Shard,
+    asked: &'t [Facet],
+    /// The block that is not full, where it is in this shard. What of it has become rows since is passed over.
+    open: Option<Block>,
+    from: u64,
+    size: u64,
+    /// The rows of the rarest thing asked for; nothing where nothing was asked for.
+    rows: Option<sled::Iter>,
+    /// Places of the block at hand, to be gone through from the end.
+    places: Vec<u64>,
+    done: bool,
+}
+
+impl<'t> Candidates<'t> {
+    fn new(
+        trail: &Trail,
+        shard: &'t Shard,
+        asked: &'t [Facet],
+        from: u64,
+        size: u64,
+    ) -> Result<Self, TrailError> {
+        let open = {
+            let block = lock(&trail.block);
+            let (_, last) = trail.last()?;
+            (last.is(shard)).then(|| block.clone())
+        };
+        let rows = asked.first().map(|rarest| {
+            let range = rarest.key(from / BLOCK)..=rarest.key(u64::MAX);
+            shard.db.range(range)
+        });
+        Ok(Self {
+            shard,
+            asked,
+            open,
+            from,
+            size,
+            rows,
+            places: vec![],
+            done: false,
+        })
+    }
+
+    fn next(&mut self) -> Result<Option<u64>, TrailError> {
+        if self.asked.is_empty() {
+            let n = self.from;
+            self.from += 1;
+            return Ok((n < self.size).then_some(n));
+        }
+        loop {
+            while let Some(n) = self.places.pop() {
+                if n >= self.from && n < self.size {
+                    return Ok(Some(n));
+                }
+            }
+            if self.done {
+                return Ok(None);
+            }
+            let next = self.rows.as_mut().and_then(Iterator::next).transpose();
+            match next.map_err(|e| self.shard.broken(e))? {
+                Some((key, row)) => {
+                    let block = key.last_chunk::<8>().copied().unwrap_or_default();
+                    let block = u64::from_be_bytes(block);
+                    if self.open.as_ref().is_some_and(|o| block >= o.number) {
+                        continue;
+                    }
+                    let mut places = decode(&row);
+                    for other in &self.asked[1..] {
+                        let row = self.shard.get(&other.key(block))?;
+                        let kept = row.map(|r| decode(&r)).unwrap_or_default();
+                        places.retain(|p| kept.binary_search(p).is_ok());
+                    }
+                    self.put(block, &places);
+                }
+                None => {
+                    self.done = true;
+                    if let Some(open) = self.open.take() {
+                        let mut places = open.places(self.asked[0]);
+                        for other in &self.asked[1..] {
+                            let kept = open.places(*other);
+                            places.retain(|p| kept.binary_search(p).is_ok());
+                        }
+                        self.put(open.number, &places);
+                    }
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, block: u64, places: &[u16]) {
+        let numbers = places.iter().rev();
+        self.places = numbers.map(|p| block * BLOCK + u64::from(*p)).collect();
     }
 }

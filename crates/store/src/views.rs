@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ordonnans_audit::merkle::TreeHead;
 use ordonnans_engine::{Commit, Seq};
+use tokio::sync::watch;
 
 use crate::mailbox::Mailbox;
 use crate::trail::{Position, Trail};
@@ -25,11 +26,13 @@ pub(crate) struct Shared {
     /// Envelopes that are durable and not yet in the mailbox.
     pub(crate) pending: Mutex<BTreeMap<Bytes, (u64, Bytes)>>,
     /// The tree as far as the views are.
-    pub(crate) head: Mutex<TreeHead>,
+    pub(crate) head: watch::Sender<TreeHead>,
     pub(crate) applied: AtomicU64,
     pub(crate) flushed: AtomicU64,
     pub(crate) failed: Mutex<Option<String>>,
-    pub(crate) checkpoint: Mutex<Option<String>>,
+    /// The newest checkpoint and its size. Written under the lock, so that the file and this never differ.
+    pub(crate) checkpoint: Mutex<()>,
+    pub(crate) signed: watch::Sender<Option<(u64, Arc<str>)>>,
     pub(crate) dir: PathBuf,
 }
 
@@ -95,8 +98,8 @@ fn apply(shared: &Shared, position: &mut Position, group: &[Commit]) -> Result<(
         .mailbox
         .apply(group, false)
         .map_err(|e| e.to_string())?;
-    *lock(&shared.head) = position.frontier.head();
     shared.applied.store(position.seq.0, Ordering::Release);
+    shared.head.send_replace(position.frontier.head());
     lock(&shared.pending).retain(|_, (seq, _)| *seq > position.seq.0);
     Ok(())
 }

@@ -9,7 +9,7 @@ use ordonnans_audit::merkle::{Frontier, verify_inclusion};
 use ordonnans_audit::{ClockQuality, Detail, Record, Verb, VerifierKey};
 use ordonnans_engine::{Commit, Recovered, Seq, Table, Write};
 use ordonnans_label::Level;
-use ordonnans_message::{MessageId, Timestamp};
+use ordonnans_message::{AuditQuery, MessageId, Timestamp};
 use ordonnans_store::{Fault, OpenError, Options, Recovery, Store};
 
 struct Writer {
@@ -139,10 +139,21 @@ fn what_was_committed_is_there_after_a_restart() {
     store.settle().expect("settles");
     assert_eq!(reader.message(id(5)).expect("reads"), None, "deleted");
     assert_eq!(reader.head(), w.frontier.head());
-    let entries = reader.entries(1, 2, None).expect("reads");
-    assert_eq!(entries.len(), 2);
-    let of_4 = reader.entries(0, 9, Some(&id(4))).expect("reads");
-    assert_eq!(of_4.len(), 1);
+    let find = |query| reader.search(&query, Level::StgZg).expect("reads");
+    let two = AuditQuery {
+        from: 1,
+        limit: 2,
+        ..AuditQuery::default()
+    };
+    let (entries, next) = find(two);
+    assert_eq!((entries.len(), next), (2, Some(3)));
+    let of_4 = AuditQuery {
+        limit: 9,
+        message: Some(id(4)),
+        ..AuditQuery::default()
+    };
+    let (of_4, next) = find(of_4);
+    assert_eq!((of_4.len(), next), (1, None));
     let leaf = ordonnans_audit::merkle::leaf_hash(&of_4[0].public);
     let proof = reader.inclusion(3, 6).expect("there");
     assert_eq!(verify_inclusion(&reader.head(), 3, &leaf, &proof), Ok(()));
@@ -274,7 +285,8 @@ fn a_changed_record_is_found_and_the_log_built_again_or_refused() {
         let kept = segments(dir.path()).len();
         assert_eq!(kept <= 2, !spare, "{kept} segments");
         drop(store);
-        let db = sled::open(dir.path().join("audit")).expect("opens");
+        let shard = dir.path().join("audit").join(format!("{:020}", 0));
+        let db = sled::open(shard).expect("opens");
         let row = [&b"e"[..], &7u64.to_be_bytes()].concat();
         let mut value = db.get(&row).expect("reads").expect("there").to_vec();
         let at = value.len() - 1;
@@ -312,8 +324,8 @@ fn a_store_rolled_back_behind_its_checkpoint_does_not_open() {
             origin: origin.into(),
             head: store.reader().head(),
         };
-        let text = checkpoint.sign(&key).expect("signs");
-        store.reader().put_checkpoint(text).expect("keeps");
+        let (size, text) = (checkpoint.head.size, checkpoint.sign(&key).expect("signs"));
+        store.reader().put_checkpoint(size, &text).expect("keeps");
     };
     sign(&store);
     drop(store);
@@ -350,6 +362,7 @@ fn a_snapshot_a_kill_left_half_written_does_not_matter() {
     let half = dir
         .path()
         .join("audit")
+        .join(format!("{:020}", 0))
         .join("snap.0000000000000000.generating");
     std::fs::write(&half, b"half").expect("writes");
     drop(open(dir.path(), Options::default()));

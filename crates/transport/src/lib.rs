@@ -14,6 +14,7 @@
 
 mod bulk;
 mod client;
+mod collector;
 mod connection;
 mod group;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod tls;
 
 pub use bulk::{BulkRecv, BulkSend};
 pub use client::{ClientOptions, ConnectError, connect};
+pub use collector::Collector;
 pub use connection::{CloseCode, Closed, Connection, TrySend};
 pub use identity::{Identity, InvalidIdentity};
 pub use lanes::Lane;

@@ -89,7 +89,7 @@ pub(crate) enum KeyExchange {
     Classical,
 }
 
-fn provider(groups: KeyExchange) -> Arc<CryptoProvider> {
+pub(crate) fn provider(groups: KeyExchange) -> Arc<CryptoProvider> {
     let kx_groups: Vec<&'static dyn SupportedKxGroup> = match groups {
         KeyExchange::HybridFirst => vec![&HYBRID, X25519],
         KeyExchange::HybridOnly => vec![&HYBRID],

@@ -6,8 +6,7 @@ use ordonnans_message::{Digest, MessageId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Entry;
-use crate::{Detail, Public};
+use crate::{Detail, Entry, Public};
 
 /// A line of `records.jsonl`: the order of the fields is their order in the file.
 #[derive(Serialize)]
@@ -33,6 +32,7 @@ struct DetailFields<'a> {
     digest: Option<Digest>,
     rule: Option<String>,
     register: Option<Digest>,
+    register_version: Option<u64>,
     policy: Option<Digest>,
     copy: Option<u32>,
     note: Option<&'a str>,
@@ -54,7 +54,8 @@ fn readable(d: &Detail) -> DetailFields<'_> {
         message: d.message,
         digest: d.digest,
         rule: d.rule.map(|n| format!("POL-{n:02}")),
-        register: d.register,
+        register: d.register.map(|r| r.digest),
+        register_version: d.register.map(|r| r.version),
         policy: d.policy,
         copy: d.copy,
         note: d.note.as_deref(),

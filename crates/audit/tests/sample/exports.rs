@@ -1,6 +1,7 @@
 //! The small log, exported. The key is a test's own.
 
-use ordonnans_audit::export::{self, Entry};
+use ordonnans_audit::Entry;
+use ordonnans_audit::export;
 use ordonnans_audit::merkle::Frontier;
 use ordonnans_audit::{Checkpoint, VerifierKey};
 use ordonnans_identity::ed25519::SigningKey;

@@ -1,6 +1,6 @@
 //! The records of a small log.
 
-use ordonnans_audit::{ClockQuality, Detail, Record, Verb};
+use ordonnans_audit::{ClockQuality, Detail, InForce, Record, Verb};
 use ordonnans_label::Level;
 use ordonnans_message::{MessageId, Timestamp, sha256};
 
@@ -17,7 +17,10 @@ pub(crate) fn record(i: u64) -> Record {
         message: full.then(|| MessageId::new(Timestamp::from_millis(i), [2; 10])),
         digest: full.then(|| sha256(&[b"envelope"])),
         rule: Some(7),
-        register: full.then(|| sha256(&[b"register"])),
+        register: full.then(|| InForce {
+            version: 3,
+            digest: sha256(&[b"register"]),
+        }),
         policy: full.then(|| sha256(&[b"policy"])),
         copy: full.then_some(3),
         note: Some(format!("é \"{i}\"\u{7}\u{1f5fa}")),

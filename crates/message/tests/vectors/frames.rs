@@ -1,11 +1,11 @@
 //! Frames.
 
 use bytes::Bytes;
-use ordonnans_label::Name;
+use ordonnans_label::{Level, Name};
 use ordonnans_message::cbor::Writer;
 use ordonnans_message::{
-    Addressee, AuditQuery, DirectoryEntry, ExplainedRule, Frame, MessageId, ReceiptKind, ReplyCode,
-    Supposed, Timestamp, limits, sha256,
+    Addressee, AuditQuery, DirectoryEntry, ExplainedRule, Frame, MessageId, ProofOf, Readers,
+    ReceiptKind, ReplyCode, Supposed, Timestamp, limits, sha256,
 };
 
 use crate::{Decoded, Source, facts};
@@ -46,8 +46,20 @@ fn word(frame: &Frame) -> &'static str {
         Frame::ReviewDue { .. } => "ReviewDue",
         Frame::Kept { .. } => "Kept",
         Frame::NotKept { .. } => "NotKept",
+        Frame::WatchGet { .. } => "WatchGet",
+        Frame::ProofGet { .. } => "ProofGet",
+        Frame::Proof { .. } => "Proof",
+        Frame::CheckpointGet { .. } => "CheckpointGet",
+        Frame::Checkpoint { .. } => "Checkpoint",
+        Frame::Cosign { .. } => "Cosign",
+        Frame::Order { .. } => "Order",
+        Frame::ReadersGet { .. } => "ReadersGet",
+        Frame::Readers { .. } => "Readers",
     }
 }
+
+/// The example key of C2SP signed-note.
+const KEY: &str = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
 
 fn id() -> MessageId {
     MessageId::new(Timestamp::from_millis(1_790_000_000_000), [0x5a; 10])
@@ -61,9 +73,8 @@ fn name() -> Name {
 fn good() -> Vec<(String, Vec<u8>)> {
     let digest = sha256(&[b"sealed attachment"]);
     let dummy = Bytes::from_static(b"dummy");
-    let checkpoint = Some(
-        "b1.broker.crisis.example\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n".to_owned(),
-    );
+    let text = "b1.broker.crisis.example\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n";
+    let checkpoint = Some(text.to_owned());
     let hello = |checkpoint| Frame::Hello {
         version: 1,
         checkpoint,
@@ -91,11 +102,22 @@ fn good() -> Vec<(String, Vec<u8>)> {
     let label = |text: &str| text.parse().expect("a label");
     let query = |message| Frame::AuditGet {
         request: 4,
-        query: AuditQuery {
+        query: Box::new(AuditQuery {
             from: 1 << 40,
             limit: 256,
             message,
-        },
+            ..AuditQuery::default()
+        }),
+    };
+    let narrow = AuditQuery {
+        since: Some(Timestamp::from_millis(1_790_000_000_000)),
+        until: Some(Timestamp::from_millis(1_790_000_000_123)),
+        level: Some(Level::StgG),
+        verb: Some(2),
+        rule: Some(7),
+        node: Some(name()),
+        person: Some("bos.person.crisis.example".parse().expect("a name")),
+        ..AuditQuery::default()
     };
     let frames = vec![
         ("a first greeting", hello(None)),
@@ -105,6 +127,8 @@ fn good() -> Vec<(String, Vec<u8>)> {
             Frame::Welcome {
                 broker: "b1.broker.crisis.example".parse().expect("a name"),
                 checkpoint: checkpoint.clone(),
+                key: KEY.into(),
+                proof: vec![digest],
             },
         ),
         (
@@ -189,6 +213,7 @@ fn good() -> Vec<(String, Vec<u8>)> {
                 records: vec![dummy.clone(), dummy.clone()],
                 details: vec![None, Some(dummy)],
                 checkpoint,
+                next: Some(7),
             },
         ),
         (
@@ -282,6 +307,104 @@ fn good() -> Vec<(String, Vec<u8>)> {
                 rule: Some(7),
             },
         ),
+        (
+            "records as they are made",
+            Frame::WatchGet {
+                request: 7,
+                query: Box::new(narrow),
+            },
+        ),
+        (
+            "prove that it is in",
+            Frame::ProofGet {
+                request: 8,
+                of: ProofOf::Inclusion {
+                    sequence: 3,
+                    size: 9,
+                },
+            },
+        ),
+        (
+            "prove that it goes on",
+            Frame::ProofGet {
+                request: 8,
+                of: ProofOf::Consistency { first: 3, size: 9 },
+            },
+        ),
+        (
+            "the root of then",
+            Frame::ProofGet {
+                request: 8,
+                of: ProofOf::Root { size: 3 },
+            },
+        ),
+        (
+            "the proof",
+            Frame::Proof {
+                request: 8,
+                hashes: Some(vec![digest, sha256(&[b"another"])]),
+            },
+        ),
+        (
+            "there is no proof",
+            Frame::Proof {
+                request: 8,
+                hashes: None,
+            },
+        ),
+        ("sign it now", Frame::CheckpointGet { request: 9 }),
+        (
+            "signed",
+            Frame::Checkpoint {
+                request: Some(9),
+                checkpoint: text.to_owned(),
+                proof: vec![],
+            },
+        ),
+        (
+            "a new checkpoint for witnesses",
+            Frame::Checkpoint {
+                request: None,
+                checkpoint: text.to_owned(),
+                proof: vec![digest],
+            },
+        ),
+        (
+            "countersigned",
+            Frame::Cosign {
+                key: KEY.into(),
+                size: 9,
+                line: "\u{2014} example.com/foo bm90IGEgc2lnbmF0dXJl".into(),
+            },
+        ),
+        (
+            "an order",
+            Frame::Order {
+                order: Bytes::from_static(b"dummy order"),
+            },
+        ),
+        (
+            "who could read it there",
+            Frame::ReadersGet {
+                request: 10,
+                nodes: vec![name()],
+                level: Level::StgG,
+            },
+        ),
+        (
+            "these could",
+            Frame::Readers {
+                request: 10,
+                rows: vec![Readers {
+                    node: name(),
+                    title: "Nationaal Crisiscentrum".into(),
+                    rijksdienst: true,
+                    on_line: false,
+                    bva: None,
+                    persons: vec!["bos.person.crisis.example".parse().expect("a name")],
+                }],
+            },
+        ),
     ];
     frames
         .into_iter()
@@ -326,7 +449,10 @@ pub(crate) fn source() -> Source {
     let who = "ncc.node.crisis.example";
     let page = |limit| {
         bytes(|w| {
-            null(w.array(5).uint(16).uint(1).uint(0).uint(limit));
+            w.array(3).uint(16).uint(1).array(10).uint(0).uint(limit);
+            for _ in 0..8 {
+                null(w);
+            }
         })
     };
     let mut not_utf8 = stored(&id, 1, who);
@@ -372,7 +498,7 @@ pub(crate) fn source() -> Source {
             "a message id of another version",
             stored(&other_version, 1, who),
         ),
-        ("receipt kind 5", stored(&id, 5, who)),
+        ("receipt kind 7", stored(&id, 7, who)),
         (
             "a name in capitals",
             stored(&id, 1, "NCC.node.crisis.example"),
@@ -409,8 +535,8 @@ pub(crate) fn source() -> Source {
         (
             "fewer details than records",
             bytes(|w| {
-                w.array(5).uint(17).uint(1).array(1).bytes(b"r").array(0);
-                null(w);
+                w.array(6).uint(17).uint(1).array(1).bytes(b"r").array(0);
+                null(null(w));
             }),
         ),
         (
@@ -435,6 +561,30 @@ pub(crate) fn source() -> Source {
             "an explanation for 17",
             bytes(|w| {
                 w.array(6).uint(20).uint(1).text(who).array(17);
+            }),
+        ),
+        (
+            "a proof of no kind",
+            bytes(|w| {
+                w.array(3).uint(28).uint(1).array(3).uint(4).uint(0).uint(1);
+            }),
+        ),
+        (
+            "a proof of 131 hashes announced",
+            bytes(|w| {
+                w.array(3).uint(29).uint(1).array(131);
+            }),
+        ),
+        (
+            "readers of level 5",
+            bytes(|w| {
+                w.array(4).uint(34).uint(1).array(0).uint(5);
+            }),
+        ),
+        (
+            "65 nodes announced",
+            bytes(|w| {
+                w.array(4).uint(34).uint(1).array(65);
             }),
         ),
         (

@@ -77,6 +77,7 @@ fn sources() -> Vec<Source> {
         signed::approvals(),
         signed::acts(),
         signed::declarations(),
+        signed::orders(),
         plain::source(),
     ]
 }

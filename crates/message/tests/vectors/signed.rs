@@ -1,16 +1,16 @@
-//! Signed objects: envelopes, receipts, key packages, approvals, acts and declarations.
+//! Signed objects: envelopes, receipts, key packages, approvals, acts, declarations and orders.
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use ordonnans_label::Name;
+use ordonnans_label::{Level, Name};
 use ordonnans_message::Statement as _;
 use ordonnans_message::cbor::Writer;
 use ordonnans_message::cose::{Algorithm, Draft, Purpose};
 use ordonnans_message::{
     Act, ActKind, Approval, AttachmentRef, ContentRef, Declaration, Digest, Envelope, Follows,
-    Header, KeyPackage, MessageId, Precedence, Receipt, ReceiptKind, Recipient, Role, Seal,
-    Sealing, SignedAct, SignedApproval, SignedDeclaration, SignedKeyPackage, SignedReceipt,
-    Timestamp, key_id, limits, sha256,
+    Header, KeyPackage, MessageId, Order, OrderKind, Precedence, Receipt, ReceiptKind, Recipient,
+    Role, Seal, Sealing, SignedAct, SignedApproval, SignedDeclaration, SignedKeyPackage,
+    SignedOrder, SignedReceipt, Timestamp, key_id, limits, sha256,
 };
 
 use crate::{Decoded, Source, facts};
@@ -335,6 +335,75 @@ pub(crate) fn declarations() -> Source {
     }
 }
 
+pub(crate) fn orders() -> Source {
+    let decode = |bytes: &[u8]| -> Decoded {
+        let s = SignedOrder::decode(bytes)?;
+        let o = s.said();
+        let all = facts([
+            (
+                "order",
+                match &o.what {
+                    OrderKind::Open { .. } => "open",
+                    OrderKind::Close { .. } => "close",
+                    OrderKind::Review { .. } => "review",
+                }
+                .into(),
+            ),
+            ("by", o.by.to_string()),
+            ("at", o.at.to_string()),
+            ("to_be_signed", HEXLOWER.encode(&s.signed().to_be_signed())),
+        ]);
+        Ok((all, s.encode().into()))
+    };
+    let order = |what| {
+        let o = Order {
+            what,
+            by: name("bva.officer.crisis.example"),
+            at: Timestamp::from_millis(CREATED),
+        };
+        sign(Purpose::Order, o.encode())
+    };
+    let open = |incident: &str, messages: usize| {
+        order(OrderKind::Open {
+            incident: incident.into(),
+            messages: (0..messages).map(|n| id(n as u8)).collect(),
+        })
+    };
+    let good = open("uitval-2026-1", 2);
+    Source {
+        file: "order",
+        rule: "signed-order",
+        good: vec![
+            ("an incident is opened".into(), good.clone()),
+            (
+                "an incident is closed".into(),
+                order(OrderKind::Close {
+                    incident: "uitval-2026-1".into(),
+                }),
+            ),
+            (
+                "a review is signed off".into(),
+                order(OrderKind::Review {
+                    level: Level::StgC,
+                    from: 7,
+                    until: 900,
+                    page: sha256(&[b"page"]),
+                }),
+            ),
+        ],
+        bad: vec![
+            ("cut", good[..good.len() - 1].to_vec()),
+            ("a byte over", [&good[..], &[0]].concat()),
+            ("an incident about nothing", open("uitval", 0)),
+            ("an incident about 33 messages", open("uitval", 33)),
+            ("an incident without a name", open("", 1)),
+            ("an incident with a path for a name", open("../uitval", 1)),
+            ("a name of 65 characters", open(&"e".repeat(65), 1)),
+        ],
+        decode,
+    }
+}
+
 pub(crate) fn approvals() -> Source {
     let decode = |bytes: &[u8]| -> Decoded {
         let s = SignedApproval::decode(bytes)?;
@@ -558,6 +627,12 @@ pub(crate) fn receipts() -> Source {
             ReceiptKind::Exported,
             "vermeer.person.crisis.example",
         ),
+        (
+            "printed by a person",
+            ReceiptKind::Printed,
+            "vermeer.person.crisis.example",
+        ),
+        ("destroyed by a node", ReceiptKind::Destroyed, node),
     ];
     let good: Vec<(String, Vec<u8>)> = kinds
         .into_iter()
@@ -572,7 +647,7 @@ pub(crate) fn receipts() -> Source {
     let at = 1 + 18 + 35 + 1;
     assert_eq!(plain[at - 1..=at], [3, 1]);
     let mut kind = plain.clone();
-    kind[at] = 5;
+    kind[at] = 7;
     let whole = signed(plain.clone());
     let mut bad = vec![
         ("cut", whole[..whole.len() - 1].to_vec()),

@@ -1,0 +1,163 @@
+//! What the log says of one message: its copies, and everyone who had it or could have had it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ordonnans_label::{Level, Name};
+use ordonnans_message::{MessageId, Timestamp};
+use serde::Serialize;
+
+use crate::{Entry, Verb};
+
+/// What became of one copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Copy {
+    /// Its number.
+    pub number: u32,
+    /// How many there are.
+    pub of: u32,
+    /// Who made it: the originator.
+    pub maker: Option<Name>,
+    /// For which node.
+    pub holder: Name,
+    /// For which person there, where one was named.
+    pub person: Option<Name>,
+    /// When it was made.
+    pub made: Timestamp,
+    /// When it was first handed over.
+    pub delivered: Option<Timestamp>,
+    /// When the receipt came.
+    pub receipt: Option<Timestamp>,
+    /// Who opened it, and when first.
+    pub opened: BTreeMap<Name, Timestamp>,
+    /// Who printed it, and when first.
+    pub printed: BTreeMap<Name, Timestamp>,
+    /// Who took it out of the system, and when first.
+    pub exported: BTreeMap<Name, Timestamp>,
+    /// When it was held back last, and not handed over since.
+    pub withheld: Option<Timestamp>,
+    /// When it expired.
+    pub expired: Option<Timestamp>,
+    /// When its holder destroyed it.
+    pub destroyed: Option<Timestamp>,
+}
+
+/// What the log says of a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// The highest level it had.
+    pub level: Option<Level>,
+    /// Who sent it.
+    pub originator: Option<Name>,
+    /// When it was accepted.
+    pub accepted: Option<Timestamp>,
+    /// Its copies, by number.
+    pub copies: Vec<Copy>,
+    /// What holders sent that refers to it, each with who sent it: what they held may have been passed on.
+    pub referred: Vec<(Name, String, Timestamp)>,
+    /// Records about it whose detail is closed or was dropped: what they say is not in here.
+    pub closed: u64,
+}
+
+impl Account {
+    /// Reads the records about a message, in order.
+    #[must_use]
+    pub fn of(message: MessageId, entries: &[Entry]) -> Self {
+        let mut account = Self::default();
+        let mut copies: BTreeMap<Name, Copy> = BTreeMap::new();
+        for entry in entries {
+            let Some((public, detail)) = entry.read() else {
+                continue;
+            };
+            let Some(d) = detail else {
+                account.closed += 1;
+                continue;
+            };
+            if d.message != Some(message) {
+                continue;
+            }
+            account.level = account.level.max(Some(public.level));
+            let (at, who) = (public.time, d.who.clone());
+            match public.verb {
+                Verb::Accepted => (account.originator, account.accepted) = (who, Some(at)),
+                Verb::CopyMade => {
+                    if let (Some(holder), Some(number)) = (d.to, d.copy) {
+                        let copy = Copy {
+                            number,
+                            of: 0,
+                            maker: who,
+                            holder: holder.clone(),
+                            person: d.person,
+                            made: at,
+                            delivered: None,
+                            receipt: None,
+                            opened: BTreeMap::new(),
+                            printed: BTreeMap::new(),
+                            exported: BTreeMap::new(),
+                            withheld: None,
+                            expired: None,
+                            destroyed: None,
+                        };
+                        copies.insert(holder, copy);
+                    }
+                }
+                Verb::Delivered | Verb::Withheld | Verb::Expired => {
+                    if let Some(copy) = d.to.and_then(|to| copies.get_mut(&to)) {
+                        match public.verb {
+                            Verb::Delivered => {
+                                copy.delivered = copy.delivered.or(Some(at));
+                                copy.withheld = None;
+                            }
+                            Verb::Withheld => copy.withheld = Some(at),
+                            _ => copy.expired = Some(at),
+                        }
+                    }
+                }
+                Verb::Receipt | Verb::Opened | Verb::Printed | Verb::Exported | Verb::Destroyed => {
+                    let by = d.person.or_else(|| d.who.clone());
+                    if let (Some(copy), Some(by)) = (d.who.and_then(|n| copies.get_mut(&n)), by) {
+                        match public.verb {
+                            Verb::Receipt => copy.receipt = copy.receipt.or(Some(at)),
+                            Verb::Opened => drop(copy.opened.entry(by).or_insert(at)),
+                            Verb::Printed => drop(copy.printed.entry(by).or_insert(at)),
+                            Verb::Exported => drop(copy.exported.entry(by).or_insert(at)),
+                            _ => copy.destroyed = Some(at),
+                        }
+                    }
+                }
+                Verb::Forwarded => {
+                    let id = d.note.as_deref().and_then(|n| n.rsplit(' ').next());
+                    if let (Some(who), Some(id)) = (who, id) {
+                        account.referred.push((who, id.to_owned(), at));
+                    }
+                }
+                _ => {}
+            }
+        }
+        account.copies = copies.into_values().collect();
+        account.copies.sort_by_key(|c| c.number);
+        let of = u32::try_from(account.copies.len()).unwrap_or(u32::MAX);
+        account.copies.iter_mut().for_each(|c| c.of = of);
+        account
+    }
+
+    /// The nodes that had it at or after a time: handed over, and not destroyed before.
+    #[must_use]
+    pub fn had(&self, since: Timestamp) -> Vec<&Copy> {
+        let still = |c: &&Copy| c.delivered.is_some() && c.destroyed.is_none_or(|t| t >= since);
+        self.copies.iter().filter(still).collect()
+    }
+
+    /// The copies that could yet have been read at or after a time: sealed for a node, not handed over, and not expired before.
+    #[must_use]
+    pub fn could(&self, since: Timestamp) -> Vec<&Copy> {
+        let waits = |c: &&Copy| c.delivered.is_none() && c.expired.is_none_or(|t| t >= since);
+        self.copies.iter().filter(waits).collect()
+    }
+
+    /// Every node that comes into it.
+    #[must_use]
+    pub fn nodes(&self) -> BTreeSet<Name> {
+        let holders = self.copies.iter().map(|c| c.holder.clone());
+        holders.chain(self.originator.clone()).collect()
+    }
+}
