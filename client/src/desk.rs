@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use ordonnans_audit::Fork;
 use ordonnans_identity::ed25519::SigningKey;
 use ordonnans_identity::{FileSigner, Signer, Trust, read_policies};
 use ordonnans_label::{Kind, Label, Name, Policies};
@@ -105,6 +106,8 @@ pub(crate) struct Desk {
     pub(crate) secret: NodeSecret,
     /// What it countersigns the broker's log with.
     pub(crate) witness: SigningKey,
+    /// A checkpoint that the broker was asked about.
+    questioned: Mutex<Option<Fork>>,
     clock: Clock,
     trust: RwLock<Arc<Trust>>,
     policies: RwLock<Arc<Policies>>,
@@ -211,6 +214,7 @@ impl Desk {
             signer,
             secret,
             witness,
+            questioned: Mutex::default(),
             clock,
             trust: RwLock::new(Arc::new(trust)),
             policies: RwLock::new(Arc::new(policies)),
@@ -315,6 +319,10 @@ impl Desk {
     /// Receipts of ours that the broker has not confirmed.
     pub(crate) fn owed(&self) -> MutexGuard<'_, BTreeMap<ReceiptKey, Bytes>> {
         lock(&self.owed)
+    }
+
+    pub(crate) fn questioned(&self) -> MutexGuard<'_, Option<Fork>> {
+        lock(&self.questioned)
     }
 
     /// Keeps a receipt of ours until the broker has it.

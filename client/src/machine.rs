@@ -338,8 +338,9 @@ impl Machine {
                 let said = desk.see(&checkpoint, None, &proof)?;
                 self.witnessed(said);
             }
-            Frame::Proof { hashes, .. } => {
-                desk.rooted(hashes.and_then(|h| h.first().copied()))?;
+            Frame::Proof { request, hashes } => {
+                let said = desk.answered_with(request, hashes)?;
+                self.witnessed(said);
             }
             // The rest is either no answer or not ours.
             _ => {}

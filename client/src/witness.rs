@@ -12,6 +12,11 @@ use serde_json::{Value, json};
 use crate::desk::{Desk, internal, usage};
 use crate::failure::Failure;
 
+/// Number of the question whether the log goes on.
+const GOES_ON: u32 = 1;
+/// Number of the question what root the log has for the size that is kept.
+const ROOT: u32 = 2;
+
 /// The key of a node as a witness, made at the first start.
 pub(crate) fn key(data: &Path) -> Result<SigningKey, Failure> {
     let path = data.join("witness.key");
@@ -89,36 +94,82 @@ impl Desk {
                 return Ok(None);
             }
             if verify_consistency(&before, &head, proof).is_err() {
-                self.doubt("the broker's log does not continue the one it showed before")?;
-                self.evidence(&Fork {
+                let fork = Fork {
                     form: Fork::FORM.into(),
                     kept: kept.clone(),
                     shown: shown.into(),
                     root: None,
-                    proof: proof.to_vec(),
+                    proof: vec![],
                     by: self.name.to_string(),
                     at: self.now(),
-                })?;
-                let size = before.size;
-                return Ok((size <= head.size).then_some(Frame::ProofGet {
-                    request: 0,
-                    of: ProofOf::Root { size },
+                };
+                if before.size > head.size {
+                    self.doubt("the broker's log is shorter than it was")?;
+                    return self.evidence(&fork).map(|()| None);
+                }
+                // The proof may be from another size: ask for the one from what is kept.
+                if self.questioned().replace(fork).is_some() {
+                    self.doubt("the broker gives no proof that its log continues")?;
+                }
+                return Ok(Some(Frame::ProofGet {
+                    request: GOES_ON,
+                    of: ProofOf::Consistency {
+                        first: before.size,
+                        size: head.size,
+                    },
                 }));
             }
         }
+        self.take_over(shown, head.size).map(Some)
+    }
+
+    fn take_over(&self, shown: &str, size: u64) -> Result<Frame, Failure> {
         self.spool.put_checkpoint(shown)?;
         let seconds = self.now().as_millis() / 1000;
         let line = Checkpoint::cosign(shown, self.name.as_str(), &self.witness, seconds);
         let key = VerifierKey::witness(self.name.as_str(), self.witness.public());
-        Ok(Some(Frame::Cosign {
+        Ok(Frame::Cosign {
             key: key.map_err(internal)?.to_string(),
-            size: head.size,
+            size,
             line: line.map_err(internal)?,
-        }))
+        })
+    }
+
+    /// The broker answers a question of [`Self::see`]. Gives what is to be said.
+    pub(crate) fn answered_with(
+        &self,
+        request: u32,
+        hashes: Option<Vec<Digest>>,
+    ) -> Result<Option<Frame>, Failure> {
+        if request != GOES_ON {
+            self.rooted(hashes.and_then(|h| h.first().copied()))?;
+            return Ok(None);
+        }
+        let (Some(fork), Some(key)) = (self.questioned().take(), self.log_key(None)?) else {
+            return Ok(None);
+        };
+        let proof = hashes.unwrap_or_default();
+        let fork = Fork { proof, ..fork };
+        match fork.judge(&key) {
+            Ok(Verdict::None) => {
+                let size = Checkpoint::verify(&fork.shown, &key)
+                    .map_err(internal)?
+                    .head
+                    .size;
+                self.take_over(&fork.shown, size).map(Some)
+            }
+            Ok(Verdict::Proven { kept, .. } | Verdict::Suspected { kept, .. }) => {
+                self.doubt("the broker's log does not continue the one it showed before")?;
+                self.evidence(&fork)?;
+                let of = ProofOf::Root { size: kept.size };
+                Ok(Some(Frame::ProofGet { request: ROOT, of }))
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     /// The broker says what root it has for the size of the checkpoint kept: with that the evidence is complete.
-    pub(crate) fn rooted(&self, root: Option<Digest>) -> Result<(), Failure> {
+    fn rooted(&self, root: Option<Digest>) -> Result<(), Failure> {
         let Some(fork) = self.spool.fork()? else {
             return Ok(());
         };
@@ -227,20 +278,29 @@ mod tests {
         let on = a.see(&sign(good[9]), None, &proof(5, 9)).expect("seen");
         assert!(matches!(on, Some(Frame::Cosign { size: 9, .. })));
         assert_eq!(a.witnessing().expect("known")["doubt"], Value::Null);
+        // A proof from elsewhere is no lie: it is asked for again.
+        let ask = a.see(&sign(good[10]), None, &[]).expect("seen");
+        let of = ProofOf::Consistency { first: 9, size: 10 };
+        assert_eq!(ask, Some(Frame::ProofGet { request: 1, of }));
+        let on = a.answered_with(1, Some(proof(9, 10))).expect("taken");
+        assert!(matches!(on, Some(Frame::Cosign { size: 10, .. })));
+        assert_eq!(a.witnessing().expect("known")["doubt"], Value::Null);
         // Back to an older copy: noticed, and not yet proven.
         assert_eq!(a.see(&sign(good[7]), None, &[]).expect("seen"), None);
         assert_eq!(a.witnessing().expect("known")["proven"], false);
         // It has outgrown what is remembered, otherwise.
         let (other, hashes) = log(12, |n| if n < 7 { n } else { n + 100 });
         let hash = |at: u64| hashes.get(usize::try_from(at).ok()?).copied();
-        let proof = consistency(&hash, 9, 12).expect("there");
-        let ask = a.see(&sign(other[12]), None, &proof).expect("seen");
-        let of = ProofOf::Root { size: 9 };
-        assert_eq!(ask, Some(Frame::ProofGet { request: 0, of }));
-        a.rooted(root(&hash, 9)).expect("kept");
+        let proof = consistency(&hash, 10, 12).expect("there");
+        assert!(a.see(&sign(other[12]), None, &[]).expect("seen").is_some());
+        let ask = a.answered_with(1, Some(proof)).expect("taken");
+        let of = ProofOf::Root { size: 10 };
+        assert_eq!(ask, Some(Frame::ProofGet { request: 2, of }));
+        let answer = root(&hash, 10).map(|r| vec![r]);
+        assert_eq!(a.answered_with(2, answer).expect("kept"), None);
         let known = a.witnessing().expect("known");
         assert_eq!(known["proven"], true);
-        assert_eq!(known["records"], 9, "it still remembers the first");
+        assert_eq!(known["records"], 10, "it still remembers the first");
         let file = known["evidence"].as_str().expect("a file");
         let fork: Fork =
             serde_json::from_slice(&std::fs::read(file).expect("there")).expect("JSON");

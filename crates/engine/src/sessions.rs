@@ -79,7 +79,10 @@ impl Engine {
             watching: None,
         };
         self.sessions.insert(session, peer);
-        self.on_line.insert(name.clone(), session);
+        // An officer may watch on one connection and ask on another.
+        if name.kind() == Kind::Node {
+            self.on_line.insert(name.clone(), session);
+        }
         self.out.push(Effect::Admit { session });
         self.forward_returns(&name);
         self.forward_notices(&name);

@@ -92,7 +92,6 @@ impl Row {
 }
 
 /// One database.
-#[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) db: sled::Db,
     path: PathBuf,
@@ -226,5 +225,12 @@ impl Shard {
                 .map(Some)
                 .map_err(|_| TrailError::Changed(n)),
         }
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    /// The path alone: sled would print its rows.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Shard({})", self.path.display())
     }
 }

@@ -87,11 +87,15 @@ fn read(
         if n / BLOCK != block.number {
             block = Block::at(n);
         }
-        if block.add(&public, &detail) && deep && entry.opened.is_some() {
-            compare(shard, &block, n)?;
+        if block.add(&public, &detail) && deep {
+            compare(shard, &block)?;
         }
     }
     head_at(&tree, asked, &mut at_size);
+    if deep {
+        // The block that the shard ended in.
+        compare(shard, &block)?;
+    }
     let more = rows.next().is_some() || hash_rows.next().is_some() || row.1 < row.0.len();
     if more || tree != end.frontier {
         return Err(TrailError::Root { size });
@@ -112,12 +116,12 @@ fn read(
 }
 
 /// Holds the rows of a full block against its records. A place that is left out would hide a record from whoever searches.
-fn compare(shard: &Shard, block: &Block, n: u64) -> Result<(), TrailError> {
+fn compare(shard: &Shard, block: &Block) -> Result<(), TrailError> {
     for (key, places) in block.rows() {
         let kept = shard.get(&key)?.unwrap_or_default();
         let (kept, made) = (decode(&kept), decode(&places));
         if !made.iter().all(|p| kept.binary_search(p).is_ok()) {
-            return Err(TrailError::Index(n / BLOCK));
+            return Err(TrailError::Index(block.number));
         }
     }
     Ok(())
