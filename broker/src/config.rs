@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use ordonnans_audit::siem::Format;
 use ordonnans_engine::{AlarmLimits, Retention};
 use ordonnans_label::Level;
+use ordonnans_message::{Digest, sha256};
 use serde::Deserialize;
 
 /// What the broker needs to know before it can start. Every path is absolute or relative to the process.
@@ -43,6 +44,8 @@ pub struct Config {
     pub retention: Retention,
     /// Where records go beside the log.
     pub sinks: Vec<Sink>,
+    /// SHA-256 of the file's text.
+    pub digest: Digest,
 }
 
 /// When the log is signed, where it has grown: whichever comes first.
@@ -345,6 +348,7 @@ impl Config {
             alarms,
             retention,
             sinks,
+            digest: sha256(&[text.as_bytes()]),
         })
     }
 }
@@ -448,6 +452,34 @@ mod tests {
         assert_eq!(
             e.to_string(),
             "limits.queue is 0; it must be from 1 to 1000000"
+        );
+    }
+
+    #[test]
+    fn what_is_kept_for_less_than_the_least_is_refused_and_a_sink_has_one_place() {
+        let e = parse(&format!("{GOOD}\n[retention]\ndays = 91")).expect_err("too short");
+        assert_eq!(
+            e.to_string(),
+            "retention.days is 91; it must be from 92 to 36600"
+        );
+        let sink = |more: &str| {
+            let text = format!(
+                "{GOOD}\n[[sink]]\nname = \"siem\"\nformat = \"ocsf\"\nlevel = \"Dep.V\"\n{more}"
+            );
+            parse(&text)
+        };
+        let good = sink("file = \"siem.jsonl\"").expect("a sink");
+        let to = SinkTo::File("/srv/siem.jsonl".into());
+        assert_eq!((&good.sinks[0].to, good.sinks[0].level), (&to, Level::DepV));
+        assert!(sink("").is_err());
+        let both = "file = \"a\"\nsyslog = { address = \"a:1\", name = \"a\", ca = \"a\" }";
+        assert!(sink(both).is_err());
+        let twice = "file = \"a\"\n[[sink]]\nname = \"siem\"\nformat = \"cef\"\nlevel = \"Dep.V\"\nfile = \"b\"";
+        assert!(
+            sink(twice)
+                .expect_err("twice")
+                .to_string()
+                .contains("taken")
         );
     }
 }

@@ -320,6 +320,7 @@ impl Broker {
             remembered: REMEMBERED,
             labelled: LABELLED,
             clock: ClockQuality::Unknown,
+            configuration: config.digest,
             alarms: config.alarms,
             retention: config.retention,
         };

@@ -1,6 +1,6 @@
 //! `cargo run --release -p ordonnans-tests --bin bench [-- SECTION…]`: how fast it is, beside what bounds it.
 //!
-//! Sections: `pure`, `engine`, `store`, `wire`, `idle`, `open`; all of them without a name. `docs/benchmarks.md` has the questions and answers.
+//! Sections: `pure`, `engine`, `store`, `wire`, `idle`, `log`; all of them without a name. `docs/benchmarks.md` has the questions and answers.
 //! Figures of one run mean something beside each other, on one machine; nothing here fails.
 
 use std::os::unix::fs::FileExt;
@@ -10,16 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ordonnans_audit::merkle::Frontier;
-use ordonnans_audit::{ClockQuality, Detail, Record, Verb};
+use ordonnans_audit::ClockQuality;
 use ordonnans_engine::{
     AlarmLimits, Commit, Effect, Engine, Input, Recovered, Retention, Seq, Session, Settings,
 };
 use ordonnans_identity::verify_signature;
 use ordonnans_label::{Clearances, Level, Name};
-use ordonnans_message::{
-    Envelope, Frame, MessageId, Precedence, Recipient, Role, Timestamp, sha256,
-};
+use ordonnans_message::{Envelope, Frame, MessageId, Precedence, Recipient, Role, sha256};
 use ordonnans_policy::{Book, Grounds, Question, Register, decide};
 use ordonnans_seal::{SeededEntropy, Verified, open, verify_envelope};
 use ordonnans_store::{Options, Store};
@@ -28,6 +25,8 @@ use ordonnans_tests::house::{Draft, House, Member, approved, night};
 use ordonnans_tests::power::Series;
 use ordonnans_tests::site::{Site, now};
 use ordonnans_transport::{ClientOptions, Identity, Lane, Limits, Listener, connect};
+
+mod log;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
@@ -42,7 +41,7 @@ fn main() -> ExitCode {
         ("store", store),
         ("wire", wire),
         ("idle", idle),
-        ("open", reopening),
+        ("log", log::run),
     ];
     for (name, run) in sections {
         if wanted(name) {
@@ -226,6 +225,7 @@ fn settings(house: &House) -> Settings {
         remembered: 10_000_000,
         labelled: 10_000_000,
         clock: ClockQuality::Unknown,
+        configuration: sha256(&[]),
         alarms: AlarmLimits::default(),
         retention: Retention::default(),
     }
@@ -511,59 +511,4 @@ fn idle() {
         }
     });
     drop((child.kill(), child.wait()));
-}
-
-fn reopening() {
-    println!("{:>10} {:>10} {:>12}", "records", "open s", "us a record");
-    for records in [100_000u64, 1_000_000] {
-        let Ok(dir) = tempfile::tempdir() else { return };
-        let Ok((mut store, _, _)) = Store::open(dir.path(), Options::default()) else {
-            return;
-        };
-        let mut tree = Frontier::default();
-        let mut seq = 0;
-        while tree.head().size < records {
-            let group = (0..16)
-                .map(|_| {
-                    seq += 1;
-                    let at = Timestamp::from_millis(seq);
-                    let all = (0..64).map(|i| {
-                        let detail = Detail {
-                            message: Some(MessageId::new(at, [i; 10])),
-                            ..Detail::default()
-                        };
-                        let r = Record::new(
-                            tree.head().size,
-                            at,
-                            ClockQuality::Unknown,
-                            Verb::Accepted,
-                            Level::StgC,
-                            detail,
-                            [i; 32],
-                        );
-                        tree.append(r.public.leaf());
-                        r
-                    });
-                    let records = all.collect();
-                    Commit {
-                        seq: Seq(seq),
-                        at,
-                        records,
-                        head: tree.head(),
-                        writes: vec![],
-                    }
-                })
-                .collect();
-            if store.commit(group).is_err() {
-                return;
-            }
-        }
-        drop(store.settle());
-        drop(store);
-        let began = Instant::now();
-        let opened = Store::open(dir.path(), Options::default());
-        let took = began.elapsed().as_secs_f64();
-        let size = opened.map_or(0, |(_, r, _)| r.frontier.head().size);
-        println!("{size:>10} {took:>10.2} {:>12.2}", took * 1e6 / size as f64);
-    }
 }

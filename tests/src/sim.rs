@@ -260,6 +260,7 @@ impl World<'_> {
             remembered: 1000,
             labelled: 1000,
             clock: ClockQuality::Unknown,
+            configuration: sha256(&[]),
             alarms: AlarmLimits::default(),
             retention: Retention::default(),
         };

@@ -11,6 +11,7 @@ use ordonnans_client::config::Config;
 use ordonnans_client::exports::{quorum, verify};
 use ordonnans_client::local::{Request, ask};
 use ordonnans_client::officer::Officer;
+use ordonnans_engine::{AlarmLimits, Effect, Engine, Input, Recovered, Retention, Settings};
 use ordonnans_identity::Signer as _;
 use ordonnans_label::{Kind, Level};
 use ordonnans_message::{
@@ -144,6 +145,17 @@ impl World {
             }
             assert!(began.elapsed() < WITHIN, "{verb:?} is not in the log");
         }
+    }
+
+    async fn count(&self, verb: Verb) -> usize {
+        let mut officer = self.officer().await;
+        let query = AuditQuery {
+            verb: Some(verb.code()),
+            ..AuditQuery::default()
+        };
+        let entries = officer.search(&query, 1_000).await.expect("reads");
+        officer.finish().await;
+        entries.len()
     }
 
     fn key(&self) -> PathBuf {
@@ -533,6 +545,13 @@ async fn too_many_refusals_are_an_alarm_and_sinks_get_every_record_once_the_brok
     w.stop().await;
     w.start().await;
     w.stop().await;
+    // Another configuration is a record; the same one is none.
+    let toml = w.site.broker_toml();
+    let text = std::fs::read_to_string(&toml).expect("reads");
+    std::fs::write(&toml, format!("{text}[retention]\ndays = 100\n")).expect("writes");
+    w.start().await;
+    assert_eq!(w.count(Verb::ConfigurationChanged).await, 2);
+    w.stop().await;
     let lines = |name: &str| -> Vec<String> {
         let text = std::fs::read_to_string(w.site.dir.join(name)).expect("reads");
         text.lines().map(str::to_owned).collect()
@@ -557,4 +576,67 @@ async fn too_many_refusals_are_an_alarm_and_sinks_get_every_record_once_the_brok
     }
     let duty = lines("alarms.cef");
     assert!(duty.len() == 1 && duty[0].contains("|Alarm|"), "{duty:?}");
+}
+
+/// The days whose details are to be destroyed, after what this engine was told.
+fn dropped(engine: &mut Engine) -> Vec<u64> {
+    let mut days = vec![];
+    while let Some(effect) = engine.poll_effect() {
+        match effect {
+            Effect::Commit(commit) => engine.durable_through(commit.seq),
+            Effect::DropDetails { through, .. } => days.push(through),
+            _ => {}
+        }
+    }
+    days
+}
+
+#[test]
+fn details_end_after_their_days_and_not_because_a_clock_jumped() {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let house = House::new();
+    let settings = Settings {
+        broker: house.broker(),
+        queue: 10,
+        remembered: 10,
+        labelled: 10,
+        clock: ordonnans_audit::ClockQuality::Unknown,
+        configuration: ordonnans_message::sha256(&[]),
+        alarms: AlarmLimits::default(),
+        retention: Retention::default(),
+    };
+    let start = ordonnans_tests::house::night();
+    let mut engine = Engine::new(
+        settings,
+        ordonnans_tests::house::approved(1, None),
+        ordonnans_policy::Book::built_in(),
+        Recovered::default(),
+        vec![],
+        Box::new(SeededEntropy::new(1)),
+        start,
+    )
+    .expect("begins");
+    let first = start.as_millis() / DAY;
+    let mut tick = |days: u64| {
+        engine.handle(start.after(days * DAY), Input::Tick);
+        dropped(&mut engine)
+    };
+    assert!(tick(92).is_empty(), "the last day counts in full");
+    assert_eq!(tick(93), [first], "one day");
+    assert!(tick(93).is_empty());
+    assert_eq!(
+        (tick(95), tick(95), tick(95)),
+        (vec![first + 1], vec![first + 2], vec![])
+    );
+    // The clock jumps ten years ahead: nothing is destroyed for a day.
+    let far = start.after(3_650 * DAY);
+    let quality = ordonnans_audit::ClockQuality::Unknown;
+    let step_ms = 3_555 * DAY;
+    engine.handle(far, Input::Clock { quality, step_ms });
+    for _ in 0..86_400 {
+        engine.handle(far, Input::Tick);
+    }
+    assert!(dropped(&mut engine).is_empty());
+    engine.handle(far, Input::Tick);
+    assert_eq!(dropped(&mut engine), [first + 3]);
 }

@@ -35,8 +35,8 @@ pub enum Table {
     Events = 10,
     /// Incident to its messages, and the orders about it.
     Incidents = 11,
-    /// Up to which day details were destroyed.
-    Retention = 12,
+    /// What outlives a run: up to which day details were destroyed, and the configuration.
+    Standing = 12,
 }
 
 impl Table {
@@ -53,7 +53,7 @@ impl Table {
         Self::Notices,
         Self::Events,
         Self::Incidents,
-        Self::Retention,
+        Self::Standing,
     ];
 
     /// The number in encodings.

@@ -20,7 +20,7 @@ use crate::receipts::Returns;
 use crate::retention::{Dropped, Retention};
 use crate::rows::{CorruptRow, QueueRow, Return, Seen};
 use crate::sessions::{Peer, Session};
-use crate::{Commit, Seq, Table, rows};
+use crate::{Commit, Seq, Table, Write, retention, rows};
 
 /// What the engine is told once.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Settings {
     pub labelled: usize,
     /// How good the clock is.
     pub clock: ClockQuality,
+    /// SHA-256 of the configuration: another one than in the run before is a record.
+    pub configuration: Digest,
     /// What somebody may do within an hour before it is an alarm.
     pub alarms: AlarmLimits,
     /// How long details of the log are kept.
@@ -111,6 +113,8 @@ pub struct Engine {
     pub(crate) incidents: BTreeMap<String, Incident>,
     pub(crate) alarms: Alarms,
     pub(crate) dropped: Dropped,
+    /// The configuration of the run before.
+    configured: Option<Digest>,
     pub(crate) stopping: bool,
     /// Effects of the input being handled.
     pub(crate) out: Vec<Effect>,
@@ -162,6 +166,7 @@ impl Engine {
             incidents: BTreeMap::new(),
             alarms: Alarms::default(),
             dropped: Dropped::default(),
+            configured: None,
             stopping: false,
             out: vec![],
             commits: VecDeque::new(),
@@ -193,6 +198,7 @@ impl Engine {
             engine.put_law(before);
             engine.note_register(now, "took force at the start", &signed);
         }
+        engine.note_configuration(now);
         engine.begin_retention(now, at);
         engine.finish(now);
         Ok(engine)
@@ -264,7 +270,10 @@ impl Engine {
                 let incident = Incident::decode(value).map_err(corrupt)?;
                 self.incidents.insert(name.into(), incident);
             }
-            Table::Retention => self.take_up_retention(value).map_err(corrupt)?,
+            Table::Standing if key == retention::THROUGH => {
+                self.take_up_retention(value).map_err(corrupt)?;
+            }
+            Table::Standing => self.configured = Digest::try_from(&value[..]).ok(),
         }
         Ok(())
     }
@@ -490,6 +499,30 @@ impl Engine {
             .record(now, Verb::ClockStepped, Level::Ongerubriceerd, detail);
         self.clock_alarm(now, step_ms);
         self.pause_retention(step_ms);
+    }
+
+    fn note_configuration(&mut self, now: Timestamp) {
+        let digest = self.settings.configuration;
+        if self.configured == Some(digest) {
+            return;
+        }
+        self.configured = Some(digest);
+        self.ledger.write(Write::Put {
+            table: Table::Standing,
+            key: Bytes::from_static(b"configuration"),
+            value: Bytes::copy_from_slice(digest.as_bytes()),
+        });
+        let detail = Detail {
+            who: Some(self.settings.broker.clone()),
+            digest: Some(digest),
+            ..Detail::default()
+        };
+        self.ledger.record(
+            now,
+            Verb::ConfigurationChanged,
+            Level::Ongerubriceerd,
+            detail,
+        );
     }
 
     fn signed(&mut self, now: Timestamp, head: TreeHead) {

@@ -12,7 +12,7 @@ use crate::{Table, Write};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Where the row stands.
-const THROUGH: &[u8] = b"through";
+pub(crate) const THROUGH: &[u8] = b"through";
 /// A clock that is further ahead of the last record than this may be wrong, in milliseconds: nothing is destroyed for [`PAUSE_TICKS`].
 const AHEAD_MS: u64 = 30 * DAY_MS;
 /// Ticks for which nothing is destroyed after the clock jumped: a day, in which somebody sees the alarm.
@@ -59,7 +59,7 @@ fn put(through: u64) -> Write {
     let mut w = Writer::default();
     w.uint(through);
     Write::Put {
-        table: Table::Retention,
+        table: Table::Standing,
         key: Bytes::from_static(THROUGH),
         value: w.into_bytes().into(),
     }

@@ -49,7 +49,7 @@ fn table(t: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         Table::Notices => "notices",
         Table::Events => "events",
         Table::Incidents => "incidents",
-        Table::Retention => "retention",
+        Table::Standing => "standing",
     })
 }
 

@@ -26,7 +26,7 @@ fn record(n: u64) -> Record {
     let node = |i: u64| name(&format!("{}.node.crisis.example", nodes[i as usize % 3]));
     let detail = Detail {
         who: Some(node(n)),
-        to: (n % 2 == 0).then(|| node(n / 2)),
+        to: n.is_multiple_of(2).then(|| node(n / 2)),
         person: (n % 500 == 3).then(|| name("vermeer.person.crisis.example")),
         message: (n % 4 != 3).then(|| id(n / 10)),
         rule: (n % 1_000 == 7).then_some(7),

@@ -95,6 +95,7 @@ impl Row {
 pub(crate) struct Shard {
     pub(crate) db: sled::Db,
     path: PathBuf,
+    written: bool,
 }
 
 impl Shard {
@@ -138,7 +139,13 @@ impl Shard {
         Ok(Self {
             db,
             path: path.into(),
+            written,
         })
+    }
+
+    /// Whether it was opened to be written.
+    pub(crate) fn was_written(&self) -> bool {
+        self.written
     }
 
     /// Whether the other is this one.
