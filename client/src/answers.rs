@@ -249,6 +249,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
                 let mut row = about(e.header());
                 row["received"] = json!(a.received);
                 row["opened"] = json!(a.opened);
+                row["recalled"] = json!(a.recalled);
                 row["label_now"] = json!(label_now(desk, e.header().id)?);
                 Ok(row)
             };
@@ -267,6 +268,10 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             let receipt = decoded(receipt)?;
             let opened = desk.read(id, kind, receipt.as_deref())?;
             read(daemon, &opened, attachment)
+        }
+        Request::Recall { id } => {
+            desk.recall(id)?;
+            Ok(json!({ "recalled": id }))
         }
         Request::Destroy { id, receipt } => {
             desk.destroy(id, decoded(receipt)?.as_deref())?;

@@ -416,7 +416,7 @@ fn copy(c: &Copy) -> Value {
     json!({
         "copy": format!("{} van {}", c.number, c.of), "maker": c.maker, "node": c.holder, "person": c.person, "made": c.made,
         "delivered": c.delivered, "receipt": c.receipt, "opened": by(&c.opened), "printed": by(&c.printed),
-        "exported": by(&c.exported), "withheld": c.withheld, "expired": c.expired, "destroyed": c.destroyed,
+        "exported": by(&c.exported), "withheld": c.withheld, "expired": c.expired, "recalled": c.recalled, "destroyed": c.destroyed,
     })
 }
 
@@ -450,7 +450,7 @@ async fn exposure(
         .map(|c| {
             json!({
                 "node": c.holder, "copy": c.number, "delivered": c.delivered, "opened_by": c.opened, "printed_by": c.printed,
-                "exported_by": c.exported, "destroyed": c.destroyed, "persons_who_could_open": persons(&c.holder),
+                "exported_by": c.exported, "recalled": c.recalled, "destroyed": c.destroyed, "persons_who_could_open": persons(&c.holder),
             })
         })
         .collect();
@@ -458,7 +458,9 @@ async fn exposure(
         .could(since)
         .into_iter()
         .map(|c| {
-            let why = if c.expired.is_some() {
+            let why = if c.recalled.is_some() {
+                "recalled before it left, after this time"
+            } else if c.expired.is_some() {
                 "it expired, after this time"
             } else if c.withheld.is_some() {
                 "sealed for it, held back at the broker"

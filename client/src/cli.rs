@@ -49,6 +49,11 @@ pub enum Command {
     Status(Listing),
     /// Print a message on paper: signs the receipt *printed*, then hands the content to a program that prints.
     Print(PrintArgs),
+    /// Take a message of ours back: copies that wait are dropped, and who has one is asked to destroy it.
+    Recall {
+        /// The message.
+        id: String,
+    },
     /// Destroy this node's copy of a message: signs the receipt *destroyed*, which its originator and the log get.
     Destroy(DestroyArgs),
     /// The node as a witness of the broker's log.

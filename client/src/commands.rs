@@ -102,6 +102,10 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Print(args) => print(&config, &args),
         Command::Destroy(args) => destroy(&config, &args),
+        Command::Recall { id } => {
+            let id = message_id(&id)?;
+            ask(&config.socket, &Request::Recall { id }).map(|_| Exit::Done)
+        }
         Command::Witness(args) => match args.command {
             WitnessCommand::Show(listing) => simple(&Request::Witness, listing),
             WitnessCommand::Forget(listing) => simple(&Request::ForgetLog, listing),

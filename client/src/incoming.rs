@@ -106,6 +106,7 @@ impl Desk {
             envelope: envelope.digest(),
             belief: belief.digest(),
             opened: false,
+            recalled: None,
         };
         self.spool.arrive(&envelope, &arrived, &belief, &receipt)?;
         self.owes(&receipt);
@@ -183,6 +184,20 @@ impl Desk {
             content,
             still_believed,
         })
+    }
+
+    /// A recall of a message that came in, by whom it is from: it is marked, for a person to destroy it. Of one that is not here nothing is to be done.
+    pub(crate) fn recalled(&self, r: &Receipt) -> Result<bool, Failure> {
+        let (id, envelope) = (r.message, self.spool.incoming(r.message)?);
+        let Some((envelope, mut arrived)) = envelope.zip(self.spool.arrived(id)?) else {
+            return Ok(true);
+        };
+        if envelope.header().originator != r.by || arrived.envelope != r.envelope {
+            return Ok(false);
+        }
+        arrived.recalled = Some(self.now());
+        self.spool.recalled(id, &arrived)?;
+        Ok(true)
     }
 
     /// Destroys a copy: the receipt is kept in the same breath in which the sealed message goes.

@@ -9,7 +9,7 @@ use ordonnans_message::{Frame, ReceiptKind};
 use ordonnans_seal::sign_statement;
 
 use crate::failure::Exit;
-use crate::house::{House, begun, know, published, receipts, sealed};
+use crate::house::{House, accepted, begun, heard, know, published, receipts, sealed};
 
 #[test]
 fn what_was_owed_and_unsent_survives_a_restart() {
@@ -152,4 +152,62 @@ fn a_start_clears_what_a_killed_daemon_left() {
     let desk = house.open(&node, "ncc");
     assert!(!draft.exists());
     assert!(desk.sealed.list().expect("listed").is_empty());
+}
+
+#[test]
+fn a_copy_that_was_destroyed_is_gone_and_does_not_come_again() {
+    let mut house = House::new();
+    let (a, b) = house.pair();
+    let (id, envelope) = sealed(&a, "locc", b"x");
+    let now = Instant::now();
+    let mut machine = begun(&b, now);
+    let deliver = Frame::Deliver { envelope };
+    machine.take(deliver.clone(), now).expect("taken");
+    receipts(&mut machine);
+    b.destroy(id, None).expect("destroyed");
+    assert!(b.spool.inbox().expect("read").is_empty());
+    assert!(b.read(id, ReceiptKind::Opened, None).is_err());
+    assert!(b.destroy(id, None).is_err(), "it is not there");
+    machine.pump(now).expect("pumps");
+    let said = receipts(&mut machine);
+    assert_eq!(said[0].said().kind, ReceiptKind::Destroyed);
+    machine.take(deliver, now).expect("taken");
+    assert!(
+        b.spool.inbox().expect("read").is_empty(),
+        "it has been here"
+    );
+}
+
+#[test]
+fn a_recall_is_signed_by_its_originator_and_marks_the_copy() {
+    let mut house = House::new();
+    let (a, b) = house.pair();
+    let (id, envelope) = sealed(&a, "locc", b"x");
+    let now = Instant::now();
+    assert!(a.recall(id).is_err(), "the broker has not decided");
+    let mut machine = begun(&a, now);
+    machine.take(accepted(id), now).expect("taken");
+    a.recall(id).expect("recalled");
+    machine.pump(now).expect("pumps");
+    let recall = receipts(&mut machine).pop().expect("said");
+    assert_eq!(recall.said().kind, ReceiptKind::Recalled);
+    let mut machine = begun(&b, now);
+    machine
+        .take(Frame::Deliver { envelope }, now)
+        .expect("taken");
+    heard(&mut machine);
+    let marked = || b.spool.inbox().expect("read")[0].1.recalled.is_some();
+    let told = |receipt: bytes::Bytes| Frame::Receipt { receipt };
+    // Somebody else's word for it.
+    let mut other = recall.said().clone();
+    other.by = b.name.clone();
+    let other = sign_statement(&other, &b.signer).expect("signed");
+    machine.take(told(other.encode()), now).expect("taken");
+    assert!(heard(&mut machine).is_empty() && !marked());
+    machine.take(told(recall.encode()), now).expect("taken");
+    assert!(matches!(
+        heard(&mut machine)[..],
+        [(_, Frame::ReceiptStored { .. })]
+    ));
+    assert!(marked());
 }

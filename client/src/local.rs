@@ -121,6 +121,11 @@ pub enum Request {
         /// Write this attachment, counted from 1, to this new file in place of answering with the body.
         attachment: Option<(usize, PathBuf)>,
     },
+    /// Take a message of ours back.
+    Recall {
+        /// The message.
+        id: MessageId,
+    },
     /// Destroy a copy.
     Destroy {
         /// The message.

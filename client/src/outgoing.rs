@@ -9,10 +9,12 @@ use data_encoding::BASE64;
 use ordonnans_label::{Kind, Label, Name};
 use ordonnans_message::{
     AttachmentKey, AttachmentRef, Content, ContentRef, Header, MessageId, Precedence, Receipt,
-    Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage, SignedReceipt, limits, sha256,
+    ReceiptKind, Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage, SignedReceipt, limits,
+    sha256,
 };
 use ordonnans_seal::{
-    Entropy, SealError, SystemEntropy, Verified, seal, seal_attachment, verify_statement,
+    Entropy, SealError, SystemEntropy, Verified, seal, seal_attachment, sign_statement,
+    verify_statement,
 };
 use ordonnans_store::AttachmentStore;
 
@@ -300,12 +302,41 @@ impl Desk {
             return Ok(None);
         };
         let r = receipt.get().said().clone();
+        if r.kind == ReceiptKind::Recalled {
+            return Ok(self.recalled(&r)?.then_some(r));
+        }
         let sent = self.spool.sent(r.message)?;
         if sent.is_none_or(|s| s.envelope != r.envelope) {
             return Ok(None);
         }
         self.spool.receipted(receipt.get())?;
         Ok(Some(r))
+    }
+
+    /// Takes a message of ours back.
+    pub(crate) fn recall(&self, id: MessageId) -> Result<(), Failure> {
+        let no = |what: String, hint: &str| Failure::new(Exit::Refused, what, hint);
+        let sent = self.spool.sent(id)?;
+        let Some(sent) = sent else {
+            return Err(no(
+                format!("{id} is no message of ours"),
+                "`ordonnans receipts` lists ours",
+            ));
+        };
+        if !matches!(sent.verdict, Some(Verdict::Accepted { .. })) {
+            let hint = "wait for the broker's verdict; what it refused went nowhere";
+            return Err(no(format!("the broker has not accepted {id}"), hint));
+        }
+        let receipt = Receipt {
+            message: id,
+            envelope: sent.envelope,
+            kind: ReceiptKind::Recalled,
+            by: self.name.clone(),
+            at: self.now(),
+        };
+        let receipt = sign_statement(&receipt, &self.signer).map_err(internal)?;
+        self.spool.receipted(&receipt)?;
+        self.owe(&receipt)
     }
 
     /// The envelope of a message that waits for the broker.

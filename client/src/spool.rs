@@ -83,6 +83,9 @@ pub(crate) struct Arrived {
     /// The [`Belief`] it was verified by.
     pub(crate) belief: Digest,
     pub(crate) opened: bool,
+    /// When its originator took it back.
+    #[serde(default)]
+    pub(crate) recalled: Option<Timestamp>,
 }
 
 /// One directory entry as kept.
@@ -307,6 +310,11 @@ impl Spool {
     pub(crate) fn arrived(&self, id: MessageId) -> Result<Option<Arrived>, Failure> {
         let row = self.0.get(ARRIVED, id.as_bytes()).map_err(broken)?;
         row.map(|r| parse(&r)).transpose()
+    }
+
+    /// The originator took a message back.
+    pub(crate) fn recalled(&self, id: MessageId, arrived: &Arrived) -> Result<(), Failure> {
+        self.put(ARRIVED, id.as_bytes(), &json(arrived)?)
     }
 
     pub(crate) fn belief(&self, digest: &Digest) -> Result<Belief, Failure> {

@@ -316,7 +316,7 @@ def read_envelope(raw):
 def read_receipt(raw):
     payload, to_be_signed = sign1(raw, "receipt", MAX_STATEMENT)
     r = pairs(decode(payload), (1, 2, 3, 4, 5))
-    known(1 <= uint(r[3], 255) <= 6, "the kind")
+    known(1 <= uint(r[3], 255) <= 7, "the kind")
     return {
         "message": message_id(r[1]),
         "envelope": digest(r[2]).hex(),
@@ -516,7 +516,7 @@ FRAMES = {
     5: ("Refused", [maybe(message_id), code(11), maybe(uint, U16), maybe(name), maybe(uint, U32)]),
     6: ("Deliver", [some(blob, MAX_ENVELOPE)]),
     7: ("Receipt", [some(blob, MAX_STATEMENT)]),
-    8: ("ReceiptStored", [message_id, code(6), name]),
+    8: ("ReceiptStored", [message_id, code(7), name]),
     9: ("KeyPackage", [some(blob, MAX_STATEMENT)]),
     10: ("KeyPackageStored", []),
     11: ("DirectoryGet", []),

@@ -426,6 +426,55 @@ async fn copies_are_numbered_and_an_incident_freezes_and_lets_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_recall_stops_what_waits_and_asks_back_what_does_not() {
+    let mut w = World::new("").await;
+    let e = w.seal(NCC, &[DEF, LOCC], Level::StgC);
+    let (from, def) = (w.peer(NCC).await, w.peer(DEF).await);
+    from.publish(e.get().encode()).await.expect("sends");
+    assert!(matches!(
+        from.decision().await,
+        Some(Frame::Accepted { .. })
+    ));
+    let id = delivered(&def, &w.house, DEF, &[ReceiptKind::Delivered]).await;
+    let recall = |node: usize| {
+        let receipt = w.house.receipt(e.get(), node, ReceiptKind::Recalled);
+        Frame::Receipt {
+            receipt: receipt.get().encode(),
+        }
+    };
+    // Who has a copy does not take it back for everyone.
+    def.say(Lane::Control, &recall(DEF)).await.expect("says");
+    assert!(matches!(
+        def.decision().await,
+        Some(Frame::Refused {
+            code: ReplyCode::NotPermitted,
+            ..
+        })
+    ));
+    from.say(Lane::Control, &recall(NCC)).await.expect("says");
+    let Frame::Receipt { receipt } = recall(NCC) else {
+        panic!("a receipt");
+    };
+    loop {
+        if let Frame::Receipt { receipt: told } = def.hear().await.expect("hears") {
+            assert_eq!(told, receipt);
+            break;
+        }
+    }
+    let account = w.account(id).await;
+    assert!(account.copies.iter().all(|c| c.recalled.is_some()));
+    assert_eq!(w.notes(Verb::Recalled, 2).await, ["asked back", "stopped"]);
+    // What was stopped does not come; what is sent later does.
+    let other = w.publish(&from, &[LOCC]).await;
+    let locc = w.peer(LOCC).await;
+    assert_eq!(
+        delivered(&locc, &w.house, LOCC, &[ReceiptKind::Delivered]).await,
+        other
+    );
+    w.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn proofs_excerpts_and_reviews_hold_without_the_broker() {
     let mut w = World::new("").await;
     let from = w.peer(NCC).await;

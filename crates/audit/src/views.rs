@@ -37,6 +37,8 @@ pub struct Copy {
     pub withheld: Option<Timestamp>,
     /// When it expired.
     pub expired: Option<Timestamp>,
+    /// When its originator took it back: where it was not delivered it was dropped then, else asked back.
+    pub recalled: Option<Timestamp>,
     /// When its holder destroyed it.
     pub destroyed: Option<Timestamp>,
 }
@@ -95,12 +97,13 @@ impl Account {
                             exported: BTreeMap::new(),
                             withheld: None,
                             expired: None,
+                            recalled: None,
                             destroyed: None,
                         };
                         copies.insert(holder, copy);
                     }
                 }
-                Verb::Delivered | Verb::Withheld | Verb::Expired => {
+                Verb::Delivered | Verb::Withheld | Verb::Expired | Verb::Recalled => {
                     if let Some(copy) = d.to.and_then(|to| copies.get_mut(&to)) {
                         match public.verb {
                             Verb::Delivered => {
@@ -108,6 +111,7 @@ impl Account {
                                 copy.withheld = None;
                             }
                             Verb::Withheld => copy.withheld = Some(at),
+                            Verb::Recalled => copy.recalled = Some(at),
                             _ => copy.expired = Some(at),
                         }
                     }
@@ -124,7 +128,7 @@ impl Account {
                         }
                     }
                 }
-                Verb::Forwarded => {
+                Verb::Forwarded | Verb::Extracted => {
                     let id = d.note.as_deref().and_then(|n| n.rsplit(' ').next());
                     if let (Some(who), Some(id)) = (who, id) {
                         account.referred.push((who, id.to_owned(), at));
@@ -147,10 +151,14 @@ impl Account {
         self.copies.iter().filter(still).collect()
     }
 
-    /// The copies that could yet have been read at or after a time: sealed for a node, not handed over, and not expired before.
+    /// The copies that could yet have been read at or after a time: sealed for a node, not handed over, and neither expired nor
+    /// recalled before.
     #[must_use]
     pub fn could(&self, since: Timestamp) -> Vec<&Copy> {
-        let waits = |c: &&Copy| c.delivered.is_none() && c.expired.is_none_or(|t| t >= since);
+        let waits = |c: &&Copy| {
+            let ended = c.expired.or(c.recalled);
+            c.delivered.is_none() && ended.is_none_or(|t| t >= since)
+        };
         self.copies.iter().filter(waits).collect()
     }
 

@@ -190,6 +190,12 @@ impl Mailbox {
         self.messages.values().filter(|m| m.due.is_empty()).count()
     }
 
+    /// How far a copy that is due has come.
+    pub(crate) fn state(&self, id: MessageId, node: &Name) -> Option<State> {
+        let place = self.messages.get(&id)?.due.get(node)?;
+        Some(self.queues.get(node)?.items.get(place)?.state)
+    }
+
     /// Changes how far a copy has come and gives the row to write.
     pub(crate) fn set(&mut self, node: &Name, place: Place, state: State) -> Option<Write> {
         let item = self.queues.get_mut(node)?.items.get_mut(&place)?;

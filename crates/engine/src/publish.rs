@@ -192,7 +192,8 @@ impl Engine {
         }
     }
 
-    /// A message that refers to another which its sender holds may pass on what that said: so the log of the other has it.
+    /// A message that refers to another which its sender holds may pass on what that said, or, at a lower level, an extract of it: so the log of
+    /// the other has it.
     fn passed_on(&mut self, now: Timestamp, header: &Header, digest: Digest) {
         let referred = header.references.iter().chain(&header.supersedes);
         let parents: BTreeSet<MessageId> = referred.copied().collect();
@@ -203,7 +204,13 @@ impl Engine {
             if !seen.nodes.contains(&header.originator) {
                 continue;
             }
-            let level = seen.level.max(header.label.confidentiality.level());
+            let own = header.label.confidentiality.level();
+            let verb = if own < seen.level {
+                Verb::Extracted
+            } else {
+                Verb::Forwarded
+            };
+            let level = seen.level.max(own);
             let detail = Detail {
                 who: Some(header.originator.clone()),
                 person: header.author.clone(),
@@ -213,7 +220,7 @@ impl Engine {
                 note: Some(format!("referred to by {}", header.id)),
                 ..Detail::default()
             };
-            self.ledger.record(now, Verb::Forwarded, level, detail);
+            self.ledger.record(now, verb, level, detail);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Receipts come from recipients and go to the originator.
+//! Receipts come from recipients and go to the originator; a recall goes the other way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use ordonnans_seal::Verified;
 use crate::Session;
 use crate::effects::Effect;
 use crate::engine::Engine;
-use crate::rows::{MAX_RECEIPTS, ReceiptKey, Return};
+use crate::rows::{MAX_RECEIPTS, ReceiptKey, Return, State};
 
 /// Receipts passed on to one node whose confirmation is due.
 const WINDOW: usize = 256;
@@ -37,7 +37,13 @@ impl Engine {
         let Some(seen) = self.seen.get(&id) else {
             return self.rejected(now, session, Some(id), ReplyCode::NotPermitted);
         };
-        if !seen.nodes.contains(&from) || !self.may_sign(&r, &from) {
+        let recalls = r.kind == ReceiptKind::Recalled;
+        let may = if recalls {
+            seen.originator == from && r.by == from
+        } else {
+            seen.nodes.contains(&from) && self.may_sign(&r, &from)
+        };
+        if !may {
             return self.rejected(now, session, Some(id), ReplyCode::NotPermitted);
         }
         if seen.digest != r.envelope {
@@ -48,6 +54,10 @@ impl Engine {
         }
         if seen.receipts.len() >= MAX_RECEIPTS {
             return self.rejected(now, session, Some(id), ReplyCode::TooLarge);
+        }
+        if recalls {
+            self.recall(now, &from, key, &receipt.get().encode());
+            return self.send(session, stored);
         }
         self.keep(now, &from, &r, key, receipt.get().encode());
         self.send(session, stored);
@@ -78,7 +88,7 @@ impl Engine {
             ReceiptKind::Exported => Verb::Exported,
             ReceiptKind::Printed => Verb::Printed,
             ReceiptKind::Destroyed => Verb::Destroyed,
-            ReceiptKind::Delivered | ReceiptKind::Refused => Verb::Receipt,
+            ReceiptKind::Delivered | ReceiptKind::Refused | ReceiptKind::Recalled => Verb::Receipt,
         };
         let detail = Detail {
             who: Some(from.clone()),
@@ -98,14 +108,51 @@ impl Engine {
             of,
             receipt: bytes,
         };
+        self.pass_back(back);
+    }
+
+    fn pass_back(&mut self, back: Return) {
         self.ledger.write(back.put());
         let Return { to, of, receipt } = back;
-        self.returns
-            .entry(to.clone())
-            .or_default()
-            .waiting
-            .insert(of, receipt);
+        let returns = self.returns.entry(to.clone()).or_default();
+        returns.waiting.insert(of, receipt);
         self.forward_returns(&to);
+    }
+
+    /// The originator takes a message back. Copies that wait are dropped; who may have one is told, until it answers.
+    fn recall(&mut self, now: Timestamp, from: &Name, of: ReceiptKey, receipt: &Bytes) {
+        let id = of.0;
+        // What waits for its commit does not leave.
+        self.take_back_of(id);
+        let Some(seen) = self.seen.get_mut(&id) else {
+            return;
+        };
+        seen.receipts.insert((of.1, of.2.clone()));
+        let (put, seen) = (seen.put(id), seen.clone());
+        self.ledger.write(put);
+        for node in &seen.nodes {
+            let never_left = self
+                .mailbox
+                .state(id, node)
+                .is_some_and(|s| s != State::Sent);
+            let what = if never_left { "stopped" } else { "asked back" };
+            let detail = Detail {
+                who: Some(from.clone()),
+                to: Some(node.clone()),
+                message: Some(id),
+                digest: Some(seen.digest),
+                copy: seen.copy(node),
+                note: Some(what.into()),
+                ..Detail::default()
+            };
+            self.ledger.record(now, Verb::Recalled, seen.level, detail);
+            self.done(id, node);
+            if !never_left {
+                let (to, of, receipt) = (node.clone(), of.clone(), receipt.clone());
+                self.pass_back(Return { to, of, receipt });
+            }
+            self.pump(now, node);
+        }
     }
 
     /// Passes on what waits for a node that is on the line, as far as its window allows.
@@ -149,7 +196,7 @@ impl Engine {
         if returns.waiting.is_empty() {
             self.returns.remove(&from);
         }
-        self.ledger.write(Return::delete(of));
+        self.ledger.write(Return::delete(of, &from));
         self.forward_returns(&from);
     }
 }

@@ -241,15 +241,15 @@ impl Return {
         self.write(&mut w);
         Write::Put {
             table: Table::Returns,
-            key: return_key(&self.of),
+            key: return_key(&self.of, &self.to),
             value: w.into_bytes().into(),
         }
     }
 
-    pub(crate) fn delete(of: &ReceiptKey) -> Write {
+    pub(crate) fn delete(of: &ReceiptKey, to: &Name) -> Write {
         Write::Delete {
             table: Table::Returns,
-            key: return_key(of),
+            key: return_key(of, to),
         }
     }
 
@@ -279,11 +279,13 @@ impl Return {
     }
 }
 
-fn return_key(of: &ReceiptKey) -> Bytes {
+fn return_key(of: &ReceiptKey, to: &Name) -> Bytes {
     [
         &of.0.as_bytes()[..],
         &[of.1.code()],
         of.2.as_str().as_bytes(),
+        b" ",
+        to.as_str().as_bytes(),
     ]
     .concat()
     .into()

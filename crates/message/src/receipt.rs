@@ -27,17 +27,20 @@ pub enum ReceiptKind {
     Printed = 5,
     /// A reader destroyed the copy.
     Destroyed = 6,
+    /// The originator takes the message back: who has a copy is to destroy it.
+    Recalled = 7,
 }
 
 impl ReceiptKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Delivered,
         Self::Opened,
         Self::Refused,
         Self::Exported,
         Self::Printed,
         Self::Destroyed,
+        Self::Recalled,
     ];
 
     /// The number in encodings.
@@ -46,10 +49,13 @@ impl ReceiptKind {
         self as u8
     }
 
-    /// Whether a reader gives it, who may be a person; the others are the node's.
+    /// Whether a reader gives it, who may be a person; the others are a node's.
     #[must_use]
     pub fn is_of_reader(self) -> bool {
-        !matches!(self, Self::Delivered | Self::Refused)
+        matches!(
+            self,
+            Self::Opened | Self::Exported | Self::Printed | Self::Destroyed
+        )
     }
 
     /// The kind of a number.

@@ -498,7 +498,7 @@ pub(crate) fn source() -> Source {
             "a message id of another version",
             stored(&other_version, 1, who),
         ),
-        ("receipt kind 7", stored(&id, 7, who)),
+        ("receipt kind 8", stored(&id, 8, who)),
         (
             "a name in capitals",
             stored(&id, 1, "NCC.node.crisis.example"),

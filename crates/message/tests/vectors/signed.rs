@@ -633,6 +633,11 @@ pub(crate) fn receipts() -> Source {
             "vermeer.person.crisis.example",
         ),
         ("destroyed by a node", ReceiptKind::Destroyed, node),
+        (
+            "recalled by its originator",
+            ReceiptKind::Recalled,
+            "ncc.node.crisis.example",
+        ),
     ];
     let good: Vec<(String, Vec<u8>)> = kinds
         .into_iter()
@@ -647,12 +652,12 @@ pub(crate) fn receipts() -> Source {
     let at = 1 + 18 + 35 + 1;
     assert_eq!(plain[at - 1..=at], [3, 1]);
     let mut kind = plain.clone();
-    kind[at] = 7;
+    kind[at] = 8;
     let whole = signed(plain.clone());
     let mut bad = vec![
         ("cut", whole[..whole.len() - 1].to_vec()),
         ("a byte over", [&whole[..], &[0]].concat()),
-        ("receipt kind 5", signed(kind)),
+        ("receipt kind 8", signed(kind)),
         (
             "an unknown key",
             signed([&[0xa6][..], &plain[1..], &[6, 0]].concat()),
