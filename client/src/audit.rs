@@ -46,6 +46,20 @@ impl Source {
         }
     }
 
+    /// The last records that answer a question.
+    async fn last(&mut self, query: AuditQuery, limit: u64) -> Result<Vec<Entry>, Failure> {
+        let mut query = query;
+        if let (Self::Wire(officer), true) = (&mut *self, query == AuditQuery::default()) {
+            let size = size_of(&officer.checkpoint().await?)?;
+            query.from = size.saturating_sub(limit);
+        }
+        let mut entries = self.search(&query, REPORTED).await?;
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let skip = entries.len().saturating_sub(most);
+        entries.drain(..skip);
+        Ok(entries)
+    }
+
     async fn of_message(&mut self, id: MessageId) -> Result<Account, Failure> {
         let query = AuditQuery {
             message: Some(id),
@@ -151,6 +165,27 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     )
 }
 
+/// Prints an answer; for people without the hashes, which `--json` and `show` have.
+fn brief(value: &Value, listing: Listing) -> Result<Exit, Failure> {
+    fn without(value: &mut Value) {
+        match value {
+            Value::Array(all) => all.iter_mut().for_each(without),
+            Value::Object(fields) => {
+                for key in ["commitment", "digest", "policy", "register", "clock"] {
+                    fields.remove(key);
+                }
+                fields.values_mut().for_each(without);
+            }
+            _ => {}
+        }
+    }
+    let mut value = value.clone();
+    if !listing.json {
+        without(&mut value);
+    }
+    show(&value, listing)
+}
+
 /// Runs an audit command.
 pub(crate) async fn audit(config: &Path, command: AuditCommand) -> Result<Exit, Failure> {
     // Short names are of the structure of the configuration, where there is one.
@@ -170,17 +205,13 @@ pub(crate) async fn audit(config: &Path, command: AuditCommand) -> Result<Exit, 
         } => {
             let query = query(&args, structure)?;
             let mut from = Source::open(config, &source).await?;
-            let mut entries = from
-                .search(&query, if last { REPORTED } else { limit })
-                .await?;
-            if last {
-                let skip = entries
-                    .len()
-                    .saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
-                entries.drain(..skip);
-            }
+            let entries = if last {
+                from.last(query, limit).await?
+            } else {
+                from.search(&query, limit).await?
+            };
             from.finish().await;
-            show(&rows(&entries), listing)
+            brief(&rows(&entries), listing)
         }
         AuditCommand::Show {
             sequence,
@@ -210,7 +241,7 @@ pub(crate) async fn audit(config: &Path, command: AuditCommand) -> Result<Exit, 
             let mut failed = Ok(Exit::Done);
             officer
                 .watch(query, |entry| {
-                    failed = show(&rows(&[entry]), listing);
+                    failed = brief(&rows(&[entry]), listing);
                     left = left.map(|n| n.saturating_sub(1));
                     failed.is_ok() && left != Some(0)
                 })
@@ -404,15 +435,17 @@ async fn export(
     show(&value, listing)
 }
 
+/// Who did something, and when first.
+fn by(all: &BTreeMap<Name, Timestamp>) -> Option<String> {
+    let all: Vec<String> = all
+        .iter()
+        .map(|(n, t)| format!("{} {t}", n.local()))
+        .collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
 /// One copy, for people.
 fn copy(c: &Copy) -> Value {
-    let by = |all: &BTreeMap<Name, Timestamp>| {
-        let all: Vec<String> = all
-            .iter()
-            .map(|(n, t)| format!("{} {t}", n.local()))
-            .collect();
-        all.join(", ")
-    };
     json!({
         "copy": format!("{} van {}", c.number, c.of), "maker": c.maker, "node": c.holder, "person": c.person, "made": c.made,
         "delivered": c.delivered, "receipt": c.receipt, "opened": by(&c.opened), "printed": by(&c.printed),
@@ -449,8 +482,8 @@ async fn exposure(
         .into_iter()
         .map(|c| {
             json!({
-                "node": c.holder, "copy": c.number, "delivered": c.delivered, "opened_by": c.opened, "printed_by": c.printed,
-                "exported_by": c.exported, "recalled": c.recalled, "destroyed": c.destroyed, "persons_who_could_open": persons(&c.holder),
+                "node": c.holder, "copy": c.number, "delivered": c.delivered, "opened_by": by(&c.opened), "printed_by": by(&c.printed),
+                "exported_by": by(&c.exported), "recalled": c.recalled, "destroyed": c.destroyed, "persons_who_could_open": persons(&c.holder),
             })
         })
         .collect();
@@ -591,13 +624,21 @@ async fn review(
             actions.extend(readable);
         }
     }
+    let subjects: Vec<Value> = persons
+        .iter()
+        .map(|(who, did)| {
+            let did: Vec<String> = did.iter().map(|(v, n)| format!("{v} {n}")).collect();
+            json!({ "who": who, "did": did.join(", ") })
+        })
+        .collect();
+    let did: Vec<String> = verbs.iter().map(|(v, n)| format!("{v} {n}")).collect();
     let range = (first.unwrap_or(last), last);
     let page = json!({
         "level": level, "cadence": cadence, "since": since, "until": until, "records": entries.len(), "closed": closed,
-        "from": range.0, "to": range.1, "by_verb": verbs, "by_subject": persons, "refusals": refusals, "actions": actions,
+        "from": range.0, "to": range.1, "by_verb": did.join(", "), "by_subject": subjects, "refusals": refusals, "actions": actions,
         "alarms": rows(&alarms), "readings_of_the_log": reads.len(),
     });
-    let exit = show(&page, listing)?;
+    let exit = brief(&page, listing)?;
     if sign {
         let Source::Wire(officer) = &mut from else {
             return Err(usage(
