@@ -11,7 +11,9 @@ use ordonnans_client::config::Config;
 use ordonnans_client::exports::{quorum, verify};
 use ordonnans_client::local::{Request, ask};
 use ordonnans_client::officer::Officer;
-use ordonnans_engine::{AlarmLimits, Effect, Engine, Input, Recovered, Retention, Settings};
+use ordonnans_engine::{
+    AlarmLimits, Effect, Engine, Input, Recovered, Retention, Session, Settings,
+};
 use ordonnans_identity::Signer as _;
 use ordonnans_label::{Kind, Level};
 use ordonnans_message::{
@@ -627,6 +629,87 @@ async fn too_many_refusals_are_an_alarm_and_sinks_get_every_record_once_the_brok
     assert!(duty.len() == 1 && duty[0].contains("|Alarm|"), "{duty:?}");
 }
 
+/// An engine without a broker around it, at night.
+fn engine(house: &House) -> Engine {
+    let settings = Settings {
+        broker: house.broker(),
+        queue: 10,
+        remembered: 10,
+        labelled: 10,
+        clock: ordonnans_audit::ClockQuality::Unknown,
+        configuration: ordonnans_message::sha256(&[]),
+        alarms: AlarmLimits::default(),
+        retention: Retention::default(),
+    };
+    let engine = Engine::new(
+        settings,
+        ordonnans_tests::house::approved(1, None),
+        ordonnans_policy::Book::built_in(),
+        Recovered::default(),
+        vec![],
+        Box::new(SeededEntropy::new(1)),
+        ordonnans_tests::house::night(),
+    );
+    engine.expect("begins")
+}
+
+/// What the alarms say that this engine made since it was last asked.
+fn alarms(engine: &mut Engine) -> Vec<String> {
+    let mut said = vec![];
+    while let Some(effect) = engine.poll_effect() {
+        if let Effect::Commit(commit) = effect {
+            engine.durable_through(commit.seq);
+            let of = commit.records.into_iter();
+            let of = of.filter(|r| r.public.verb == Verb::Alarm);
+            said.extend(of.filter_map(|r| r.detail.note));
+        }
+    }
+    said
+}
+
+#[test]
+fn a_receipt_that_does_not_come_and_a_clock_that_jumps_are_alarms() {
+    const HOUR: u64 = 60 * 60 * 1000;
+    let (house, start) = (House::new(), ordonnans_tests::house::night());
+    let mut engine = engine(&house);
+    for node in [LOCC, NCC] {
+        let (session, peer) = (Session(node as u64), house.nodes[node].certificate.clone());
+        engine.handle(start, Input::Opened { session, peer });
+        if node == LOCC {
+            let note = "gone";
+            engine.handle(start, Input::Closed { session, note });
+        }
+    }
+    let mut entropy = SeededEntropy::new(2);
+    for precedence in [Precedence::Flash, Precedence::Routine] {
+        let draft = Draft {
+            from: NCC,
+            to: vec![LOCC],
+            level: Level::DepV,
+            circle: false,
+            precedence,
+            lifetime: 24 * HOUR,
+            body: b"x".to_vec(),
+        };
+        let envelope = Box::new(house.seal(&draft, start, &mut entropy));
+        let session = Session(NCC as u64);
+        engine.handle(start, Input::Publish { session, envelope });
+    }
+    let mut tick = |ms: u64| {
+        engine.handle(start.after(ms), Input::Tick);
+        alarms(&mut engine)
+    };
+    assert!(tick(HOUR / 6 - 1).is_empty());
+    assert_eq!(tick(HOUR / 6 + 60_000), ["no receipt in time, flash"]);
+    assert!(tick(HOUR).is_empty(), "once");
+    assert_eq!(tick(6 * HOUR), ["no receipt in time, routine"]);
+    for (step_ms, times) in [(59_999, 0), (60_000, 1)] {
+        let quality = ordonnans_audit::ClockQuality::Unknown;
+        engine.handle(start.after(7 * HOUR), Input::Clock { quality, step_ms });
+        assert_eq!(alarms(&mut engine).len(), times, "{step_ms}");
+    }
+}
+
 /// The days whose details are to be destroyed, after what this engine was told.
 fn dropped(engine: &mut Engine) -> Vec<u64> {
     let mut days = vec![];
@@ -643,28 +726,8 @@ fn dropped(engine: &mut Engine) -> Vec<u64> {
 #[test]
 fn details_end_after_their_days_and_not_because_a_clock_jumped() {
     const DAY: u64 = 24 * 60 * 60 * 1000;
-    let house = House::new();
-    let settings = Settings {
-        broker: house.broker(),
-        queue: 10,
-        remembered: 10,
-        labelled: 10,
-        clock: ordonnans_audit::ClockQuality::Unknown,
-        configuration: ordonnans_message::sha256(&[]),
-        alarms: AlarmLimits::default(),
-        retention: Retention::default(),
-    };
-    let start = ordonnans_tests::house::night();
-    let mut engine = Engine::new(
-        settings,
-        ordonnans_tests::house::approved(1, None),
-        ordonnans_policy::Book::built_in(),
-        Recovered::default(),
-        vec![],
-        Box::new(SeededEntropy::new(1)),
-        start,
-    )
-    .expect("begins");
+    let (house, start) = (House::new(), ordonnans_tests::house::night());
+    let mut engine = engine(&house);
     let first = start.as_millis() / DAY;
     let mut tick = |days: u64| {
         engine.handle(start.after(days * DAY), Input::Tick);

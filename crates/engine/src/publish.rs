@@ -257,6 +257,7 @@ impl Engine {
         let detail = Detail {
             who: Some(who.clone()),
             message: id,
+            register: Some(self.in_force()),
             note: Some(format!("{code:?}")),
             ..Detail::default()
         };

@@ -95,13 +95,16 @@ impl Engine {
             person: (r.by.kind() == Kind::Person).then(|| r.by.clone()),
             message: Some(r.message),
             digest: Some(r.envelope),
+            register: Some(self.in_force()),
             copy,
             note: (r.kind == ReceiptKind::Refused).then(|| "cannot be used".into()),
             ..Detail::default()
         };
-        let reader = detail.person.clone().unwrap_or_else(|| from.clone());
+        let person = detail.person.clone();
         self.ledger.record(now, verb, level, detail);
-        self.count(now, &reader, verb);
+        for who in person.iter().chain([from]) {
+            self.count(now, who, verb);
+        }
         self.ledger.write(put);
         let back = Return {
             to: originator,

@@ -30,6 +30,12 @@ pub struct Summary {
     pub root: String,
     /// Whether the export verified offline and the naive computation found the same root.
     pub verified: bool,
+    /// Copies at a node for which the independent rule says no. Must be 0.
+    pub leaks: usize,
+    /// Copies that were owed and are not there. Must be 0.
+    pub lost: usize,
+    /// Answers that differ from what the scenario expects. Must be 0.
+    pub surprises: usize,
     /// How many verifiers looked at the export: our own, a naive computation, and one in Python where that is there.
     pub verifiers: usize,
     /// Records that the security officer looked at and signed off.
@@ -38,12 +44,6 @@ pub struct Summary {
     pub exposed: usize,
     /// Why an export with one changed byte was refused. Null where it passed, and then `verified` is false.
     pub tampered: Option<String>,
-    /// Copies at a node for which the independent rule says no. Must be 0.
-    pub leaks: usize,
-    /// Copies that were owed and are not there. Must be 0.
-    pub lost: usize,
-    /// Answers that differ from what the scenario expects. Must be 0.
-    pub surprises: usize,
 }
 
 impl Summary {
