@@ -73,7 +73,7 @@ impl Notary {
         };
         let text = checkpoint.sign(&self.key).map_err(|e| e.to_string())?;
         reader
-            .put_checkpoint(head.size, &text)
+            .put_checkpoint(head, &text)
             .map_err(|e| e.to_string())?;
         *last = head;
         Ok(Some(head))

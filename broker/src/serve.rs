@@ -4,6 +4,7 @@ use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use ordonnans_label::{Kind, Name};
 use ordonnans_message::Digest;
 use ordonnans_policy::{Approved, Book, InvalidRegister, Register, Unapproved};
 use ordonnans_seal::SystemEntropy;
-use ordonnans_store::{Fatal, OpenError, Options, Store};
+use ordonnans_store::{Fatal, OpenError, Options, Store, TrailError};
 use ordonnans_transport::{BindError, Identity, InvalidIdentity, Limits, Listener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -216,6 +217,8 @@ pub struct Broker {
     /// The text of the register in force.
     in_force: Mutex<Arc<str>>,
     sinks: Vec<Sinking>,
+    /// Ends what reads the whole log.
+    stopping: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -388,6 +391,7 @@ impl Broker {
             failed,
             in_force,
             sinks: vec![],
+            stopping: Arc::default(),
             shared,
         };
         broker.keep(heart.dropped);
@@ -403,13 +407,15 @@ impl Broker {
     /// Starts what looks after the log: what is old is read again, and what is over is destroyed.
     fn keep(&mut self, mut dropped: mpsc::UnboundedReceiver<Dropped>) {
         let (reader, fatal) = (self.shared.reader.clone(), self.shared.fatal.clone());
+        let stopping = Arc::clone(&self.stopping);
         self.tasks.push(tokio::spawn(async move {
             let mut every = tokio::time::interval(READ_AGAIN);
             loop {
                 every.tick().await;
-                let reader = reader.clone();
-                match tokio::task::spawn_blocking(move || reader.verify_older()).await {
+                let (reader, stopping) = (reader.clone(), Arc::clone(&stopping));
+                match tokio::task::spawn_blocking(move || reader.verify_older(&stopping)).await {
                     Ok(Ok(records)) => tracing::info!(records, "the older records are verified"),
+                    Ok(Err(TrailError::Stopped)) => return,
                     Ok(Err(why)) => return drop(fatal.send(why.to_string()).await),
                     Err(_) => return,
                 }
@@ -568,6 +574,7 @@ impl Broker {
     /// # Errors
     /// [`Fatal`] where the store failed; what was acknowledged is in the journal all the same.
     pub async fn stop(mut self) -> Result<(), Fatal> {
+        self.stopping.store(true, Ordering::Relaxed);
         if !self.core.is_finished() {
             self.shared.tell(Input::Stopping).await;
             if let Ok(ended) = (&mut self.core).await {
@@ -587,7 +594,9 @@ impl Broker {
                 result?;
             }
         }
-        drop(std::mem::take(&mut self.sinks));
+        // They end with the page at hand; waiting for that must not hold a thread of the runtime.
+        let sinks = std::mem::take(&mut self.sinks);
+        drop(tokio::task::spawn_blocking(move || drop(sinks)).await);
         if let Err(why) = self.notary.sign(&self.shared.reader) {
             tracing::warn!(why, "the last checkpoint was not signed");
         }

@@ -15,7 +15,7 @@ use ordonnans_message::{
     limits,
 };
 use ordonnans_seal::{verify_envelope, verify_statement};
-use ordonnans_store::{AttachmentStore, Reader};
+use ordonnans_store::{AttachmentStore, Found, Reader};
 use ordonnans_transport::{CloseCode, Connection, Lane};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -101,7 +101,13 @@ async fn remembered(
             None,
         ),
         Some(head) => {
-            let root = shared.reader.root(head.size);
+            let size = head.size;
+            let root = reading(&shared.reader, move |reader| reader.root(size)).await;
+            let root = match root {
+                Ok(root) => root,
+                // The task was cancelled: the broker stops.
+                Err(_) => return None,
+            };
             if root == Some(head.root) || head.size == 0 {
                 return Some(head);
             }
@@ -450,7 +456,7 @@ impl Saying<'_> {
 
     async fn say(&mut self, out: Out) -> Result<(), Ended> {
         let (lane, frame) = match out {
-            Out::Welcome => (Lane::Control, self.welcome()),
+            Out::Welcome => (Lane::Control, self.welcome().await?),
             Out::Frame(frame) => (Lane::Control, frame),
             Out::Deliver(id, precedence) => match self.shared.reader.message(id) {
                 Ok(Some(envelope)) => (Lane::Class(precedence), Frame::Deliver { envelope }),
@@ -476,45 +482,45 @@ impl Saying<'_> {
         self.send(lane, frame).await
     }
 
-    fn welcome(&mut self) -> Frame {
+    async fn welcome(&mut self) -> Result<Frame, Ended> {
         let reader = &self.shared.reader;
-        let checkpoint = reader.checkpoint();
-        let head = checkpoint.as_ref().and_then(|c| self.shared.notary.read(c));
-        let proof = self.proof_to(head);
-        self.has = head.or(self.has);
+        let signed = reader.checkpoint();
+        let proof = match &signed {
+            Some((head, _)) => self.proof_to(*head).await?,
+            None => vec![],
+        };
+        self.has = signed.as_ref().map(|(head, _)| *head).or(self.has);
         self.witness = self.connection.peer().name().kind() == Kind::Node;
-        Frame::Welcome {
+        Ok(Frame::Welcome {
             broker: self.shared.name.clone(),
-            checkpoint,
+            checkpoint: signed.map(|(_, text)| text.to_string()),
             key: self.shared.notary.verifier().to_string(),
             proof,
-        }
+        })
     }
 
     /// That this head continues what the peer has; empty where there is nothing to prove, or no way to.
-    fn proof_to(&self, head: Option<TreeHead>) -> Vec<Digest> {
-        let proof = self
-            .has
-            .zip(head)
-            .and_then(|(has, head)| self.shared.reader.consistency(has.size, head.size));
-        proof.unwrap_or_default()
+    async fn proof_to(&self, head: TreeHead) -> Result<Vec<Digest>, Ended> {
+        let Some(has) = self.has else {
+            return Ok(vec![]);
+        };
+        let prove = move |reader: &Reader| reader.consistency(has.size, head.size);
+        let proof = reading(&self.shared.reader, prove).await?;
+        Ok(proof.unwrap_or_default())
     }
 
     /// There is a new checkpoint, or another signature below the one there is, which the peer need not see.
     async fn signed(&mut self) -> Result<(), Ended> {
-        let Some(checkpoint) = self.shared.reader.checkpoint() else {
+        let newer = |head: &TreeHead| self.has.is_none_or(|has| head.size > has.size);
+        let signed = self.shared.reader.checkpoint();
+        let Some((head, checkpoint)) = signed.filter(|(head, _)| newer(head)) else {
             return Ok(());
         };
-        let head = self.shared.notary.read(&checkpoint);
-        let new = head.filter(|h| self.has.is_none_or(|has| h.size > has.size));
-        if new.is_none() {
-            return Ok(());
-        }
-        let proof = self.proof_to(new);
-        self.has = new;
+        let proof = self.proof_to(head).await?;
+        self.has = Some(head);
         let frame = Frame::Checkpoint {
             request: None,
-            checkpoint,
+            checkpoint: checkpoint.to_string(),
             proof,
         };
         self.send(Lane::Control, frame).await
@@ -523,7 +529,10 @@ impl Saying<'_> {
     async fn inspect(&mut self, request: u32, what: Inspect) -> Result<(), Ended> {
         let reader = &self.shared.reader;
         let frame = match what {
-            Inspect::Page { query, level } => page(reader, request, &query, level).await?.0,
+            Inspect::Page { query, level } => {
+                let found = search(reader, *query, level).await?;
+                page(reader, request, found)
+            }
             Inspect::Watch { query, level } => {
                 let again = self.watch.take().filter(|w| w.request == request);
                 let next = again.map_or(query.from.min(reader.head().size), |w| w.next);
@@ -536,23 +545,23 @@ impl Saying<'_> {
                 return self.watched().await;
             }
             Inspect::Proof(of) => {
-                let hashes = match of {
+                let prove = move |reader: &Reader| match of {
                     ProofOf::Inclusion { sequence, size } => reader.inclusion(sequence, size),
                     ProofOf::Consistency { first, size } => reader.consistency(first, size),
                     ProofOf::Root { size } => reader.root(size).map(|root| vec![root]),
                 };
+                let hashes = reading(reader, prove).await?;
                 Frame::Proof { request, hashes }
             }
             Inspect::Checkpoint => {
-                let (notary, reading) = (Arc::clone(&self.shared.notary), reader.clone());
-                let signed = tokio::task::spawn_blocking(move || notary.sign(&reading));
-                let signed = signed.await.map_err(|e| Ended::Fatal(e.to_string()))?;
+                let notary = Arc::clone(&self.shared.notary);
+                let signed = reading(reader, move |reader| notary.sign(reader)).await?;
                 if let Some(head) = signed.map_err(Ended::Fatal)? {
                     self.shared.tell(Input::Signed { head }).await;
                 }
                 Frame::Checkpoint {
                     request: Some(request),
-                    checkpoint: reader.checkpoint().unwrap_or_default(),
+                    checkpoint: checkpoint_of(reader).unwrap_or_default(),
                     proof: vec![],
                 }
             }
@@ -568,14 +577,15 @@ impl Saying<'_> {
                 limit: u16::try_from(limits::MAX_PAGE).unwrap_or(u16::MAX),
                 ..AuditQuery::clone(&watch.query)
             };
-            let size = self.shared.reader.head().size;
             let (request, level) = (watch.request, watch.level);
-            let (frame, found, next) = page(&self.shared.reader, request, &query, level).await?;
-            watch.next = next.unwrap_or(size.max(watch.next));
-            if found > 0 {
+            let found = search(&self.shared.reader, query, level).await?;
+            watch.next = found.next;
+            let more = found.more;
+            if !found.entries.is_empty() {
+                let frame = page(&self.shared.reader, request, found);
                 self.send(Lane::Control, frame).await?;
             }
-            if next.is_none() {
+            if !more {
                 break;
             }
         }
@@ -583,33 +593,42 @@ impl Saying<'_> {
     }
 }
 
-/// A page, how many records are on it, and where to go on. Searching reads the disk, so it does not hold the other sessions up.
-async fn page(
+/// Reads the log. That reads the disk, so it does not hold the other sessions up.
+async fn reading<T: Send + 'static>(
     reader: &Reader,
-    request: u32,
-    query: &AuditQuery,
-    level: Level,
-) -> Result<(Frame, usize, Option<u64>), Ended> {
-    let (reading, query) = (reader.clone(), query.clone());
-    let searched = tokio::task::spawn_blocking(move || reading.search(&query, level));
-    let searched = searched.await.map_err(|e| Ended::Fatal(e.to_string()))?;
-    let (entries, next) = searched.map_err(|e| Ended::Fatal(e.to_string()))?;
-    let found = entries.len();
-    let (records, details) = entries
+    read: impl FnOnce(&Reader) -> T + Send + 'static,
+) -> Result<T, Ended> {
+    let reader = reader.clone();
+    let read = tokio::task::spawn_blocking(move || read(&reader)).await;
+    read.map_err(|e| Ended::Fatal(e.to_string()))
+}
+
+async fn search(reader: &Reader, query: AuditQuery, level: Level) -> Result<Found, Ended> {
+    let found = reading(reader, move |reader| reader.search(&query, level)).await?;
+    found.map_err(|e| Ended::Fatal(e.to_string()))
+}
+
+/// The text of the newest checkpoint.
+fn checkpoint_of(reader: &Reader) -> Option<String> {
+    reader.checkpoint().map(|(_, text)| text.to_string())
+}
+
+fn page(reader: &Reader, request: u32, found: Found) -> Frame {
+    let (records, details) = found
+        .entries
         .into_iter()
         .map(|e| {
             let opened = e.opened.map(|(salt, detail)| [&salt[..], &detail].concat());
             (Bytes::from(e.public), opened.map(Bytes::from))
         })
         .unzip();
-    let frame = Frame::AuditPage {
+    Frame::AuditPage {
         request,
         records,
         details,
-        checkpoint: reader.checkpoint(),
-        next,
-    };
-    Ok((frame, found, next))
+        checkpoint: checkpoint_of(reader),
+        next: found.more.then_some(found.next),
+    }
 }
 
 /// Sends an attachment from an offset on. A stream that breaks off is asked for again by the node.

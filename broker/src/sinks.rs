@@ -164,7 +164,8 @@ fn follow(sink: &Sink, mut cursor: Cursor, reader: &Reader, broker: &Name, stop:
     }
 }
 
-/// Says what there is until it fails or is told to stop. At a stop everything was said once more than it was known to arrive, never less.
+/// Says what there is until it fails or is told to stop, and then one page more. What was said may come again after the next start, and nothing is
+/// left out.
 fn feed(
     sink: &Sink,
     mut line: Line,
@@ -184,13 +185,12 @@ fn feed(
             verb: sink.alarms_only.then_some(Verb::Alarm.code()),
             ..AuditQuery::default()
         };
-        let size = reader.head().size;
-        let page = reader.search(&query, sink.level);
-        let (entries, more) = page.map_err(io::Error::other)?;
-        for entry in &entries {
+        let found = reader.search(&query, sink.level);
+        let found = found.map_err(io::Error::other)?;
+        for entry in &found.entries {
             line.put(entry, sink, broker)?;
         }
-        next = more.unwrap_or(size.max(next));
+        next = found.next;
         line.flush()?;
         match (&line, written) {
             (Line::File(_), _) => cursor.put(next)?,
@@ -201,10 +201,11 @@ fn feed(
             (Line::Syslog(_), None) if next > cursor.at => written = Some((next, Instant::now())),
             _ => {}
         }
-        if more.is_none() {
-            if stopping {
-                return Ok(());
-            }
+        // What is left at a stop stays in the log and comes after the next start.
+        if stopping {
+            return Ok(());
+        }
+        if !found.more {
             std::thread::park_timeout(LOOK);
         }
     }

@@ -64,7 +64,11 @@ impl Desk {
         }
     }
 
+    /// Says that something is wrong, once.
     fn doubt(&self, what: &str) -> Result<(), Failure> {
+        if self.spool.doubt()?.as_deref() == Some(what) {
+            return Ok(());
+        }
         tracing::error!(what, "the broker's log is in doubt");
         self.spool.put_doubt(what)
     }
@@ -179,12 +183,22 @@ impl Desk {
         Ok(())
     }
 
+    /// Keeps evidence in a file, one for each checkpoint that the log no longer continues, until it is proof.
     fn evidence(&self, fork: &Fork) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(fork).map_err(internal)?;
-        let path = self.evidence_file(fork);
+        let mut fork = fork.clone();
+        if let Some(before) = self.spool.fork()?.filter(|b| b.kept == fork.kept) {
+            let key = self.log_key(None)?;
+            let verdict = key.as_ref().and_then(|k| before.judge(k).ok());
+            if matches!(verdict, Some(Verdict::Proven { .. })) {
+                return Ok(());
+            }
+            fork.at = before.at;
+        }
+        let text = serde_json::to_string_pretty(&fork).map_err(internal)?;
+        let path = self.evidence_file(&fork);
         std::fs::write(&path, text + "\n").map_err(internal)?;
         tracing::error!(path = %path.display(), "evidence against the broker's log is kept");
-        self.spool.put_fork(fork)
+        self.spool.put_fork(&fork)
     }
 
     fn evidence_file(&self, fork: &Fork) -> PathBuf {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use ordonnans_audit::merkle::Frontier;
@@ -165,7 +166,7 @@ pub(crate) fn run() {
     let began = Instant::now();
     let older = store
         .reader()
-        .verify_older()
+        .verify_older(&AtomicBool::new(false))
         .unwrap_or_else(|e| panic!("{e}"));
     let took = began.elapsed().as_secs_f64();
     println!(
@@ -332,7 +333,7 @@ fn questions(store: &Store, records: u64, facts: &Facts) {
         let mut found = 0;
         let mut page = || {
             let page = reader.search(&query, Level::StgZg);
-            found = page.map_or(0, |(e, _)| e.len());
+            found = page.map_or(0, |p| p.entries.len());
         };
         let began = Instant::now();
         page();
@@ -376,11 +377,11 @@ fn take_away(store: &Store, to: &Path, checkpoint: &str) {
             ..AuditQuery::default()
         };
         let page = store.reader().search(&query, Level::StgZg);
-        let (entries, next) = page.unwrap_or_else(|e| panic!("{e}"));
-        for e in &entries {
+        let page = page.unwrap_or_else(|e| panic!("{e}"));
+        for e in &page.entries {
             writer.push(e, &mut put).unwrap_or_else(|e| panic!("{e}"));
         }
-        from = next;
+        from = page.more.then_some(page.next);
     }
     let head = writer.finish(&mut put).unwrap_or_else(|e| panic!("{e}"));
     put("checkpoint", checkpoint.as_bytes()).unwrap_or_else(|e| panic!("{e}"));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ordonnans_audit::{Detail, MAX_NOTE_CHARS, Verb};
+use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::{Level, Name};
 use ordonnans_message::{MessageId, Precedence, Timestamp};
 
@@ -176,7 +176,7 @@ impl Engine {
     pub(crate) fn alarm_of(&mut self, now: Timestamp, who: Option<Name>, note: &str) {
         let detail = Detail {
             who,
-            note: Some(note.chars().take(MAX_NOTE_CHARS).collect()),
+            note: Some(note.into()),
             ..Detail::default()
         };
         self.alarm(now, detail);

@@ -1,6 +1,6 @@
 //! What officers and witnesses ask about the log. Each reading is a record itself.
 
-use ordonnans_audit::{Detail, MAX_NOTE_CHARS, Verb};
+use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::{Clearance, Kind, Level, Name};
 use ordonnans_message::{AuditQuery, Frame, ProofOf, Readers, ReplyCode, Timestamp, limits};
 
@@ -37,7 +37,14 @@ impl Engine {
             who: Some(officer),
             ..detail
         };
-        self.ledger.record(now, Verb::AuditRead, OPEN, detail);
+        // Whom or what somebody looks for may be told by records of the officer's level only, so the question is of that level, too.
+        let about = detail.message.is_some() || detail.person.is_some() || detail.rule.is_some();
+        let level = if about || detail.to.is_some() {
+            holds.level()
+        } else {
+            OPEN
+        };
+        self.ledger.record(now, Verb::AuditRead, level, detail);
         let what = what(holds.level());
         self.out.push(Effect::Inspect {
             session,
@@ -197,12 +204,12 @@ fn asked(query: &AuditQuery, what: &str) -> Detail {
     add("level", query.level.map(|l| l.to_string()));
     let verb = query.verb.and_then(Verb::from_code);
     add("verb", verb.map(|v| v.as_str().into()));
-    add("node", query.node.as_ref().map(|n| n.local().into()));
     Detail {
+        to: query.node.clone(),
         person: query.person.clone(),
         message: query.message,
         rule: query.rule,
-        note: Some(note.chars().take(MAX_NOTE_CHARS).collect()),
+        note: Some(note),
         ..Detail::default()
     }
 }

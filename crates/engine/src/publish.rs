@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ordonnans_audit::{Detail, MAX_NOTE_CHARS, Verb};
+use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{
     Digest, Envelope, Frame, Header, MessageId, ReplyCode, SignedAct, Timestamp, limits, sha256,
@@ -185,7 +185,7 @@ impl Engine {
                 register: Some(self.in_force()),
                 policy: self.policy_of(header),
                 copy: Some(copy),
-                note: Some(note.chars().take(MAX_NOTE_CHARS).collect()),
+                note: Some(note),
                 ..Detail::default()
             };
             self.ledger.record(now, Verb::CopyMade, level, detail);
@@ -269,8 +269,7 @@ impl Engine {
 }
 
 fn established(act: &SignedAct) -> String {
-    let note = format!("established by {}", act.said().by);
-    note.chars().take(MAX_NOTE_CHARS).collect()
+    format!("established by {}", act.said().by)
 }
 
 /// What the sender is told. About a recipient only that it may not have the message, so that nobody learns what another holds by

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ordonnans_audit::{Detail, MAX_NOTE_CHARS, Verb};
+use ordonnans_audit::{Detail, Verb};
 use ordonnans_identity::Certificate;
 use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{AuditQuery, Digest, Timestamp};
@@ -228,7 +228,7 @@ impl Engine {
         let detail = Detail {
             who: Some(self.settings.broker.clone()),
             register: Some(self.in_force()),
-            note: Some(note.chars().take(MAX_NOTE_CHARS).collect()),
+            note: Some(note),
             ..Detail::default()
         };
         self.ledger.record(now, Verb::RegisterChanged, OPEN, detail);

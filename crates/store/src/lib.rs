@@ -30,4 +30,4 @@ pub use reader::Reader;
 pub use repair::{NotRepaired, repair_sled_sync};
 pub use spool::{Spool, SpoolBatch, SpoolError, SpoolRow};
 pub use store::{Fatal, OpenError, Options, Recovery, Store};
-pub use trail::TrailError;
+pub use trail::{Found, TrailError};

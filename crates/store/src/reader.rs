@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use ordonnans_audit::Entry;
 use ordonnans_audit::merkle::{self, TreeHead};
 use ordonnans_engine::{Seq, Table};
 use ordonnans_label::Level;
@@ -16,7 +15,7 @@ use ordonnans_message::{AuditQuery, Digest, MessageId};
 use crate::journal::sync_dir;
 use crate::mailbox::MailboxError;
 use crate::store::OpenError;
-use crate::trail::TrailError;
+use crate::trail::{Found, TrailError};
 use crate::views::{Shared, lock};
 use tokio::sync::watch;
 
@@ -50,27 +49,22 @@ impl Reader {
         Seq(self.shared.applied.load(Ordering::Acquire))
     }
 
-    /// Records that answer a question, as somebody who may see details up to `level` sees them, and where to go on; `None` at the end of the log.
-    /// One call reads a bounded number of records, so there may be somewhere to go on before there are as many as asked for.
+    /// Records that answer a question, as somebody who may see details up to `level` sees them, and where to go on. One call reads a bounded
+    /// number of records, so there may be more before there are as many as asked for. Nothing of the answer depends on details above the level.
     ///
     /// # Errors
     /// [`TrailError`]: the log cannot be read.
-    pub fn search(
-        &self,
-        query: &AuditQuery,
-        level: Level,
-    ) -> Result<(Vec<Entry>, Option<u64>), TrailError> {
-        let see = |e: Entry| e.up_to(level);
-        self.shared.trail.search(query, self.head().size, &see)
+    pub fn search(&self, query: &AuditQuery, level: Level) -> Result<Found, TrailError> {
+        self.shared.trail.search(query, self.head().size, level)
     }
 
     /// Reads everything again that a start does not read, from end to end: all but the newest database of the log. Gives the number of its
-    /// records.
+    /// records. Ends early once the flag is set.
     ///
     /// # Errors
-    /// [`TrailError`] names the record that was changed or is missing: the broker must stop.
-    pub fn verify_older(&self) -> Result<u64, TrailError> {
-        self.shared.trail.verify_older()
+    /// [`TrailError::Stopped`] where it ended early; any other names the record that was changed or is missing: the broker must stop.
+    pub fn verify_older(&self, stop: &AtomicBool) -> Result<u64, TrailError> {
+        self.shared.trail.verify_older(stop)
     }
 
     /// The proof that record `index` is in the log of `size` records.
@@ -93,19 +87,10 @@ impl Reader {
             .flatten()
     }
 
-    /// The newest checkpoint that was kept of at most so many records.
-    ///
-    /// # Errors
-    /// [`TrailError`]: the log cannot be read.
-    pub fn checkpoint_of(&self, size: u64) -> Result<Option<String>, TrailError> {
-        self.shared.trail.checkpoint(size)
-    }
-
-    /// The newest checkpoint.
+    /// The newest checkpoint: the head that was signed, and the text.
     #[must_use]
-    pub fn checkpoint(&self) -> Option<String> {
-        let signed = self.shared.signed.borrow();
-        signed.as_ref().map(|(_, text)| text.to_string())
+    pub fn checkpoint(&self) -> Option<(TreeHead, Arc<str>)> {
+        self.shared.signed.borrow().clone()
     }
 
     /// Says when there are more records.
@@ -114,19 +99,19 @@ impl Reader {
         self.shared.head.subscribe()
     }
 
-    /// Says when there is another checkpoint, or another signature below it: its size and its text.
+    /// Says when there is another checkpoint, or another signature below it: the head that was signed, and the text.
     #[must_use]
-    pub fn signs(&self) -> watch::Receiver<Option<(u64, Arc<str>)>> {
+    pub fn signs(&self) -> watch::Receiver<Option<(TreeHead, Arc<str>)>> {
         self.shared.signed.subscribe()
     }
 
-    /// Keeps a checkpoint of so many records, durably, in place of the one before; the log remembers both.
+    /// Keeps a checkpoint of the log as it was at `head`, durably, in place of the one before.
     ///
     /// # Errors
     /// [`OpenError`]: the old one is still there.
-    pub fn put_checkpoint(&self, size: u64, text: &str) -> Result<(), OpenError> {
+    pub fn put_checkpoint(&self, head: TreeHead, text: &str) -> Result<(), OpenError> {
         let _held = lock(&self.shared.checkpoint);
-        self.keep_checkpoint(size, text)
+        self.keep_checkpoint(head, text)
     }
 
     /// Puts another signature line below the newest checkpoint, where that has this size. Gives whether it did.
@@ -140,18 +125,16 @@ impl Reader {
     ) -> Result<bool, OpenError> {
         let _held = lock(&self.shared.checkpoint);
         let newest = self.shared.signed.borrow().clone();
-        let Some((_, text)) = newest.filter(|(n, _)| *n == size) else {
+        let Some((head, text)) = newest.filter(|(head, _)| head.size == size) else {
             return Ok(false);
         };
         match with_line(&text) {
             None => Ok(false),
-            Some(text) => self.keep_checkpoint(size, &text).map(|()| true),
+            Some(text) => self.keep_checkpoint(head, &text).map(|()| true),
         }
     }
 
-    fn keep_checkpoint(&self, size: u64, text: &str) -> Result<(), OpenError> {
-        let kept = self.shared.trail.put_checkpoint(size, text);
-        kept.map_err(|e| OpenError::Trail(e, 0))?;
+    fn keep_checkpoint(&self, head: TreeHead, text: &str) -> Result<(), OpenError> {
         let path = self.shared.dir.join("checkpoint");
         let new = path.with_extension("new");
         let write = || {
@@ -162,7 +145,7 @@ impl Reader {
             sync_dir(&self.shared.dir)
         };
         write().map_err(|source| OpenError::Io { path, source })?;
-        self.shared.signed.send_replace(Some((size, text.into())));
+        self.shared.signed.send_replace(Some((head, text.into())));
         Ok(())
     }
 

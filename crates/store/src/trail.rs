@@ -6,16 +6,18 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ordonnans_audit::merkle::{self, Frontier, stored_index};
-use ordonnans_audit::{Entry, TreeHead, answers};
+use ordonnans_audit::{Entry, Public, TreeHead, answers};
 use ordonnans_engine::{Commit, Seq};
+use ordonnans_label::Level;
 use ordonnans_message::cbor::{DecodeError, Reader, Writer, exactly};
 use ordonnans_message::{AuditQuery, Digest, MessageId, Timestamp};
 
 use crate::details::{Details, DetailsError, day};
-use index::{BLOCK, Block, Facet, decode};
+use index::{Asked, BLOCK, Block, Facet, decode};
 use shard::{Row, Shard, key};
 
 /// Tree hashes kept in one row: 2 KiB. A row for each would double the rows of the log, and the time to open it.
@@ -57,6 +59,20 @@ pub enum TrailError {
     /// A commit that does not continue the log.
     #[error("commit {0} does not continue the audit log")]
     Order(u64),
+    /// Reading was told to stop. Nothing is wrong.
+    #[error("reading the audit log was stopped")]
+    Stopped,
+}
+
+/// What was found of what was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Records, ascending; fewer than asked for where one call read as much as it may.
+    pub entries: Vec<Entry>,
+    /// The record to go on from.
+    pub next: u64,
+    /// Whether there may be more records from there on already.
+    pub more: bool,
 }
 
 /// How far the log is.
@@ -219,7 +235,7 @@ impl Trail {
         asked: Option<u64>,
     ) -> Result<(Position, Option<TreeHead>), TrailError> {
         let (_, shard) = self.last()?;
-        let verified = verify::verify(&shard, &self.details, asked, false)?;
+        let verified = verify::verify(&shard, &self.details, asked, None)?;
         *lock(&self.block) = verified.block;
         self.note_edge(&shard.begin()?.unwrap_or_default().frontier);
         Ok((verified.end, verified.asked))
@@ -227,7 +243,7 @@ impl Trail {
 
     /// Reads everything before the last shard from end to end, with the index, and whether one shard continues the other. Gives the number
     /// of records that were read.
-    pub(crate) fn verify_older(&self) -> Result<u64, TrailError> {
+    pub(crate) fn verify_older(&self, stop: &AtomicBool) -> Result<u64, TrailError> {
         let (last, shard) = self.last()?;
         let firsts: Vec<u64> = lock(&self.shards).range(..last).map(|(n, _)| *n).collect();
         let mut stands = Position::default();
@@ -239,7 +255,7 @@ impl Trail {
                     size: stands.size(),
                 });
             }
-            stands = verify::verify(&shard, &self.details, None, true)?.end;
+            stands = verify::verify(&shard, &self.details, None, Some(stop))?.end;
             drop(shard);
             self.close_idle();
         }
@@ -381,14 +397,20 @@ impl Trail {
             .map(|(_, entry)| Some(entry))
     }
 
+    /// The public part of record `n`.
+    fn public(&self, n: u64) -> Result<Public, TrailError> {
+        let first = self.from(n).first().copied().unwrap_or(0);
+        let shard = self.shard(first)?.ok_or(TrailError::Missing(n))?;
+        let row = shard.row(n)?.ok_or(TrailError::Missing(n))?;
+        Public::decode(&row.public).map_err(|_| TrailError::Changed(n))
+    }
+
     /// The first record at or after a time, of the first `size`.
     fn since(&self, at: Timestamp, size: u64) -> Result<u64, TrailError> {
         let (mut low, mut high) = (0, size);
         while low < high {
             let middle = low + (high - low) / 2;
-            let entry = self.entry(middle)?.ok_or(TrailError::Missing(middle))?;
-            let (public, _) = entry.read().ok_or(TrailError::Changed(middle))?;
-            if public.time < at {
+            if self.public(middle)?.time < at {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -397,13 +419,14 @@ impl Trail {
         Ok(low)
     }
 
-    /// Records that answer a question, of the first `size`, as `see` lets the asker see them, and where to go on.
+    /// Records that answer a question, of the first `size`, as somebody who holds `level` sees them. Where the question is about details, records
+    /// above the level are not even looked at: where to go on would say where they are.
     pub(crate) fn search(
         &self,
         query: &AuditQuery,
         size: u64,
-        see: &dyn Fn(Entry) -> Entry,
-    ) -> Result<(Vec<Entry>, Option<u64>), TrailError> {
+        level: Level,
+    ) -> Result<Found, TrailError> {
         let limit = usize::from(query.limit);
         let from = match query.since {
             Some(at) => query.from.max(self.since(at, size)?),
@@ -413,16 +436,20 @@ impl Trail {
             Some(at) => self.since(at, size)?,
             None => size,
         };
-        let asked = Facet::asked(query);
-        let (mut found, mut read) = (vec![], 0);
+        let asked = Asked::new(query, level);
+        let (mut entries, mut read) = (vec![], 0);
         for first in self.from(from) {
             let Some(shard) = self.shard(first)? else {
                 continue;
             };
             let mut candidates = Candidates::new(self, &shard, &asked, from.max(first), size)?;
             while let Some(n) = candidates.next()? {
-                if found.len() >= limit || read >= SEARCHED {
-                    return Ok((found, Some(n)));
+                if entries.len() >= limit || read >= SEARCHED {
+                    return Ok(Found {
+                        entries,
+                        next: n,
+                        more: true,
+                    });
                 }
                 let Some(row) = shard.row(n)? else {
                     // The next shard has it.
@@ -430,14 +457,18 @@ impl Trail {
                 };
                 read += 1;
                 let (_, entry) = row.open(n, &shard, &self.details)?;
-                let entry = see(entry);
+                let entry = entry.up_to(level);
                 let (public, detail) = entry.read().ok_or(TrailError::Changed(n))?;
                 if answers(query, &public, detail.as_ref()) {
-                    found.push(entry);
+                    entries.push(entry);
                 }
             }
         }
-        Ok((found, None))
+        Ok(Found {
+            entries,
+            next: from.max(size),
+            more: false,
+        })
     }
 
     /// A kept tree hash.
@@ -454,28 +485,6 @@ impl Trail {
         let bytes = self.shard(first).ok()??.get(&key(b'h', row)).ok()??;
         let within = usize::try_from(within).ok()? * 32;
         Digest::try_from(bytes.get(within..within + 32)?).ok()
-    }
-
-    /// Keeps a checkpoint of so many records beside them.
-    pub(crate) fn put_checkpoint(&self, size: u64, text: &str) -> Result<(), TrailError> {
-        let mut batch = sled::Batch::default();
-        batch.insert(&key(b'c', size), text.as_bytes());
-        self.last()?.1.apply(batch)
-    }
-
-    /// The newest checkpoint of at most so many records.
-    pub(crate) fn checkpoint(&self, size: u64) -> Result<Option<String>, TrailError> {
-        for first in self.from(0).into_iter().rev() {
-            let Some(shard) = self.shard(first)? else {
-                continue;
-            };
-            let kept = shard.db.range(key(b'c', 0)..=key(b'c', size)).next_back();
-            if let Some(row) = kept {
-                let (_, text) = row.map_err(|e| shard.broken(e))?;
-                return Ok(String::from_utf8(text.to_vec()).ok());
-            }
-        }
-        Ok(None)
     }
 
     /// The root of the first `size` records.
@@ -541,7 +550,7 @@ fn midnight(day: u64) -> Timestamp {
 /// Numbers of the records of one shard that may answer a question, ascending.
 struct Candidates<'t> {
     shard: &'t Shard,
-    asked: &'t [Facet],
+    asked: &'t Asked,
     /// The block that is not full, where it is in this shard. What of it has become rows since is passed over.
     open: Option<Block>,
     from: u64,
@@ -557,16 +566,18 @@ impl<'t> Candidates<'t> {
     fn new(
         trail: &Trail,
         shard: &'t Shard,
-        asked: &'t [Facet],
+        asked: &'t Asked,
         from: u64,
         size: u64,
     ) -> Result<Self, TrailError> {
-        let open = {
+        let open = if asked.all.is_empty() {
+            None
+        } else {
             let block = lock(&trail.block);
             let (_, last) = trail.last()?;
             (last.is(shard)).then(|| block.clone())
         };
-        let rows = asked.first().map(|rarest| {
+        let rows = asked.all.first().map(|rarest| {
             let range = rarest.key(from / BLOCK)..=rarest.key(u64::MAX);
             shard.db.range(range)
         });
@@ -583,7 +594,7 @@ impl<'t> Candidates<'t> {
     }
 
     fn next(&mut self) -> Result<Option<u64>, TrailError> {
-        if self.asked.is_empty() {
+        if self.asked.all.is_empty() {
             let n = self.from;
             self.from += 1;
             return Ok((n < self.size).then_some(n));
@@ -605,22 +616,18 @@ impl<'t> Candidates<'t> {
                     if self.open.as_ref().is_some_and(|o| block >= o.number) {
                         continue;
                     }
-                    let mut places = decode(&row);
-                    for other in &self.asked[1..] {
-                        let row = self.shard.get(&other.key(block))?;
-                        let kept = row.map(|r| decode(&r)).unwrap_or_default();
-                        places.retain(|p| kept.binary_search(p).is_ok());
-                    }
+                    let of = |facet: Facet| {
+                        let row = self.shard.get(&facet.key(block))?;
+                        Ok(row.map(|r| decode(&r)).unwrap_or_default())
+                    };
+                    let places = self.asked.narrow(decode(&row), of)?;
                     self.put(block, &places);
                 }
                 None => {
                     self.done = true;
                     if let Some(open) = self.open.take() {
-                        let mut places = open.places(self.asked[0]);
-                        for other in &self.asked[1..] {
-                            let kept = open.places(*other);
-                            places.retain(|p| kept.binary_search(p).is_ok());
-                        }
+                        let places = open.places(self.asked.all[0]);
+                        let places = self.asked.narrow(places, |f| Ok(open.places(f)))?;
                         self.put(open.number, &places);
                     }
                 }

@@ -30,9 +30,9 @@ pub(crate) struct Shared {
     pub(crate) applied: AtomicU64,
     pub(crate) flushed: AtomicU64,
     pub(crate) failed: Mutex<Option<String>>,
-    /// The newest checkpoint and its size. Written under the lock, so that the file and this never differ.
+    /// The newest checkpoint and what it signs. Written under the lock, so that the file and this never differ.
     pub(crate) checkpoint: Mutex<()>,
-    pub(crate) signed: watch::Sender<Option<(u64, Arc<str>)>>,
+    pub(crate) signed: watch::Sender<Option<(TreeHead, Arc<str>)>>,
     pub(crate) dir: PathBuf,
 }
 

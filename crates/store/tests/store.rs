@@ -145,16 +145,16 @@ fn what_was_committed_is_there_after_a_restart() {
         limit: 2,
         ..AuditQuery::default()
     };
-    let (entries, next) = find(two);
-    assert_eq!((entries.len(), next), (2, Some(3)));
+    let two = find(two);
+    assert_eq!((two.entries.len(), two.next, two.more), (2, 3, true));
     let of_4 = AuditQuery {
         limit: 9,
         message: Some(id(4)),
         ..AuditQuery::default()
     };
-    let (of_4, next) = find(of_4);
-    assert_eq!((of_4.len(), next), (1, None));
-    let leaf = ordonnans_audit::merkle::leaf_hash(&of_4[0].public);
+    let of_4 = find(of_4);
+    assert_eq!((of_4.entries.len(), of_4.next, of_4.more), (1, 6, false));
+    let leaf = ordonnans_audit::merkle::leaf_hash(&of_4.entries[0].public);
     let proof = reader.inclusion(3, 6).expect("there");
     assert_eq!(verify_inclusion(&reader.head(), 3, &leaf, &proof), Ok(()));
     drop((store, reader));
@@ -324,8 +324,11 @@ fn a_store_rolled_back_behind_its_checkpoint_does_not_open() {
             origin: origin.into(),
             head: store.reader().head(),
         };
-        let (size, text) = (checkpoint.head.size, checkpoint.sign(&key).expect("signs"));
-        store.reader().put_checkpoint(size, &text).expect("keeps");
+        let text = checkpoint.sign(&key).expect("signs");
+        store
+            .reader()
+            .put_checkpoint(checkpoint.head, &text)
+            .expect("keeps");
     };
     sign(&store);
     drop(store);

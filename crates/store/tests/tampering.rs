@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use ordonnans_audit::merkle::Frontier;
 use ordonnans_audit::{
@@ -65,10 +66,7 @@ fn sign(store: &Store) -> String {
     let head = store.reader().head();
     let origin = ORIGIN.into();
     let text = Checkpoint { origin, head }.sign(&key()).expect("signs");
-    store
-        .reader()
-        .put_checkpoint(head.size, &text)
-        .expect("keeps");
+    store.reader().put_checkpoint(head, &text).expect("keeps");
     text
 }
 
@@ -297,7 +295,7 @@ fn later(w: &World, rows: &mut Vec<Row>) {
     let (store, _, _) = Store::open(dir, options()).expect("opens: it is not the newest database");
     let why = store
         .reader()
-        .verify_older()
+        .verify_older(&AtomicBool::new(false))
         .expect_err("changed")
         .to_string();
     assert!(why.contains("record 7"), "{why}");
@@ -321,7 +319,7 @@ fn later(w: &World, rows: &mut Vec<Row>) {
     let (store, _, _) = Store::open(dir, options()).expect("opens");
     let why = store
         .reader()
-        .verify_older()
+        .verify_older(&AtomicBool::new(false))
         .expect_err("changed")
         .to_string();
     drop(store);
@@ -395,11 +393,10 @@ fn exported(w: &World, rows: &mut Vec<Row>) {
             limit: 256,
             ..AuditQuery::default()
         };
-        let (entries, next) = store.reader().search(&query, Level::StgZg).expect("reads");
-        entries
-            .iter()
-            .for_each(|e: &Entry| writer.push(e, &mut put).expect("puts"));
-        from = next;
+        let found = store.reader().search(&query, Level::StgZg).expect("reads");
+        let mut push = |e: &Entry| writer.push(e, &mut put).expect("puts");
+        found.entries.iter().for_each(&mut push);
+        from = found.more.then_some(found.next);
     }
     writer.finish(&mut put).expect("puts");
     files.insert("checkpoint".into(), sign(&store).into_bytes());

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use ordonnans_audit::{Detail, Public};
+use ordonnans_label::Level;
 use ordonnans_message::{AuditQuery, sha256};
+
+use super::TrailError;
 
 /// Records of one block.
 pub(crate) const BLOCK: u64 = 4096;
@@ -45,18 +48,51 @@ impl Facet {
         all.extend(detail.person.iter().map(|n| text(b'p', n)));
         all
     }
+}
 
-    /// What a question asks for, the rarest first.
-    pub(crate) fn asked(query: &AuditQuery) -> Vec<Self> {
-        let text = |kind: u8, n: &ordonnans_label::Name| Self::new(kind, n.as_str().as_bytes());
-        let message = query.message.map(|id| Self::new(b'm', id.as_bytes()));
-        let mut all: Vec<Self> = message.into_iter().collect();
+/// What a question asks for.
+pub(crate) struct Asked {
+    /// A record has all of these; the rarest first.
+    pub(crate) all: Vec<Facet>,
+    /// A record has one of these, where the question is about details: the levels that whoever asks may see.
+    levels: Option<Vec<Facet>>,
+}
+
+impl Asked {
+    pub(crate) fn new(query: &AuditQuery, up_to: Level) -> Self {
+        let text = |kind: u8, n: &ordonnans_label::Name| Facet::new(kind, n.as_str().as_bytes());
+        let of_level = |l: Level| Facet::new(b'l', &[l.code()]);
+        let message = query.message.map(|id| Facet::new(b'm', id.as_bytes()));
+        let mut all: Vec<Facet> = message.into_iter().collect();
         all.extend(query.person.iter().map(|n| text(b'p', n)));
-        all.extend(query.rule.map(|n| Self::new(b'r', &n.to_be_bytes())));
+        all.extend(query.rule.map(|n| Facet::new(b'r', &n.to_be_bytes())));
         all.extend(query.node.iter().map(|n| text(b'n', n)));
-        all.extend(query.verb.map(|v| Self::new(b'v', &[v])));
-        all.extend(query.level.map(|l| Self::new(b'l', &[l.code()])));
-        all
+        let details = !all.is_empty();
+        all.extend(query.verb.map(|v| Facet::new(b'v', &[v])));
+        all.extend(query.level.map(of_level));
+        let seen = || Level::ALL.into_iter().filter(|l| *l <= up_to);
+        Self {
+            all,
+            levels: details.then(|| seen().map(of_level).collect()),
+        }
+    }
+
+    /// Of the places in a block of the rarest thing, those that have the others, too.
+    pub(crate) fn narrow(
+        &self,
+        mut places: Places,
+        of: impl Fn(Facet) -> Result<Places, TrailError>,
+    ) -> Result<Places, TrailError> {
+        for other in self.all.iter().skip(1) {
+            let kept = of(*other)?;
+            places.retain(|p| kept.binary_search(p).is_ok());
+        }
+        if let Some(levels) = &self.levels {
+            let levels = levels.iter().map(|l| of(*l));
+            let levels = levels.collect::<Result<Vec<Places>, _>>()?;
+            places.retain(|p| levels.iter().any(|l| l.binary_search(p).is_ok()));
+        }
+        Ok(places)
     }
 }
 

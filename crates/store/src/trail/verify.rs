@@ -1,6 +1,7 @@
 //! Reads a shard from its first record to its last and builds its part of the tree again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ordonnans_audit::merkle::leaf_hash;
 use ordonnans_audit::{Detail, TreeHead};
@@ -20,12 +21,12 @@ pub(crate) struct Verified {
     pub(crate) asked: Option<TreeHead>,
 }
 
-/// Checks everything a shard has: each record, each detail, each tree hash, and, where `deep`, each row of the index.
+/// Checks everything a shard has: each record, each detail, each tree hash. With a flag by which it can be stopped, each row of the index too.
 pub(crate) fn verify(
     shard: &Shard,
     details: &Details,
     asked: Option<u64>,
-    deep: bool,
+    deep: Option<&AtomicBool>,
 ) -> Result<Verified, TrailError> {
     let all = || read(shard, details, asked, deep);
     // sled panics on some damage.
@@ -36,7 +37,7 @@ fn read(
     shard: &Shard,
     details: &Details,
     asked: Option<u64>,
-    deep: bool,
+    deep: Option<&AtomicBool>,
 ) -> Result<Verified, TrailError> {
     let begin = shard.begin()?.unwrap_or_default();
     let mut end = shard.end()?.unwrap_or_default();
@@ -87,12 +88,17 @@ fn read(
         if n / BLOCK != block.number {
             block = Block::at(n);
         }
-        if block.add(&public, &detail) && deep {
+        if block.add(&public, &detail)
+            && let Some(stop) = deep
+        {
             compare(shard, &block)?;
+            if stop.load(Ordering::Relaxed) {
+                return Err(TrailError::Stopped);
+            }
         }
     }
     head_at(&tree, asked, &mut at_size);
-    if deep {
+    if deep.is_some() {
         // The block that the shard ended in.
         compare(shard, &block)?;
     }
