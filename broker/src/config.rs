@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ordonnans_audit::siem::Format;
-use ordonnans_engine::{AlarmLimits, Retention};
-use ordonnans_label::Level;
+use ordonnans_engine::{AlarmLimits, Quotas, Retention};
+use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{Digest, sha256};
 use serde::Deserialize;
 
@@ -40,6 +40,10 @@ pub struct Config {
     pub checkpoints: Checkpoints,
     /// What somebody may do within an hour before it is an alarm.
     pub alarms: AlarmLimits,
+    /// What one node may send.
+    pub quotas: Quotas,
+    /// Nodes that are told what is late although its recipient was reminded.
+    pub contacts: Vec<Name>,
     /// How long details of the log are kept.
     pub retention: Retention,
     /// Where records go beside the log.
@@ -138,6 +142,10 @@ struct ConfigFile {
     #[serde(default)]
     alarms: AlarmsFile,
     #[serde(default)]
+    quotas: QuotasFile,
+    #[serde(default)]
+    late: LateFile,
+    #[serde(default)]
     retention: RetentionFile,
     #[serde(default)]
     sink: Vec<SinkFile>,
@@ -157,6 +165,25 @@ struct AlarmsFile {
     printed: Option<u32>,
     exported: Option<u32>,
     refused: Option<u32>,
+    state_secret: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuotasFile {
+    messages: Option<u32>,
+    urgent: Option<u32>,
+    megabytes: Option<u64>,
+    state_secret: Option<u32>,
+    copies: Option<u64>,
+    stored_megabytes: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LateFile {
+    #[serde(default)]
+    contacts: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -234,6 +261,16 @@ pub enum InvalidConfig {
         /// Largest value allowed.
         most: u64,
     },
+    /// A contact that is no node.
+    #[error(
+        "late.contacts: {name}: {why}; write the full name of a node, such as ncc.node.crisis.example"
+    )]
+    Contact {
+        /// What the file says.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A sink that cannot be one.
     #[error("sink {name}: {why}")]
     Sink {
@@ -301,7 +338,17 @@ impl Config {
             printed: within("alarms.printed", a.printed, usual.printed, 1, most)?,
             exported: within("alarms.exported", a.exported, usual.exported, 1, most)?,
             refused: within("alarms.refused", a.refused, usual.refused, 1, most)?,
+            state_secret: within(
+                "alarms.state_secret",
+                a.state_secret,
+                usual.state_secret,
+                1,
+                most,
+            )?,
         };
+        let quotas = quotas(&file.quotas)?;
+        let contacts = file.late.contacts.into_iter().map(contact);
+        let contacts = contacts.collect::<Result<_, _>>()?;
         let (usual, r) = (Retention::default(), file.retention);
         let most = 36_600;
         let retention = Retention {
@@ -346,11 +393,50 @@ impl Config {
             limits,
             checkpoints,
             alarms,
+            quotas,
+            contacts,
             retention,
             sinks,
             digest: sha256(&[text.as_bytes()]),
         })
     }
+}
+
+fn quotas(q: &QuotasFile) -> Result<Quotas, InvalidConfig> {
+    let (usual, most) = (Quotas::default(), 1_000_000_000);
+    let mib = |key, given, usual: u64| within(key, given, usual >> 20, 1, most).map(|n| n << 20);
+    Ok(Quotas {
+        messages: within(
+            "quotas.messages",
+            q.messages,
+            usual.messages,
+            1,
+            1_000_000_000,
+        )?,
+        urgent: within("quotas.urgent", q.urgent, usual.urgent, 1, 1_000_000_000)?,
+        bytes: mib("quotas.megabytes", q.megabytes, usual.bytes)?,
+        state_secret: within(
+            "quotas.state_secret",
+            q.state_secret,
+            usual.state_secret,
+            1,
+            1_000_000_000,
+        )?,
+        copies: within("quotas.copies", q.copies, usual.copies, 1, most)?,
+        stored: mib("quotas.stored_megabytes", q.stored_megabytes, usual.stored)?,
+    })
+}
+
+fn contact(text: String) -> Result<Name, InvalidConfig> {
+    let wrong = |why: String| InvalidConfig::Contact {
+        name: text.chars().take(Name::MAX_BYTES).collect(),
+        why,
+    };
+    let name: Name = text.parse().map_err(|e| wrong(format!("{e}")))?;
+    if name.kind() != Kind::Node {
+        return Err(wrong("it is no node".into()));
+    }
+    Ok(name)
 }
 
 /// A number within its bounds, or the usual one.
@@ -453,6 +539,29 @@ mod tests {
             e.to_string(),
             "limits.queue is 0; it must be from 1 to 1000000"
         );
+    }
+
+    #[test]
+    fn quotas_and_contacts() {
+        let text = "[quotas]\nmessages = 60\nmegabytes = 512\n[late]\ncontacts = [\"ncc.node.crisis.example\"]";
+        let c = parse(&format!("{GOOD}\n{text}")).expect("valid");
+        assert_eq!((c.quotas.messages, c.quotas.bytes), (60, 512 << 20));
+        assert_eq!(c.quotas.urgent, Quotas::default().urgent);
+        assert_eq!(c.contacts[0].local(), "ncc");
+        for (bad, says) in [
+            ("[quotas]\nmessages = 0", "quotas.messages is 0"),
+            (
+                "[late]\ncontacts = [\"ncc\"]",
+                "write the full name of a node",
+            ),
+            (
+                "[late]\ncontacts = [\"jansen.person.crisis.example\"]",
+                "it is no node",
+            ),
+        ] {
+            let e = parse(&format!("{GOOD}\n{bad}")).expect_err("refused");
+            assert!(e.to_string().contains(says), "{e}");
+        }
     }
 
     #[test]

@@ -13,8 +13,12 @@ use tokio::sync::{mpsc, watch};
 
 /// Commits written with one sync. A group grows only while the one before it is being synced.
 const GROUP: usize = 512;
-/// Commits under way to the disk above which the engine takes no input.
+/// Commits under way to the disk above which the engine takes no input,
 const AHEAD: u64 = 2048;
+/// and none that can wait: so an urgent message is behind a group that is being synced and part of one that waits.
+const AHEAD_OF_OFFERS: u64 = 768;
+/// Other inputs after which a message that can wait has its turn.
+const TURN: u32 = 64;
 /// How often the engine is told that time passed.
 const TICK: Duration = Duration::from_secs(1);
 /// A jump of the clock beyond this is a step, not drift.
@@ -97,7 +101,10 @@ pub(crate) struct Core {
     /// The last commit that was durable before this start.
     pub(crate) recovered: Seq,
     pub(crate) sessions: Arc<Sessions>,
+    /// What is urgent, and everything that is no message.
     pub(crate) inputs: mpsc::Receiver<Input>,
+    /// Messages that can wait: they come after the rest, and never behind more than [`TURN`] of it.
+    pub(crate) offers: mpsc::Receiver<Input>,
     pub(crate) commits: mpsc::UnboundedSender<Commit>,
     pub(crate) durable: mpsc::UnboundedReceiver<Result<Seq, Fatal>>,
     pub(crate) remove_attachment: mpsc::UnboundedSender<Digest>,
@@ -110,6 +117,7 @@ impl Core {
         let mut tick = tokio::time::interval(TICK);
         let (mut wall, mut steady) = (now(), Instant::now());
         let (mut durable, mut stopping) = (self.recovered, false);
+        let mut others = 0;
         loop {
             while let Some(effect) = self.engine.poll_effect() {
                 self.perform(effect);
@@ -144,11 +152,17 @@ impl Core {
                         durable: durable.0,
                     });
                 }
-                input = self.inputs.recv(), if ahead < AHEAD && !stopping => {
+                input = self.inputs.recv(), if ahead < AHEAD && !stopping && others < TURN => {
                     let input = input.unwrap_or(Input::Stopping);
                     stopping = matches!(input, Input::Stopping);
+                    others += 1;
                     self.engine.handle(now(), input);
                 }
+                Some(input) = self.offers.recv(), if ahead < AHEAD_OF_OFFERS && !stopping => {
+                    others = 0;
+                    self.engine.handle(now(), input);
+                }
+                () = std::future::ready(()), if others >= TURN => others = 0,
             }
         }
     }

@@ -243,7 +243,7 @@ impl Heart {
         engine: Engine,
         recovered: Seq,
         store: Store,
-        inputs: mpsc::Receiver<Input>,
+        (inputs, offers): (mpsc::Receiver<Input>, mpsc::Receiver<Input>),
         sessions: &Arc<Sessions>,
     ) -> std::io::Result<Self> {
         let (commits, to_write) = mpsc::unbounded_channel();
@@ -263,6 +263,7 @@ impl Heart {
             recovered,
             sessions: Arc::clone(sessions),
             inputs,
+            offers,
             commits,
             durable,
             remove_attachment,
@@ -325,6 +326,8 @@ impl Broker {
             clock: ClockQuality::Unknown,
             configuration: config.digest,
             alarms: config.alarms,
+            quotas: config.quotas,
+            contacts: config.contacts.clone(),
             retention: config.retention,
         };
         let before = recovered.seq;
@@ -351,6 +354,7 @@ impl Broker {
         }
         sweep_orphans(&config, &engine, &attachments, &whole);
         let (inputs, taken) = mpsc::channel(config.limits.inputs);
+        let (offers, offered) = mpsc::channel(config.limits.inputs);
         let (fatal, failed) = mpsc::channel(1);
         let limits = Limits {
             connections: config.limits.connections,
@@ -368,6 +372,7 @@ impl Broker {
             name: name.clone(),
             trust: RwLock::new(trust),
             inputs,
+            offers,
             sessions: Arc::new(Sessions::default()),
             reader: reader.clone(),
             attachments,
@@ -377,7 +382,7 @@ impl Broker {
         });
         let admin =
             AdminSocket::bind(&config.admin_socket).map_err(io(config.admin_socket.clone()))?;
-        let heart = Heart::start(engine, before, store, taken, &shared.sessions)
+        let heart = Heart::start(engine, before, store, (taken, offered), &shared.sessions)
             .map_err(io(config.data.clone()))?;
         let mut broker = Self {
             config,

@@ -11,8 +11,8 @@ use ordonnans_identity::Trust;
 use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{
     AuditQuery, BulkHead, DecodeError, Digest, Envelope, Frame, MessageId, PROTOCOL_VERSION,
-    ProofOf, ReplyCode, SignedAct, SignedDeclaration, SignedKeyPackage, SignedOrder, SignedReceipt,
-    limits,
+    Precedence, ProofOf, ReplyCode, SignedAct, SignedDeclaration, SignedKeyPackage, SignedOrder,
+    SignedReceipt, limits,
 };
 use ordonnans_seal::{verify_envelope, verify_statement};
 use ordonnans_store::{AttachmentStore, Found, Reader};
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) name: Name,
     pub(crate) trust: RwLock<Arc<Trust>>,
     pub(crate) inputs: mpsc::Sender<Input>,
+    /// Takes messages that can wait.
+    pub(crate) offers: mpsc::Sender<Input>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) reader: Reader,
     pub(crate) attachments: AttachmentStore,
@@ -196,10 +198,16 @@ async fn take(
                 match verify_envelope(envelope, &trust, now()) {
                     Err(_) => rejected(id, ReplyCode::NotAuthentic),
                     Ok(envelope) => {
+                        let urgent = envelope.get().header().precedence() >= Precedence::Immediate;
+                        let door = if urgent {
+                            &shared.inputs
+                        } else {
+                            &shared.offers
+                        };
                         let envelope = Box::new(envelope);
                         let publish = Input::Publish { session, envelope };
                         // The permit at the door: none left, nothing stored.
-                        if shared.inputs.try_send(publish).is_err() {
+                        if door.try_send(publish).is_err() {
                             busy(connection, id).await;
                         }
                         return Ok(());
@@ -291,6 +299,16 @@ async fn take(
             request,
             to,
         },
+        Frame::ExpandGet {
+            request,
+            groups,
+            label,
+        } => Input::ExpandGet {
+            session,
+            request,
+            groups,
+            label,
+        },
         Frame::ExplainGet { request, about } => Input::ExplainGet {
             session,
             request,
@@ -311,6 +329,8 @@ async fn take(
         | Frame::NotKept { .. }
         | Frame::Proof { .. }
         | Frame::Checkpoint { .. }
+        | Frame::Notice { .. }
+        | Frame::Expanded { .. }
         | Frame::Readers { .. } => {
             return Err("a frame only the broker sends, or a second greeting");
         }

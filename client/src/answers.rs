@@ -9,12 +9,13 @@ use data_encoding::BASE64;
 use ordonnans_identity::Signer;
 use ordonnans_label::Language;
 use ordonnans_message::{
-    Addressee, Envelope, Frame, Header, MessageId, Receipt, ReceiptKind, SignedAct,
+    Addressee, Envelope, Frame, Header, MessageId, Receipt, ReceiptKind, SignedAct, limits,
 };
 use serde_json::{Value, json};
 
 use crate::acts::{Answered, Review};
 use crate::address::Address;
+use crate::addressing::Expanded;
 use crate::daemon::Daemon;
 use crate::desk::{Desk, internal, usage};
 use crate::drafts::{Draft, DraftId};
@@ -44,7 +45,8 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, request: Request) -> Result<Val
             let desk = Arc::clone(&daemon.desk);
             let message = desk.draft(draft)?.0.message;
             with_keys(daemon, &message).await?;
-            let id = blocking(move || desk.establish(draft, &act)).await?;
+            let expanded = expand(daemon, &message).await?;
+            let id = blocking(move || desk.establish(draft, &act, &expanded)).await?;
             sent(daemon, id, wait).await
         }
         Request::State { frame, wait } => state(daemon, &frame, wait).await,
@@ -57,8 +59,9 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, request: Request) -> Result<Val
 
 async fn send(daemon: &Arc<Daemon>, message: Submission, wait: bool) -> Result<Value, Failure> {
     with_keys(daemon, &message).await?;
+    let expanded = expand(daemon, &message).await?;
     let keeper = Arc::clone(&daemon.desk);
-    let id = blocking(move || keeper.submit(&message)).await?;
+    let id = blocking(move || keeper.submit_to(&message, &expanded)).await?;
     sent(daemon, id, wait).await
 }
 
@@ -76,6 +79,32 @@ async fn with_keys(daemon: &Daemon, message: &Submission) -> Result<(), Failure>
         drop(tokio::time::timeout(KEY_WITHIN, listed).await);
     }
     Ok(())
+}
+
+/// Who is in the groups that a message is for, and may have it.
+async fn expand(daemon: &Daemon, message: &Submission) -> Result<Expanded, Failure> {
+    let groups = message.groups();
+    if groups.is_empty() {
+        return Ok(Expanded::new());
+    }
+    if groups.len() > limits::MAX_GROUPS {
+        return Err(usage(
+            format!("a message is for at most {} groups", limits::MAX_GROUPS),
+            "make a list of the register that has them all",
+        ));
+    }
+    let desk = &daemon.desk;
+    let label = desk.label(message)?;
+    let asked = desk.ask_members(groups.clone(), label);
+    let Ok(Ok(members)) = tokio::time::timeout(CATALOG_WITHIN, asked).await else {
+        return Err(Failure::new(
+            Exit::Unreachable,
+            "the broker, who knows the members of groups, did not answer",
+            "name nodes or persons: that waits in the outbox until there is a line",
+        ));
+    };
+    let known = groups.into_iter().zip(members);
+    Ok(known.filter_map(|(g, m)| Some((g, m?))).collect())
 }
 
 /// What became of a message that was handed in.
@@ -241,6 +270,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             };
             desk.spool.reviews()?.into_iter().map(row).collect()
         }
+        Request::Board { all } => desk.board(all),
         Request::Inbox => {
             let mut all = desk.spool.inbox()?;
             // Most urgent first, then as they came.
@@ -250,6 +280,10 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
                 row["received"] = json!(a.received);
                 row["opened"] = json!(a.opened);
                 row["recalled"] = json!(a.recalled);
+                let told = desk.spool.told_of(e.header().id)?;
+                let due = told.iter().find(|t| t.what == "due");
+                row["reminded"] = json!(due.map(|t| t.at));
+                row["supersedes"] = json!(e.header().supersedes);
                 row["label_now"] = json!(label_now(desk, e.header().id)?);
                 Ok(row)
             };
@@ -279,7 +313,16 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
         }
         Request::Receipts { id: Some(id) } => {
             let row = |r: &Receipt| json!({ "message": r.message, "kind": r.kind, "by": r.by, "at": r.at });
-            Ok(desk.spool.receipts(id)?.iter().map(row).collect())
+            let mut rows: Vec<Value> = desk.spool.receipts(id)?.iter().map(row).collect();
+            // What the broker says of copies that got no receipt, and why there may be none.
+            rows.extend(desk.spool.told_of(id)?.iter().map(|t| {
+                let kind = match t.count {
+                    Some(n) => format!("{} {n}", t.what),
+                    None => t.what.clone(),
+                };
+                json!({ "message": id, "kind": kind, "by": t.node, "at": t.at })
+            }));
+            Ok(rows.into())
         }
         Request::Receipts { id: None } => {
             let sent = desk.spool.all_sent()?.into_iter();

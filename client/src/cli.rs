@@ -31,6 +31,15 @@ pub enum Command {
     Daemon,
     /// Seal, sign and send a message; prints its id once the outbox is synced.
     Send(Box<SendArgs>),
+    /// Show who has each copy we sent, who opened it and who is late, what waits here, and what we are asked to look after.
+    Board {
+        /// What is done with, too.
+        #[arg(long)]
+        all: bool,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
     /// List the messages that arrived.
     Inbox(Listing),
     /// Open a message: signs the receipt *opened*, then writes the content.
@@ -90,7 +99,7 @@ pub struct Listing {
 /// What `send` takes.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// Action addressee: NODE or PERSON@NODE, short or in full; may be repeated.
+    /// Action addressee: NODE or PERSON@NODE, short or in full, or a group of the register: role:NAME, circle:NAME, list:NAME; may be repeated.
     #[arg(long = "to", value_name = "NAME")]
     pub to: Vec<String>,
     /// Information addressee; may be repeated.
@@ -99,6 +108,9 @@ pub struct SendArgs {
     /// DEFERRED, ROUTINE, PRIORITY, IMMEDIATE, FLASH or OVERRIDE, or a prosign.
     #[arg(long, short, default_value = "ROUTINE")]
     pub precedence: String,
+    /// The precedence of information addressees, where it is another.
+    #[arg(long, value_name = "PRECEDENCE")]
+    pub info_precedence: Option<String>,
     /// The confidentiality label, for example
     /// "Stg.C // KRING ICCB // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example".
     #[arg(long, short)]

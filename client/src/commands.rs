@@ -94,6 +94,7 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
         Command::Send(args) => send(&config, &args),
         Command::Read(args) => read(&config, args),
         Command::Inbox(listing) => simple(&Request::Inbox, listing),
+        Command::Board { all, listing } => simple(&Request::Board { all }, listing),
         Command::Directory(listing) => simple(&Request::Directory, listing),
         Command::Status(listing) => simple(&Request::Status, listing),
         Command::Receipts { id, listing } => {
@@ -258,6 +259,7 @@ pub(crate) fn submission(args: &SendArgs) -> Result<Submission, Failure> {
         to: args.to.clone(),
         info: args.info.clone(),
         precedence: args.precedence.clone(),
+        info_precedence: args.info_precedence.clone(),
         label: args.label.clone(),
         exercise: args.exercise,
         subject: args.subject.clone(),

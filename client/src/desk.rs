@@ -15,8 +15,8 @@ use ordonnans_identity::ed25519::SigningKey;
 use ordonnans_identity::{FileSigner, Signer, Trust, read_policies};
 use ordonnans_label::{Kind, Label, Name, Policies};
 use ordonnans_message::{
-    Addressee, AttachmentRef, Digest, DirectoryEntry, Header, MessageId, Precedence,
-    SignedKeyPackage, SignedReceipt, Timestamp,
+    Addressee, AttachmentRef, Digest, DirectoryEntry, Frame, Group, Header, Members, MessageId,
+    Precedence, SignedKeyPackage, SignedReceipt, Timestamp,
 };
 use ordonnans_seal::{NodeSecret, SystemEntropy, sign_statement};
 use ordonnans_store::AttachmentStore;
@@ -74,10 +74,44 @@ impl Outbox {
     }
 }
 
-/// Which labels may be used to these: asked of the broker for a command that waits.
-pub(crate) struct Asked {
-    pub(crate) to: Vec<Addressee>,
-    pub(crate) answer: oneshot::Sender<Vec<Label>>,
+/// What is asked of the broker for a command that waits.
+pub(crate) enum Asked {
+    /// Which labels may be used to these?
+    Catalog {
+        to: Vec<Addressee>,
+        answer: oneshot::Sender<Vec<Label>>,
+    },
+    /// Who of these groups may have a message of this label?
+    Members {
+        groups: Vec<Group>,
+        label: Box<Label>,
+        answer: oneshot::Sender<Vec<Option<Members>>>,
+    },
+}
+
+impl Asked {
+    /// Whether nobody waits any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Catalog { answer, .. } => answer.is_closed(),
+            Self::Members { answer, .. } => answer.is_closed(),
+        }
+    }
+
+    /// The question, under a number.
+    pub(crate) fn frame(&self, request: u32) -> Frame {
+        match self {
+            Self::Catalog { to, .. } => Frame::CatalogGet {
+                request,
+                to: to.clone(),
+            },
+            Self::Members { groups, label, .. } => Frame::ExpandGet {
+                request,
+                groups: groups.clone(),
+                label: label.clone(),
+            },
+        }
+    }
 }
 
 /// The policies of the configuration.
@@ -251,19 +285,38 @@ impl Desk {
     /// Asks the broker, as soon as there is a line, which labels may be used.
     pub(crate) fn ask(&self, to: Vec<Addressee>) -> oneshot::Receiver<Vec<Label>> {
         let (answer, heard) = oneshot::channel();
+        self.put_asked(Asked::Catalog { to, answer });
+        heard
+    }
+
+    /// Asks the broker, as soon as there is a line, who of these groups may have a message of this label.
+    pub(crate) fn ask_members(
+        &self,
+        groups: Vec<Group>,
+        label: Label,
+    ) -> oneshot::Receiver<Vec<Option<Members>>> {
+        let (answer, heard) = oneshot::channel();
+        self.put_asked(Asked::Members {
+            groups,
+            label: Box::new(label),
+            answer,
+        });
+        heard
+    }
+
+    fn put_asked(&self, question: Asked) {
         let mut asked = lock(&self.asked);
         // Who does not wait any more is not asked for.
-        asked.retain(|a| !a.answer.is_closed());
-        asked.push(Asked { to, answer });
+        asked.retain(|a| !a.is_closed());
+        asked.push(question);
         drop(asked);
         self.work();
-        heard
     }
 
     /// What is to be asked of the broker.
     pub(crate) fn take_asked(&self) -> Vec<Asked> {
         let mut all = std::mem::take(&mut *lock(&self.asked));
-        all.retain(|a| !a.answer.is_closed());
+        all.retain(|a| !a.is_closed());
         all
     }
 

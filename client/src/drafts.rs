@@ -15,6 +15,7 @@ use ordonnans_seal::{Entropy, SystemEntropy, open, seal, verify_envelope, verify
 use serde::{Deserialize, Serialize};
 
 use crate::acts;
+use crate::addressing::{Expanded, To};
 use crate::desk::{Desk, internal, usage};
 use crate::failure::{Exit, Failure};
 use crate::local::Submission;
@@ -100,7 +101,13 @@ fn still_here(id: DraftId, draft: &Draft) -> Result<(), Failure> {
 impl Desk {
     /// Keeps a message until its label is established. The label is proposed, whatever was typed.
     pub(crate) fn propose(&self, s: &Submission) -> Result<DraftId, Failure> {
-        let Composed { header, content } = self.compose(s)?;
+        // Whom it goes to is settled when it is established; a name that cannot be one is told now.
+        self.keys(s)?;
+        let to = To {
+            recipients: vec![],
+            groups: vec![],
+        };
+        let Composed { header, content } = self.compose(s, to)?;
         let kept = self.keep_draft(s, header, &content);
         if kept.is_err() {
             self.discard(&content.attachments)?;
@@ -174,7 +181,12 @@ impl Desk {
     }
 
     /// Sends a draft with the statement of its vaststeller.
-    pub(crate) fn establish(&self, id: DraftId, act: &[u8]) -> Result<MessageId, Failure> {
+    pub(crate) fn establish(
+        &self,
+        id: DraftId,
+        act: &[u8],
+        expanded: &Expanded,
+    ) -> Result<MessageId, Failure> {
         let (draft, header, content) = self.draft(id)?;
         still_here(id, &draft)?;
         let wrong = |what: String| {
@@ -193,12 +205,14 @@ impl Desk {
             return Err(wrong("the statement is about something else".into()));
         }
         self.usable(&a.label, &content.body)?;
+        let To { recipients, groups } = self.addressed(&draft.message, expanded)?;
         let (at, mut random) = (self.now(), [0; 10]);
         SystemEntropy.fill(&mut random);
         let header = Header {
             id: MessageId::new(at, random),
             label: a.label.clone(),
-            recipients: self.recipients(&draft.message)?,
+            recipients,
+            groups,
             created: at,
             expires: draft.message.expires,
             act: Some(act),

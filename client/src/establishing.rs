@@ -11,6 +11,7 @@ use ordonnans_message::{
 use ordonnans_seal::sign_statement;
 
 use crate::acts::{Answered, refused};
+use crate::addressing::Expanded;
 use crate::desk::Desk;
 use crate::drafts::DraftId;
 use crate::failure::Exit;
@@ -53,7 +54,7 @@ fn statement(desk: &Desk, draft: DraftId, signer: &FileSigner) -> Bytes {
 fn sent(a: &Desk, signer: &FileSigner) -> (MessageId, SignedAct, Bytes) {
     let draft = a.propose(&proposal("locc", b"x")).expect("proposed");
     let id = a
-        .establish(draft, &statement(a, draft, signer))
+        .establish(draft, &statement(a, draft, signer), &Expanded::new())
         .expect("sent");
     let envelope = a.outgoing(id).expect("read").expect("in the outbox");
     let header = Envelope::decode(&envelope)
@@ -128,9 +129,11 @@ fn a_draft_waits_with_its_attachments_until_it_is_established() {
     let mut late = a.spool.draft(draft).expect("read").expect("there");
     late.message.expires = a.now().after(1000);
     a.spool.propose(draft, &late).expect("kept");
-    let id = a.establish(draft, &statement(&a, draft, &v)).expect("sent");
+    let id = a
+        .establish(draft, &statement(&a, draft, &v), &Expanded::new())
+        .expect("sent");
     let twice = a
-        .establish(draft, &statement(&a, draft, &v))
+        .establish(draft, &statement(&a, draft, &v), &Expanded::new())
         .expect_err("on its way");
     assert!(twice.to_string().contains("is on its way"), "{twice}");
     assert!(a.discard_draft(draft).is_err(), "on its way");
@@ -142,7 +145,9 @@ fn a_draft_waits_with_its_attachments_until_it_is_established() {
     };
     a.decided(id, no).expect("noted");
     assert_eq!(a.sealed.list().expect("listed").len(), 1);
-    let id = a.establish(draft, &statement(&a, draft, &v)).expect("sent");
+    let id = a
+        .establish(draft, &statement(&a, draft, &v), &Expanded::new())
+        .expect("sent");
     let envelope = a.outgoing(id).expect("read").expect("in the outbox");
     let envelope = Envelope::decode(&envelope).expect("an envelope");
     let header = envelope.header();
@@ -209,13 +214,16 @@ fn a_statement_about_something_else_sends_nothing() {
         ("by somebody else", forged, "certificate"),
         ("nonsense", Bytes::from_static(b"x"), "the statement"),
     ] {
-        let e = a.establish(draft, &bytes).expect_err(what);
+        let e = a
+            .establish(draft, &bytes, &Expanded::new())
+            .expect_err(what);
         assert!(e.to_string().contains(says), "{what}: {e}");
     }
     assert!(a.outbox().order.is_empty());
     // Another label than was proposed is the vaststeller's to give.
     let higher = act(content.digest(), "Stg.G // TOT 2030-01-01", &a.name, &v, &a);
-    a.establish(draft, &signed(&higher)).expect("sent");
+    a.establish(draft, &signed(&higher), &Expanded::new())
+        .expect("sent");
     a.discard_draft(other).expect("dropped");
     assert_eq!(
         a.spool.drafts().expect("read").len(),

@@ -41,6 +41,7 @@ pub(crate) fn message(to: &[&str], body: &[u8]) -> Submission {
         to: to.iter().map(|t| (*t).into()).collect(),
         info: vec![],
         precedence: "ROUTINE".into(),
+        info_precedence: None,
         label: "Ongerubriceerd".into(),
         exercise: true,
         subject: "water".into(),

@@ -8,10 +8,12 @@
 
 mod acts;
 pub mod address;
+mod addressing;
 mod answers;
 mod audit;
 mod backoff;
 mod belief;
+mod board;
 mod cli;
 mod commands;
 pub mod config;

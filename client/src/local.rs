@@ -49,12 +49,15 @@ mod base64 {
 /// A message as a command hands it in. Prints as nothing of it.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Submission {
-    /// Action addressees: `node` or `person@node`, short or in full.
+    /// Action addressees: `node` or `person@node`, short or in full; `role:NAME`, `circle:NAME` or `list:NAME`.
     pub to: Vec<String>,
     /// Information addressees.
     pub info: Vec<String>,
     /// Precedence, by name or prosign.
     pub precedence: String,
+    /// The precedence of information addressees, where it is another.
+    #[serde(default)]
+    pub info_precedence: Option<String>,
     /// The label.
     pub label: String,
     /// Whether it is an exercise message.
@@ -98,6 +101,11 @@ pub enum Request {
         message: Box<Submission>,
         /// Whether to wait.
         wait: bool,
+    },
+    /// Each copy: who has it, who opened it, who is late.
+    Board {
+        /// What is done with, too.
+        all: bool,
     },
     /// List the inbox.
     Inbox,

@@ -25,8 +25,8 @@ use crate::spool::{ReceiptKey, Verdict};
 pub(crate) const REPEAT: Duration = Duration::from_secs(10);
 /// Publishes, and likewise receipts, without an answer at one time; a message of IMMEDIATE or above does not wait for a free place.
 pub(crate) const WINDOW: usize = 64;
-/// The longest a busy broker can make us wait.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+/// The longest a busy broker can make us wait: the length of its longest quota.
+const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
 /// A broker that says it lacks an attachment is offered it after this time.
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
 /// The directory is asked for this often: a node may have a new key.
@@ -140,12 +140,11 @@ impl Machine {
             self.directory_asked = now;
             self.say(Lane::Control, &Frame::DirectoryGet);
         }
-        self.asked.retain(|_, a| !a.answer.is_closed());
+        self.asked.retain(|_, a| !a.is_closed());
         for asked in desk.take_asked() {
             self.requests = self.requests.wrapping_add(1);
-            let (request, to) = (self.requests, asked.to.clone());
-            self.asked.insert(request, asked);
-            self.say(Lane::Control, &Frame::CatalogGet { request, to });
+            self.say(Lane::Control, &asked.frame(self.requests));
+            self.asked.insert(self.requests, asked);
         }
         let waits = |last: &Instant| now.saturating_duration_since(*last) < REPEAT;
         self.published.retain(|_, said| waits(said));
@@ -317,10 +316,25 @@ impl Machine {
                 }
             }
             Frame::Catalog { request, labels } => {
-                if let Some(asked) = self.asked.remove(&request) {
+                if let Some(Asked::Catalog { answer, .. }) = self.asked.remove(&request) {
                     // Who asked may have gone.
-                    drop(asked.answer.send(labels));
+                    drop(answer.send(labels));
                 }
+            }
+            Frame::Expanded { request, groups } => {
+                if let Some(Asked::Members { answer, .. }) = self.asked.remove(&request) {
+                    drop(answer.send(groups));
+                }
+            }
+            Frame::Notice {
+                id,
+                ref originator,
+                at,
+                ref news,
+            } => {
+                let of = frame.digest();
+                desk.told_of(&of, id, (originator.clone(), at), news)?;
+                self.say(Lane::Control, &Frame::Kept { of });
             }
             Frame::AttachmentState { digest, have } => self.state(digest, have, now),
             Frame::Welcome {

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use ordonnans_label::{Kind, Label, Name};
+use ordonnans_label::{Kind, Label};
 use ordonnans_message::{
-    AttachmentKey, AttachmentRef, Content, ContentRef, Header, MessageId, Precedence, Receipt,
-    ReceiptKind, Recipient, Role, SUITE_X_WING, Sealing, SignedKeyPackage, SignedReceipt, limits,
-    sha256,
+    AttachmentKey, AttachmentRef, Content, ContentRef, Header, MessageId, Receipt, ReceiptKind,
+    SUITE_X_WING, Sealing, SignedReceipt, limits, sha256,
 };
 use ordonnans_seal::{
-    Entropy, SealError, SystemEntropy, Verified, seal, seal_attachment, sign_statement,
-    verify_statement,
+    Entropy, SealError, SystemEntropy, seal, seal_attachment, sign_statement, verify_statement,
 };
 use ordonnans_store::AttachmentStore;
 
 use crate::acts;
-use crate::address::{Address, name};
+use crate::address::name;
+use crate::addressing::{Expanded, To};
+use crate::board::SentTo;
 use crate::desk::{Desk, internal, usage};
 use crate::drafts::DraftId;
 use crate::failure::{Exit, Failure};
@@ -36,53 +36,8 @@ pub(crate) struct Composed {
 }
 
 impl Desk {
-    pub(crate) fn recipients(&self, s: &Submission) -> Result<Vec<Recipient>, Failure> {
-        let precedence: Precedence = s
-            .precedence
-            .parse()
-            .map_err(|e| usage(format!("{e}"), "for example -p IMMEDIATE, or O"))?;
-        let all = s.to.iter().map(|t| (t, Role::Action));
-        all.chain(s.info.iter().map(|t| (t, Role::Info)))
-            .map(|(text, role)| {
-                let a = Address::parse(text, self.name.structure())
-                    .map_err(|e| usage(e.to_string(), "`ordonnans directory` lists the nodes"))?;
-                Ok(Recipient {
-                    node: a.node,
-                    person: a.person,
-                    role,
-                    precedence,
-                })
-            })
-            .collect()
-    }
-
-    /// The keys of every recipient node; the names whose key is not known.
-    pub(crate) fn keys(
-        &self,
-        s: &Submission,
-    ) -> Result<(Vec<Verified<SignedKeyPackage>>, Vec<Name>), Failure> {
-        self.keys_of(&self.recipients(s)?)
-    }
-
-    pub(crate) fn keys_of(
-        &self,
-        recipients: &[Recipient],
-    ) -> Result<(Vec<Verified<SignedKeyPackage>>, Vec<Name>), Failure> {
-        let (trust, now) = (self.trust(), self.now());
-        let (mut keys, mut missing) = (vec![], vec![]);
-        for r in recipients {
-            let listed = self.spool.listed(&r.node)?;
-            let package = listed.and_then(|l| l.package());
-            match package.and_then(|p| verify_statement(p, &trust, now).ok()) {
-                Some(key) => keys.push(key),
-                None => missing.push(r.node.clone()),
-            }
-        }
-        Ok((keys, missing))
-    }
-
     /// The label as it was typed.
-    fn label(&self, s: &Submission) -> Result<Label, Failure> {
+    pub(crate) fn label(&self, s: &Submission) -> Result<Label, Failure> {
         let label = self.policies().read(&s.label).map_err(|e| {
             usage(
                 format!("the label: {e}"),
@@ -123,14 +78,14 @@ impl Desk {
     }
 
     /// A message that is complete but for seals and signatures. Its attachments are sealed and kept.
-    pub(crate) fn compose(&self, s: &Submission) -> Result<Composed, Failure> {
+    pub(crate) fn compose(&self, s: &Submission, to: To) -> Result<Composed, Failure> {
         let label = self.label(s)?;
         let structure = self.name.structure();
         let author = s.author.as_ref().map(|a| name(a, Kind::Person, structure));
         let author = author
             .transpose()
             .map_err(|e| usage(e.to_string(), "name a person of the register"))?;
-        let recipients = self.recipients(s)?;
+        let To { recipients, groups } = to;
         let (attachments, sealed) = self.seal_files(&s.attachments)?;
         let (at, none) = (self.now(), sha256(&[]));
         let (mut random, mut salt) = ([0; 10], [0; 32]);
@@ -159,6 +114,7 @@ impl Desk {
                 seals: none,
             },
             act: None,
+            groups,
         };
         let content = Content {
             salt,
@@ -171,9 +127,20 @@ impl Desk {
         Ok(Composed { header, content })
     }
 
-    /// Seals, signs and keeps a message. When this returns it is never lost.
+    /// Seals, signs and keeps a message to named recipients.
+    #[cfg(test)]
     pub(crate) fn submit(&self, s: &Submission) -> Result<MessageId, Failure> {
-        self.all_known(&self.recipients(s)?)?;
+        self.submit_to(s, &Expanded::new())
+    }
+
+    /// Seals, signs and keeps a message, its groups expanded. When this returns it is never lost.
+    pub(crate) fn submit_to(
+        &self,
+        s: &Submission,
+        expanded: &Expanded,
+    ) -> Result<MessageId, Failure> {
+        let to = self.addressed(s, expanded)?;
+        self.all_known(&to.recipients)?;
         if acts::needed(&self.label(s)?) {
             return Err(Failure::new(
                 Exit::Refused,
@@ -181,7 +148,7 @@ impl Desk {
                 "sign it with --as CERT --key KEY, or keep it with `ordonnans label propose` until it is established",
             ));
         }
-        let composed = self.compose(s)?;
+        let composed = self.compose(s, to)?;
         let attachments = composed.content.attachments.clone();
         let sent = self.dispatch(composed, None);
         if sent.is_err() {
@@ -212,6 +179,8 @@ impl Desk {
                 .map(|r| r.node.to_string())
                 .collect(),
             act: header.act.as_ref().map(|a| BASE64.encode(&a.encode())),
+            to: header.recipients.iter().map(SentTo::from).collect(),
+            reply_by: header.reply_by,
             draft,
             verdict: None,
         };
@@ -219,21 +188,6 @@ impl Desk {
         self.outbox().insert(header);
         self.work();
         Ok(header.id)
-    }
-
-    fn all_known(
-        &self,
-        recipients: &[Recipient],
-    ) -> Result<Vec<Verified<SignedKeyPackage>>, Failure> {
-        let (keys, missing) = self.keys_of(recipients)?;
-        match missing.first() {
-            None => Ok(keys),
-            Some(node) => Err(Failure::new(
-                Exit::Refused,
-                format!("{node} is not in the directory with a key to seal to"),
-                "check the name with `ordonnans directory`; the node's daemon must have connected once",
-            )),
-        }
     }
 
     fn seal_files(

@@ -14,6 +14,7 @@
 //! | `acts` | message id, digest | signed act on a message that is here |
 //! | `statements` | digest of the frame | [`Statement`] of ours |
 //! | `reviews` | message id | [`Review`] that is due |
+//! | `told` | message id, digest of the frame | [`Told`] by the broker |
 //! | `state` | `checkpoint`, `log-key` | what is remembered of the broker's log: text of a checkpoint, its key |
 //! | `state` | `doubt`, `fork` | why the log is in doubt, and the evidence |
 //! | `state` | `package` | the key package we offer |
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::acts::{Review, Statement};
 use crate::belief::Belief;
+use crate::board::{SentTo, Told};
 use crate::drafts::{Draft, DraftId};
 use crate::failure::Failure;
 
@@ -44,6 +46,11 @@ pub(crate) struct Sent {
     pub(crate) created: Timestamp,
     pub(crate) label: String,
     pub(crate) recipients: Vec<String>,
+    /// The recipients, with what the board shows of them.
+    #[serde(default)]
+    pub(crate) to: Vec<SentTo>,
+    #[serde(default)]
+    pub(crate) reply_by: Option<Timestamp>,
     /// The signed act it went out with, in base64.
     #[serde(default)]
     pub(crate) act: Option<String>,
@@ -117,6 +124,7 @@ const DRAFTS: &str = "drafts";
 const ACTS: &str = "acts";
 const STATEMENTS: &str = "statements";
 const REVIEWS: &str = "reviews";
+const TOLD: &str = "told";
 const STATE: &str = "state";
 
 fn broken(e: impl std::fmt::Display) -> Failure {
@@ -240,6 +248,30 @@ impl Spool {
     pub(crate) fn reviews(&self) -> Result<Vec<(MessageId, Review)>, Failure> {
         let rows = self.0.range(REVIEWS, &[]).map_err(broken)?;
         rows.iter().map(|(k, v)| Ok((id(k)?, parse(v)?))).collect()
+    }
+
+    pub(crate) fn put_told(&self, id: MessageId, of: &Digest, told: &Told) -> Result<(), Failure> {
+        let key = [&id.as_bytes()[..], of.as_bytes()].concat();
+        self.put(TOLD, &key, &json(told)?)
+    }
+
+    /// What the broker told us of a message, in the order of its clock.
+    pub(crate) fn told_of(&self, id: MessageId) -> Result<Vec<Told>, Failure> {
+        let rows = self.0.range(TOLD, id.as_bytes()).map_err(broken)?;
+        let mut all: Vec<Told> = rows
+            .iter()
+            .map(|(_, v)| parse(v))
+            .collect::<Result<_, _>>()?;
+        all.sort_by_key(|t| t.at);
+        Ok(all)
+    }
+
+    /// What the broker told us of any message.
+    pub(crate) fn told(&self) -> Result<Vec<(MessageId, Told)>, Failure> {
+        let rows = self.0.range(TOLD, &[]).map_err(broken)?;
+        rows.iter()
+            .map(|(k, v)| Ok((id(k.get(..16).unwrap_or_default())?, parse(v)?)))
+            .collect()
     }
 
     /// Notes the broker's decision; the message leaves the outbox. A draft that was accepted is gone; one that was refused is a draft again.
@@ -519,6 +551,8 @@ mod tests {
             precedence: Precedence::Flash,
             created: Timestamp::from_millis(1),
             label: "Ongerubriceerd".into(),
+            to: vec![],
+            reply_by: None,
             recipients: vec![],
             act: None,
             draft: None,

@@ -227,6 +227,8 @@ fn settings(house: &House) -> Settings {
         clock: ClockQuality::Unknown,
         configuration: sha256(&[]),
         alarms: AlarmLimits::default(),
+        quotas: ordonnans_engine::Quotas::default(),
+        contacts: vec![],
         retention: Retention::default(),
     }
 }

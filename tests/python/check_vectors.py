@@ -14,6 +14,7 @@ import json
 import pathlib
 import re
 import sys
+import unicodedata
 import uuid
 
 import check_export
@@ -206,6 +207,23 @@ def recipient(v):
     return name(v[0], "node"), null_or(v[1], name, "person")
 
 
+def group(v):
+    text(v, 264)
+    kind, colon, rest = v.partition(":")
+    form(colon and kind in ("role", "circle", "list"), "the kind of group")
+    form(0 < len(rest) <= 64 and not any(unicodedata.category(c) == "Cc" for c in rest), "the name of a group")
+    return v
+
+
+def addressed(v, recipients):
+    array(v, 2)
+    members = array(v[1], most=64)
+    for n in members:
+        limit(uint(n) < 64, "a member")
+    form(all(n < recipients for n in members) and all(x < y for x, y in zip(members, members[1:])), "the members")
+    return group(v[0])
+
+
 def attachment_ref(v):
     array(v, 2)
     digest(v[0])
@@ -214,7 +232,7 @@ def attachment_ref(v):
 
 def header(raw):
     limit(len(raw) <= 80 * KIB, "the header")
-    h = pairs(decode(raw), (0, 1, 2, 4, 5, 6, 7, 11, 13), (3, 8, 9, 10, 12, 14))
+    h = pairs(decode(raw), (0, 1, 2, 4, 5, 6, 7, 11, 13), (3, 8, 9, 10, 12, 14, 15))
     known(h[0] == 1, "the version")
     message_id(h[1])
     name(h[2], "node")
@@ -240,6 +258,11 @@ def header(raw):
     if 14 in h:
         a, _ = act(blob(h[14], MAX_ACT))
         form(a[1] == 1 and a[3] == h[4] and a[4] == h[2], "the act")
+    if 15 in h:
+        groups = [addressed(a, len(to)) for a in array(h[15], most=16)]
+        kinds = ("role", "circle", "list")
+        order = [(kinds.index(g.split(":", 1)[0]), g.split(":", 1)[1].encode()) for g in groups]
+        form(groups and all(x < y for x, y in zip(order, order[1:])), "the groups")
     for key, read, most in ((9, message_id, 32), (12, attachment_ref, 16)):
         if key in h:
             form(array(h[key], most=most), "an empty list")
@@ -298,8 +321,8 @@ def read_envelope(raw):
     # What the seal binds: the header as it was before sealing, so without keys 11, 12 and 13.
     start = payload.index(bytes([11, 0x82]) + bstr(h[11][0]))
     kept = [k for k in h if k not in (11, 12, 13)]
-    last = bytes([14]) + bstr(h[14]) if 14 in h else b""
-    form(payload.endswith(last), "the order of keys")
+    sealing = bytes([13, 0x83, 0x01]) + bstr(h[13][1]) + bstr(h[13][2])
+    last = payload[payload.index(sealing) + len(sealing) :]
     before = head(len(kept), 0xA0) + payload[1:start] + last
     return {
         "id": message_id(h[1]),
@@ -504,6 +527,31 @@ def readers(v):
     every(name, 1024)(v[5])
 
 
+def groups_asked(v):
+    form(every(group, 16)(v), "no group")
+
+
+def members(v):
+    array(v, 2)
+    every(addressee, 64)(v[0])
+    uint(v[1], U16)
+
+
+def news(v):
+    array(v, 3)
+    kind = uint(v[0])
+    if v[1] is not None:
+        name(v[1])
+    known(kind <= 5, "the news")
+    form((v[1] is None) == (kind in (0, 3)), "the node")
+    if kind == 0:
+        uint(v[2], U16)
+    elif kind in (3, 4):
+        form(type(v[2]) is int and 0 <= v[2] <= 5, "the precedence")
+    else:
+        uint(v[2], 0)
+
+
 CHECKPOINT = maybe(text, 4096)
 VERIFIER = some(text, 512)
 HASHES = every(digest, 130)
@@ -544,6 +592,9 @@ FRAMES = {
     33: ("Order", [some(blob, MAX_STATEMENT)]),
     34: ("ReadersGet", [some(uint, U32), every(name, 64), level_code]),
     35: ("Readers", [some(uint, U32), every(readers, 64)]),
+    36: ("Notice", [message_id, name, time, news]),
+    37: ("ExpandGet", [some(uint, U32), groups_asked, label]),
+    38: ("Expanded", [some(uint, U32), every(lambda v: null_or(v, members), 16)]),
 }
 
 

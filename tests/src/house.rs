@@ -126,6 +126,15 @@ pub fn register_of(members: &[Member], version: u64, suspended: Option<usize>) -
         );
     }
     text.push_str("[[officer]]\nname = \"bva\"\nclearance = \"Stg.ZG\"\n");
+    let all: Vec<String> = members.iter().map(|(n, ..)| format!("\"{n}\"")).collect();
+    // Who is on duty goes from hand to hand with the versions.
+    let duty = usize::try_from(version).unwrap_or(0) % members.len();
+    let _ = write!(
+        text,
+        "[[role]]\nname = \"piket\"\ntitle = \"Piket\"\nheld_by = [\"p-{}\"]\n[[list]]\nname = \"allen\"\ntitle = \"Allen\"\nmembers = [{}]\n",
+        members[duty].0,
+        all[..all.len().min(64)].join(", ")
+    );
     text
 }
 
@@ -254,7 +263,19 @@ impl House {
     /// Seals and signs a message, made at `at`.
     #[must_use]
     pub fn seal(&self, d: &Draft, at: Timestamp, entropy: &mut dyn Entropy) -> Verified<Envelope> {
-        self.seal_as(d, at, entropy, d.level > Level::Ongerubriceerd)
+        self.seal_with(d, at, entropy, |_| ())
+    }
+
+    /// The same, with another header.
+    #[must_use]
+    pub fn seal_with(
+        &self,
+        d: &Draft,
+        at: Timestamp,
+        entropy: &mut dyn Entropy,
+        change: impl FnOnce(&mut Header),
+    ) -> Verified<Envelope> {
+        self.seal_as(d, at, entropy, d.level > Level::Ongerubriceerd, change)
     }
 
     /// The same, without the statement of its vaststeller.
@@ -265,7 +286,7 @@ impl House {
         at: Timestamp,
         entropy: &mut dyn Entropy,
     ) -> Verified<Envelope> {
-        self.seal_as(d, at, entropy, false)
+        self.seal_as(d, at, entropy, false, |_| ())
     }
 
     /// The content and the statement of a message once more, under another id.
@@ -298,6 +319,7 @@ impl House {
         at: Timestamp,
         entropy: &mut dyn Entropy,
         stated: bool,
+        change: impl FnOnce(&mut Header),
     ) -> Verified<Envelope> {
         let from = &self.nodes[d.from];
         let mut random = [0; 10];
@@ -349,6 +371,7 @@ impl House {
                 seals: none,
             },
             act: None,
+            groups: vec![],
         };
         let mut salt = [0; 32];
         entropy.fill(&mut salt);
@@ -359,6 +382,7 @@ impl House {
             body: d.body.clone(),
             ..Content::default()
         };
+        change(&mut header);
         if stated {
             let act = self.establishes(d.from, header.label.clone(), content.digest(), at);
             header.act = Some(act);

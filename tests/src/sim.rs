@@ -262,6 +262,8 @@ impl World<'_> {
             clock: ClockQuality::Unknown,
             configuration: sha256(&[]),
             alarms: AlarmLimits::default(),
+            quotas: ordonnans_engine::Quotas::default(),
+            contacts: vec![],
             retention: Retention::default(),
         };
         let entropy = Box::new(SeededEntropy::new(self.seed ^ d.seq.0));

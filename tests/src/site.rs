@@ -112,7 +112,7 @@ impl Site {
         put(
             &dir.join("broker.toml"),
             &format!(
-                "listen = \"{address}\"\ndata = \"data\"\ntrust = \"trust\"\nregister = \"register.toml\"\n{broker}\n[limits]\nqueue = 1000000\nconnections = 4096\nconnections_per_address = 4096\n"
+                "listen = \"{address}\"\ndata = \"data\"\ntrust = \"trust\"\nregister = \"register.toml\"\n{broker}\n[quotas]\nmessages = 1000000000\nurgent = 1000000000\ncopies = 1000000000\n[limits]\nqueue = 1000000\nconnections = 4096\nconnections_per_address = 4096\n"
             ),
         );
         let officer = write_credentials(dir, "bva", &issue(Kind::Officer, "bva", Level::StgZg));

@@ -639,6 +639,8 @@ fn engine(house: &House) -> Engine {
         clock: ordonnans_audit::ClockQuality::Unknown,
         configuration: ordonnans_message::sha256(&[]),
         alarms: AlarmLimits::default(),
+        quotas: ordonnans_engine::Quotas::default(),
+        contacts: vec![],
         retention: Retention::default(),
     };
     let engine = Engine::new(

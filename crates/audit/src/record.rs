@@ -102,6 +102,14 @@ verbs! {
     Alarm = 33,
     /// Details whose time was over were destroyed.
     DetailsDropped = 34,
+    /// A copy was not there, opened or answered when it was due; its node was reminded where it has it.
+    Chased = 35,
+    /// It was late still: originator and contact were told.
+    Escalated = 36,
+    /// Another message took the place of a copy that had not left.
+    Superseded = 37,
+    /// The sealed bytes of an attachment were removed: no copy that waits refers to them any more.
+    AttachmentRemoved = 38,
 }
 
 impl Verb {
@@ -561,6 +569,6 @@ mod tests {
             assert_eq!(Verb::from_code(v.code()), Some(*v));
         }
         assert_eq!(Verb::from_code(0), None);
-        assert_eq!(Verb::from_code(35), None);
+        assert_eq!(Verb::from_code(39), None);
     }
 }

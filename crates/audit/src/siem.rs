@@ -25,8 +25,12 @@ pub enum Format {
 /// How bad it is: by OCSF 1 informational, 2 low, 3 medium, 4 high.
 fn severity(verb: Verb) -> u8 {
     match verb {
-        Verb::Alarm => 4,
-        Verb::Refused | Verb::Withheld | Verb::SessionRefused | Verb::ClockStepped => 3,
+        Verb::Alarm | Verb::Escalated => 4,
+        Verb::Refused
+        | Verb::Withheld
+        | Verb::SessionRefused
+        | Verb::ClockStepped
+        | Verb::Chased => 3,
         Verb::Exported
         | Verb::Printed
         | Verb::Expired
@@ -50,7 +54,7 @@ fn class(verb: Verb) -> (u32, u32) {
     match verb {
         Verb::SessionOpened | Verb::SessionRefused => (3002, 1),
         Verb::SessionClosed => (3002, 2),
-        Verb::Alarm => (2004, 1),
+        Verb::Alarm | Verb::Escalated => (2004, 1),
         // Create, read, update, delete.
         Verb::Accepted | Verb::CopyMade | Verb::IncidentOpened => (6003, 1),
         Verb::Opened | Verb::AuditRead | Verb::Reviewed => (6003, 2),
@@ -60,7 +64,12 @@ fn class(verb: Verb) -> (u32, u32) {
         | Verb::ConfigurationChanged
         | Verb::CrlChanged
         | Verb::IncidentClosed => (6003, 3),
-        Verb::Destroyed | Verb::DetailsDropped | Verb::Expired | Verb::Recalled => (6003, 4),
+        Verb::Destroyed
+        | Verb::DetailsDropped
+        | Verb::Expired
+        | Verb::Recalled
+        | Verb::Superseded
+        | Verb::AttachmentRemoved => (6003, 4),
         _ => (6003, 99),
     }
 }

@@ -1,8 +1,8 @@
 //! A message goes out: judged again, most urgent first, until the receipt is here.
 
 use ordonnans_audit::{Detail, Verb};
-use ordonnans_label::Name;
-use ordonnans_message::{Digest, MessageId, Precedence, ReplyCode, Timestamp};
+use ordonnans_label::{Level, Name};
+use ordonnans_message::{Digest, MessageId, News, Precedence, ReplyCode, Timestamp};
 use ordonnans_policy::{Permit, Question, Refusal, RuleId, admit, decide};
 
 use crate::Session;
@@ -74,7 +74,7 @@ impl Engine {
             let Some(held) = self.mailbox.message(id) else {
                 continue;
             };
-            if held.header.expires <= now {
+            if held.header.expires <= now && !self.clock_in_doubt() {
                 self.expire(now, id);
                 continue;
             }
@@ -180,15 +180,19 @@ impl Engine {
             policy: self.policy_of(&held.header),
             ..Detail::default()
         };
+        let originator = held.header.originator.clone();
         self.ledger
             .record(now, Verb::Withheld, held.level(), detail);
+        // Not why: it may rest on what the originator is not to know.
+        let news = News::Withheld { node: node.clone() };
+        self.tell(now, &originator, id, news);
         if let Some(write) = self.mailbox.set(node, place, State::Withheld) {
             self.ledger.write(write);
         }
     }
 
     /// The copy for this node is done with: rows and attachments go.
-    pub(crate) fn done(&mut self, id: MessageId, node: &Name) {
+    pub(crate) fn done(&mut self, now: Timestamp, id: MessageId, node: &Name) {
         let Some(removed) = self.mailbox.remove(id, node) else {
             return;
         };
@@ -196,6 +200,16 @@ impl Engine {
             self.ledger.write(write);
         }
         for digest in removed.attachments {
+            let seen = self.seen.get(&id);
+            let detail = Detail {
+                who: Some(self.settings.broker.clone()),
+                message: Some(id),
+                digest: Some(digest),
+                ..Detail::default()
+            };
+            let level = seen.map_or(Level::Ongerubriceerd, |s| s.level);
+            self.ledger
+                .record(now, Verb::AttachmentRemoved, level, detail);
             self.attachments.remove(&digest);
             self.out.push(Effect::RemoveAttachment { digest });
         }
@@ -205,27 +219,11 @@ impl Engine {
         if self.stopping {
             return;
         }
-        let mut copies = 0;
-        while let Some((at, id)) = self.mailbox.next_expiry() {
-            if at > now || copies >= PER_TICK {
-                break;
-            }
-            copies += self.expire(now, id);
-        }
-        for _ in 0..PER_TICK {
-            let Some((until, id)) = self.forget.first().copied() else {
-                break;
-            };
-            if until > now {
-                break;
-            }
-            self.forget.remove(&(until, id));
-            self.seen.remove(&id);
-            self.ledger.write(Seen::delete(id));
-            self.forget_ended(id);
+        if !self.clock_in_doubt() {
+            self.end_lifetimes(now);
         }
         self.review_days(now);
-        self.look_for_late(now);
+        self.chase(now);
         self.keep_for_a_time(now);
         let names: Vec<Name> = self.on_line.keys().cloned().collect();
         for name in names {
@@ -249,6 +247,32 @@ impl Engine {
         }
     }
 
+    /// Ends what has had its time, and forgets what nobody may speak of any more. Not while the clock is in doubt: what is gone does not come back
+    /// when somebody sets it right.
+    fn end_lifetimes(&mut self, now: Timestamp) {
+        let mut copies = 0;
+        while let Some((at, id)) = self.mailbox.next_expiry() {
+            if at > now || copies >= PER_TICK {
+                break;
+            }
+            copies += self.expire(now, id);
+        }
+        for _ in 0..PER_TICK {
+            let Some((until, id)) = self.forget.first().copied() else {
+                break;
+            };
+            if until > now {
+                break;
+            }
+            self.forget.remove(&(until, id));
+            if let Some(seen) = self.seen.remove(&id) {
+                self.due.let_go(id, &seen);
+            }
+            self.ledger.write(Seen::delete(id));
+            self.forget_ended(id);
+        }
+    }
+
     /// Ends a message for everyone who has no receipt given; the number of copies.
     fn expire(&mut self, now: Timestamp, id: MessageId) -> usize {
         let Some(held) = self.mailbox.message(id) else {
@@ -267,7 +291,10 @@ impl Engine {
                 ..Detail::default()
             };
             self.ledger.record(now, Verb::Expired, level, detail);
-            self.done(id, node);
+            self.done(now, id, node);
+            self.settle(id, node);
+            let news = News::Expired { node: node.clone() };
+            self.tell(now, &originator, id, news);
         }
         nodes.len()
     }

@@ -2,11 +2,11 @@
 
 use ordonnans_audit::{ClockQuality, TreeHead};
 use ordonnans_identity::Certificate;
-use ordonnans_label::{Level, Name};
+use ordonnans_label::{Label, Level, Name};
 use ordonnans_message::{
-    Addressee, AuditQuery, Digest, Envelope, Frame, MessageId, Precedence, ProofOf, ReceiptKind,
-    ReplyCode, SignedAct, SignedDeclaration, SignedKeyPackage, SignedOrder, SignedReceipt,
-    Supposed,
+    Addressee, AuditQuery, Digest, Envelope, Frame, Group, MessageId, Precedence, ProofOf,
+    ReceiptKind, ReplyCode, SignedAct, SignedDeclaration, SignedKeyPackage, SignedOrder,
+    SignedReceipt, Supposed,
 };
 use ordonnans_policy::{Approved, Book};
 use ordonnans_seal::Verified;
@@ -240,6 +240,17 @@ pub enum Input {
         request: u32,
         /// The message that is thought of.
         about: Box<Supposed>,
+    },
+    /// A node asks who of some groups may have a message of a label.
+    ExpandGet {
+        /// The connection.
+        session: Session,
+        /// The number the answer carries.
+        request: u32,
+        /// The groups.
+        groups: Vec<Group>,
+        /// The label.
+        label: Box<Label>,
     },
     /// Other lists of revoked certificates came into force, or certificates ended: every known certificate is asked after again, on the line or
     /// off it.

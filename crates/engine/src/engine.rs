@@ -11,11 +11,14 @@ use ordonnans_policy::{Approved, Book, Grounds, Register};
 use ordonnans_seal::Entropy;
 
 use crate::alarms::{AlarmLimits, Alarms};
+use crate::due::Due;
 use crate::effects::{Believed, Effect, Input};
 use crate::incidents::Incident;
-use crate::labels::{Labelled, Labels, Notice, Notices};
+use crate::labels::{Labelled, Labels};
 use crate::ledger::Ledger;
 use crate::mailbox::{Mailbox, Queue};
+use crate::notices::{Notice, Notices};
+use crate::quotas::{Quotas, Spent};
 use crate::receipts::Returns;
 use crate::retention::{Dropped, Retention};
 use crate::rows::{CorruptRow, QueueRow, Return, Seen};
@@ -39,6 +42,10 @@ pub struct Settings {
     pub configuration: Digest,
     /// What somebody may do within an hour before it is an alarm.
     pub alarms: AlarmLimits,
+    /// What one node may send.
+    pub quotas: Quotas,
+    /// The nodes that are told what is late after its recipient was reminded, where they may know of it.
+    pub contacts: Vec<Name>,
     /// How long details of the log are kept.
     pub retention: Retention,
 }
@@ -112,6 +119,9 @@ pub struct Engine {
     /// Incidents that officers opened, until what was kept for them is destroyed.
     pub(crate) incidents: BTreeMap<String, Incident>,
     pub(crate) alarms: Alarms,
+    /// When copies are to be there, opened and answered.
+    pub(crate) due: Due,
+    pub(crate) spent: Spent,
     pub(crate) dropped: Dropped,
     /// The configuration of the run before.
     configured: Option<Digest>,
@@ -165,6 +175,8 @@ impl Engine {
             attachments: attachments.into_iter().collect(),
             incidents: BTreeMap::new(),
             alarms: Alarms::default(),
+            due: Due::default(),
+            spent: Spent::default(),
             dropped: Dropped::default(),
             configured: None,
             stopping: false,
@@ -231,6 +243,7 @@ impl Engine {
             Table::Seen => {
                 let seen = Seen::decode(value).map_err(corrupt)?;
                 self.forget.insert((seen.until, id()?));
+                self.due.take_up(id()?, &seen);
                 self.seen.insert(id()?, seen);
             }
             Table::Packages => {
@@ -273,6 +286,7 @@ impl Engine {
             Table::Standing if key == retention::THROUGH => {
                 self.take_up_retention(value).map_err(corrupt)?;
             }
+            Table::Standing if key == retention::DOUBT => self.take_up_doubt(),
             Table::Standing => self.configured = Digest::try_from(&value[..]).ok(),
         }
         Ok(())
@@ -358,6 +372,12 @@ impl Engine {
                 request,
                 about,
             } => self.explain_get(now, session, request, &about),
+            Input::ExpandGet {
+                session,
+                request,
+                groups,
+                label,
+            } => self.expand_get(now, session, request, &groups, &label),
             Input::TrustChanged { believed } => self.trust_changed(now, &believed),
             Input::Clock { quality, step_ms } => self.clock(now, quality, step_ms),
             Input::Tick => self.tick(now),

@@ -31,8 +31,6 @@ pub(crate) struct Item {
     pub(crate) state: State,
     /// When it was last handed over in the present session.
     pub(crate) flown: Option<Timestamp>,
-    /// Whether somebody was told that its receipt is late.
-    pub(crate) late: bool,
 }
 
 /// What waits for one node.
@@ -62,6 +60,16 @@ pub(crate) struct Mailbox {
     queues: BTreeMap<Name, Queue>,
     expiry: BTreeSet<(Timestamp, MessageId)>,
     attachments: BTreeMap<Digest, u64>,
+    outstanding: BTreeMap<Name, Outstanding>,
+}
+
+/// What a node has sent that is not done with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outstanding {
+    /// Copies that are due.
+    pub(crate) copies: u64,
+    /// Sealed bytes that wait for them.
+    pub(crate) bytes: u64,
 }
 
 /// What went away with a copy.
@@ -88,19 +96,12 @@ impl Mailbox {
         self.queues.values_mut()
     }
 
-    pub(crate) fn queues(&self) -> impl Iterator<Item = (&Name, &Queue)> {
-        self.queues.iter()
-    }
-
-    /// Somebody was told that the receipt of this copy is late.
-    pub(crate) fn note_late(&mut self, node: &Name, place: Place) {
-        let item = self
-            .queues
-            .get_mut(node)
-            .and_then(|q| q.items.get_mut(&place));
-        if let Some(item) = item {
-            item.late = true;
-        }
+    /// What a node has sent that is not done with.
+    pub(crate) fn outstanding(&self, originator: &Name) -> Outstanding {
+        self.outstanding
+            .get(originator)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Copies that are due, over all nodes.
@@ -128,6 +129,7 @@ impl Mailbox {
         digest: Digest,
         envelope: Bytes,
         sequence: u64,
+        nodes: impl IntoIterator<Item = Name>,
     ) -> Vec<Write> {
         let id = header.id;
         let mut writes = vec![Write::Put {
@@ -135,7 +137,6 @@ impl Mailbox {
             key: Bytes::copy_from_slice(id.as_bytes()),
             value: envelope,
         }];
-        let nodes: Vec<Name> = header.nodes().into_iter().cloned().collect();
         let rows: Vec<QueueRow> = nodes
             .into_iter()
             .map(|node| QueueRow {
@@ -159,6 +160,8 @@ impl Mailbox {
         for a in &header.attachments {
             *self.attachments.entry(a.digest).or_default() += 1;
         }
+        let of = self.outstanding.entry(header.originator.clone());
+        of.or_default().bytes += header.sealed_bytes();
         let held = Held {
             digest,
             due: BTreeMap::new(),
@@ -173,12 +176,13 @@ impl Mailbox {
             return false;
         };
         held.due.insert(row.node.clone(), row.place);
+        let of = self.outstanding.entry(held.header.originator.clone());
+        of.or_default().copies += 1;
         let queue = self.queues.entry(row.node.clone()).or_default();
         let item = Item {
             id: row.id,
             state: row.state,
             flown: None,
-            late: false,
         };
         queue.items.insert(row.place, item);
         queue.ready.insert(row.place);
@@ -214,6 +218,15 @@ impl Mailbox {
         let held = self.messages.get_mut(&id)?;
         let place = held.due.remove(node)?;
         let done = held.due.is_empty();
+        if let Some(of) = self.outstanding.get_mut(&held.header.originator) {
+            of.copies -= 1;
+            if done {
+                of.bytes -= held.header.sealed_bytes();
+            }
+            if *of == Outstanding::default() {
+                self.outstanding.remove(&held.header.originator);
+            }
+        }
         if let Some(queue) = self.queues.get_mut(node) {
             queue.items.remove(&place);
             queue.ready.remove(&place);

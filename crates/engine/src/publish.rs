@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{
-    Digest, Envelope, Frame, Header, MessageId, ReplyCode, SignedAct, Timestamp, limits, sha256,
+    Digest, Envelope, Frame, Header, MessageId, News, Recipient, ReplyCode, SignedAct, Timestamp,
+    limits, sha256,
 };
-use ordonnans_policy::{Question, Refusal, RuleId, admit, decide};
+use ordonnans_policy::{Refusal, RuleId};
 use ordonnans_seal::Verified;
 
-use crate::Session;
 use crate::engine::Engine;
-use crate::rows::Seen;
+use crate::groups::Reached;
+use crate::rows::{Seen, State};
+use crate::{Session, due};
 
 /// What a node waits before it tries again, in milliseconds.
 const RETRY_MS: u32 = 2_000;
@@ -45,25 +47,16 @@ impl Engine {
         if header.originator != from || from.kind() != Kind::Node {
             return self.rejected(now, session, Some(id), ReplyCode::NotAuthentic);
         }
-        if let Err(refusal) = self.judge(header, now) {
-            let level = header.label.confidentiality.level();
-            let detail = Detail {
-                who: Some(from),
-                to: refusal.recipient().cloned(),
-                message: Some(id),
-                digest: Some(digest),
-                rule: Some(refusal.rule().number()),
-                register: Some(self.in_force()),
-                policy: self.policy_of(header),
-                ..Detail::default()
-            };
-            let (sender, person) = (detail.who.clone(), header.author.clone());
-            let detail = Detail { person, ..detail };
-            self.ledger.record(now, Verb::Refused, level, detail);
-            if let Some(sender) = sender {
-                self.count(now, &sender, Verb::Refused);
+        let reached = match self.judge(header, now) {
+            Ok(reached) => reached,
+            Err(refusal) => {
+                self.note_refused(now, header, digest, Some(&refusal));
+                return self.send(session, refused(id, &refusal, header, now));
             }
-            return self.send(session, refused(id, &refusal, header, now));
+        };
+        if reached.recipients.is_empty() {
+            self.note_refused(now, header, digest, None);
+            return self.refuse(session, Some(id), ReplyCode::UnknownRecipient);
         }
         let act = header.act.as_ref().map(SignedAct::said);
         if act.is_some_and(|a| self.labels.knows(&a.subject)) {
@@ -77,30 +70,47 @@ impl Engine {
         {
             return self.refuse(session, Some(id), ReplyCode::AttachmentMissing);
         }
-        let full = |n: &&Name| {
-            self.mailbox
-                .queue(n)
-                .is_some_and(|q| q.items.len() >= self.settings.queue)
+        let full = |r: &Recipient| {
+            let queue = self.mailbox.queue(&r.node);
+            queue.is_some_and(|q| q.items.len() >= self.settings.queue)
         };
         let labelled = header.act.is_some() && self.labels.len() >= self.settings.labelled;
         if self.seen.len() >= self.settings.remembered
             || labelled
-            || header.nodes().iter().any(full)
+            || reached.recipients.iter().any(full)
         {
             return self.refuse(session, Some(id), ReplyCode::Busy);
         }
-        self.accept(now, session, header.clone(), bytes, digest);
+        if let Err(wait_ms) = self.spend(now, header, reached.recipients.len()) {
+            return self.busy(session, id, wait_ms);
+        }
+        self.accept(now, session, header.clone(), (bytes, digest), reached);
     }
 
-    /// All rules of the sender and of every recipient. One no is a no to the whole message: a message that reached some of its
-    /// addressees only would say to each that the others have it.
-    fn judge(&self, header: &Header, now: Timestamp) -> Result<(), Refusal> {
-        let (grounds, question) = (self.grounds(), Question::of(header));
-        admit(&grounds, &question, now)?;
-        for to in &header.recipients {
-            decide(&grounds, header.id, &question, to, now)?;
-        }
-        Ok(())
+    fn note_refused(
+        &mut self,
+        now: Timestamp,
+        header: &Header,
+        digest: Digest,
+        refusal: Option<&Refusal>,
+    ) {
+        let level = header.label.confidentiality.level();
+        let detail = Detail {
+            who: Some(header.originator.clone()),
+            person: header.author.clone(),
+            to: refusal.and_then(Refusal::recipient).cloned(),
+            message: Some(header.id),
+            digest: Some(digest),
+            rule: refusal.map(|r| r.rule().number()),
+            register: Some(self.in_force()),
+            policy: self.policy_of(header),
+            note: refusal
+                .is_none()
+                .then(|| "its groups have no members".into()),
+            ..Detail::default()
+        };
+        self.ledger.record(now, Verb::Refused, level, detail);
+        self.count(now, &header.originator, Verb::Refused, level);
     }
 
     /// The digest of the policy a message is labelled under; `None` where that is not in force.
@@ -113,11 +123,12 @@ impl Engine {
         now: Timestamp,
         session: Session,
         header: Header,
-        bytes: bytes::Bytes,
-        digest: Digest,
+        (bytes, digest): (bytes::Bytes, Digest),
+        reached: Reached,
     ) {
         let (id, level) = (header.id, header.label.confidentiality.level());
-        let nodes: BTreeSet<Name> = header.nodes().into_iter().cloned().collect();
+        let to = &reached.recipients;
+        let nodes: BTreeSet<Name> = to.iter().map(|r| r.node.clone()).collect();
         let detail = Detail {
             who: Some(header.originator.clone()),
             person: header.author.clone(),
@@ -125,11 +136,15 @@ impl Engine {
             digest: Some(digest),
             register: Some(self.in_force()),
             policy: self.policy_of(&header),
-            note: header.act.as_ref().map(established),
+            note: noted(&header, &reached),
             ..Detail::default()
         };
         let sequence = self.ledger.record(now, Verb::Accepted, level, detail);
-        self.copies_made(now, &header, digest, &nodes);
+        self.copies_made(now, &header, digest, &reached);
+        self.settle_answered(&header);
+        if let Some(old) = header.supersedes {
+            self.supersede(now, &header, old, &nodes);
+        }
         self.passed_on(now, &header, digest);
         let seen = Seen {
             digest,
@@ -139,36 +154,40 @@ impl Engine {
             until: header.expires.after(limits::MAX_LIFETIME_MS),
             level,
             originator: header.originator.clone(),
-            nodes: nodes.clone(),
+            reply_by: header.reply_by,
+            copies: due::copies(to),
             receipts: BTreeSet::new(),
         };
         self.ledger.write(seen.put(id));
         self.forget.insert((seen.until, id));
+        self.due.take_up(id, &seen);
         self.seen.insert(id, seen);
         if let Some(act) = &header.act {
             self.labelled(now, id, act, nodes.clone());
         }
-        for write in self.mailbox.accept(header, digest, bytes, sequence) {
-            self.ledger.write(write);
-        }
+        let originator = header.originator.clone();
+        let rows = self
+            .mailbox
+            .accept(header, digest, bytes, sequence, nodes.clone());
+        rows.into_iter().for_each(|row| self.ledger.write(row));
         let at = now;
         self.send(session, Frame::Accepted { id, at, sequence });
+        if reached.left_out > 0 {
+            let count = reached.left_out;
+            self.tell(now, &originator, id, News::LeftOut { count });
+        }
         for node in &nodes {
             self.pump(now, node);
         }
     }
 
     /// The copy register: one record for each copy, with its number and for whom it is (VIRBI 2013 annex 1, rows 6K and 6L).
-    fn copies_made(
-        &mut self,
-        now: Timestamp,
-        header: &Header,
-        digest: Digest,
-        nodes: &BTreeSet<Name>,
-    ) {
+    fn copies_made(&mut self, now: Timestamp, header: &Header, digest: Digest, reached: &Reached) {
         let level = header.label.confidentiality.level();
-        for (copy, node) in (1u32..).zip(nodes) {
-            let there = header.recipients.iter().filter(|r| r.node == *node);
+        let all = &reached.recipients;
+        let nodes: BTreeSet<&Name> = all.iter().map(|r| &r.node).collect();
+        for (copy, node) in (1u32..).zip(&nodes) {
+            let there = all.iter().filter(|r| r.node == **node);
             let persons: Vec<Name> = there.filter_map(|r| r.person.clone()).collect();
             let others = persons.iter().skip(1).map(Name::local);
             let others: Vec<&str> = others.collect();
@@ -179,7 +198,7 @@ impl Engine {
             let detail = Detail {
                 who: Some(header.originator.clone()),
                 person: persons.first().cloned(),
-                to: Some(node.clone()),
+                to: Some((*node).clone()),
                 message: Some(header.id),
                 digest: Some(digest),
                 register: Some(self.in_force()),
@@ -201,7 +220,7 @@ impl Engine {
             let Some(seen) = self.seen.get(&parent) else {
                 continue;
             };
-            if !seen.nodes.contains(&header.originator) {
+            if !seen.copies.contains_key(&header.originator) {
                 continue;
             }
             let own = header.label.confidentiality.level();
@@ -224,6 +243,41 @@ impl Engine {
         }
     }
 
+    /// A message takes the place of an older one of the same originator: copies of that for the same nodes that never left are dropped, and the
+    /// originator is told. Who has the older one sees from the newer that it is.
+    fn supersede(&mut self, now: Timestamp, by: &Header, old: MessageId, nodes: &BTreeSet<Name>) {
+        let Some(seen) = self.seen.get(&old) else {
+            return;
+        };
+        if seen.originator != by.originator {
+            return;
+        }
+        let (level, digest) = (seen.level, seen.digest);
+        let waiting: Vec<Name> = nodes
+            .iter()
+            .filter(|n| {
+                let state = self.mailbox.state(old, n);
+                state.is_some_and(|s| s != State::Sent)
+            })
+            .cloned()
+            .collect();
+        for node in waiting {
+            let detail = Detail {
+                who: Some(by.originator.clone()),
+                to: Some(node.clone()),
+                message: Some(old),
+                digest: Some(digest),
+                copy: self.copy(old, &node),
+                note: Some(format!("by {}", by.id)),
+                ..Detail::default()
+            };
+            self.ledger.record(now, Verb::Superseded, level, detail);
+            self.done(now, old, &node);
+            self.settle(old, &node);
+            self.tell(now, &by.originator, old, News::Superseded { node });
+        }
+    }
+
     /// The number of a node's copy of a message.
     pub(crate) fn copy(&self, id: MessageId, node: &Name) -> Option<u32> {
         self.seen.get(&id)?.copy(node)
@@ -238,6 +292,18 @@ impl Engine {
             rule: None,
             recipient: None,
             retry_after_ms: again.then_some(RETRY_MS),
+        };
+        self.send(session, frame);
+    }
+
+    /// Not now, for this node has had its share.
+    fn busy(&mut self, session: Session, id: MessageId, wait_ms: u32) {
+        let frame = Frame::Refused {
+            id: Some(id),
+            code: ReplyCode::Busy,
+            rule: None,
+            recipient: None,
+            retry_after_ms: Some(wait_ms),
         };
         self.send(session, frame);
     }
@@ -263,13 +329,24 @@ impl Engine {
         };
         self.ledger
             .record(now, Verb::Refused, Level::Ongerubriceerd, detail);
-        self.count(now, &who, Verb::Refused);
+        self.count(now, &who, Verb::Refused, Level::Ongerubriceerd);
         self.refuse(session, id, code);
     }
 }
 
-fn established(act: &SignedAct) -> String {
-    format!("established by {}", act.said().by)
+/// What the record of the acceptance says beside who and which: whose act, and what the groups were taken to mean.
+fn noted(header: &Header, reached: &Reached) -> Option<String> {
+    let act = header.act.as_ref();
+    let mut parts: Vec<String> = act
+        .map(|a| format!("established by {}", a.said().by))
+        .into_iter()
+        .collect();
+    let groups = reached.expanded.iter();
+    parts.extend(groups.map(|(group, n)| format!("{group}: {n}")));
+    if reached.left_out > 0 {
+        parts.push(format!("left out: {}", reached.left_out));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// What the sender is told. About a recipient only that it may not have the message, so that nobody learns what another holds by

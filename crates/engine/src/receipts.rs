@@ -41,7 +41,7 @@ impl Engine {
         let may = if recalls {
             seen.originator == from && r.by == from
         } else {
-            seen.nodes.contains(&from) && self.may_sign(&r, &from)
+            seen.copies.contains_key(&from) && self.may_sign(&r, &from)
         };
         if !may {
             return self.rejected(now, session, Some(id), ReplyCode::NotPermitted);
@@ -59,10 +59,11 @@ impl Engine {
             self.recall(now, &from, key, &receipt.get().encode());
             return self.send(session, stored);
         }
+        self.settle_by(&from, &r);
         self.keep(now, &from, &r, key, receipt.get().encode());
         self.send(session, stored);
         if !r.kind.is_of_reader() {
-            self.done(id, &from);
+            self.done(now, id, &from);
             self.pump(now, &from);
         }
     }
@@ -103,7 +104,7 @@ impl Engine {
         let person = detail.person.clone();
         self.ledger.record(now, verb, level, detail);
         for who in person.iter().chain([from]) {
-            self.count(now, who, verb);
+            self.count(now, who, verb, level);
         }
         self.ledger.write(put);
         let back = Return {
@@ -133,7 +134,7 @@ impl Engine {
         seen.receipts.insert((of.1, of.2.clone()));
         let (put, seen) = (seen.put(id), seen.clone());
         self.ledger.write(put);
-        for node in &seen.nodes {
+        for node in seen.copies.keys() {
             let never_left = self
                 .mailbox
                 .state(id, node)
@@ -149,7 +150,8 @@ impl Engine {
                 ..Detail::default()
             };
             self.ledger.record(now, Verb::Recalled, seen.level, detail);
-            self.done(id, node);
+            self.done(now, id, node);
+            self.settle(id, node);
             if !never_left {
                 let (to, of, receipt) = (node.clone(), of.clone(), receipt.clone());
                 self.pass_back(Return { to, of, receipt });

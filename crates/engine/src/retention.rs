@@ -13,6 +13,8 @@ use crate::{Table, Write};
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Where the row stands.
 pub(crate) const THROUGH: &[u8] = b"through";
+/// Where it stands that the clock jumped, so that a broker that is started again by the wrong clock knows it, too.
+pub(crate) const DOUBT: &[u8] = b"clock-in-doubt";
 /// A clock that is further ahead of the last record than this may be wrong, in milliseconds: nothing is destroyed for [`PAUSE_TICKS`].
 const AHEAD_MS: u64 = 30 * DAY_MS;
 /// Ticks for which nothing is destroyed after the clock jumped: a day, in which somebody sees the alarm.
@@ -49,6 +51,8 @@ pub(crate) struct Dropped {
     through: Option<u64>,
     /// Ticks for which nothing is destroyed.
     pause: u32,
+    /// Whether the row says that the clock jumped.
+    doubt: bool,
 }
 
 fn day(at: Timestamp) -> u64 {
@@ -79,6 +83,9 @@ impl Engine {
     /// not acted upon at once.
     pub(crate) fn begin_retention(&mut self, now: Timestamp, last: Timestamp) {
         let new = last == Timestamp::default();
+        if self.dropped.doubt {
+            self.dropped.pause = PAUSE_TICKS;
+        }
         match self.dropped.through {
             Some(through) => self.drop_through(through),
             None => {
@@ -88,7 +95,7 @@ impl Engine {
             }
         }
         if !new && now.since(last) > AHEAD_MS {
-            self.dropped.pause = PAUSE_TICKS;
+            self.doubt_clock();
             let days = now.since(last) / DAY_MS;
             let note = format!(
                 "the clock is {days} days ahead of the last record; no detail is destroyed for a day"
@@ -97,10 +104,38 @@ impl Engine {
         }
     }
 
+    /// Whether the clock jumped lately, so that nothing is destroyed by it.
+    pub(crate) fn clock_in_doubt(&self) -> bool {
+        self.dropped.pause > 0
+    }
+
     pub(crate) fn pause_retention(&mut self, step_ms: u64) {
         if step_ms >= STEP_MS {
-            self.dropped.pause = PAUSE_TICKS;
+            self.doubt_clock();
         }
+    }
+
+    pub(crate) fn take_up_doubt(&mut self) {
+        self.dropped.doubt = true;
+    }
+
+    fn doubt_clock(&mut self) {
+        self.dropped.pause = PAUSE_TICKS;
+        self.dropped.doubt = true;
+        self.ledger.write(Write::Put {
+            table: Table::Standing,
+            key: Bytes::from_static(DOUBT),
+            value: Bytes::new(),
+        });
+    }
+
+    /// A day has passed in which nobody set the clock.
+    fn believe_clock(&mut self) {
+        self.dropped.doubt = false;
+        self.ledger.write(Write::Delete {
+            table: Table::Standing,
+            key: Bytes::from_static(DOUBT),
+        });
     }
 
     fn kept(&self) -> Vec<(MessageId, String)> {
@@ -121,6 +156,9 @@ impl Engine {
     pub(crate) fn keep_for_a_time(&mut self, now: Timestamp) {
         if self.dropped.pause > 0 {
             self.dropped.pause -= 1;
+            if self.dropped.pause == 0 {
+                self.believe_clock();
+            }
             return;
         }
         let due = day(now).checked_sub(u64::from(self.settings.retention.days) + 1);

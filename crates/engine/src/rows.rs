@@ -1,7 +1,7 @@
 //! The rows of the mailbox, and their byte form.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ordonnans_label::{Level, Name};
@@ -83,10 +83,7 @@ impl QueueRow {
         let read = |r: &mut Reader<'_>| {
             r.tuple("queue row", 5)?;
             let node = r.parsed("node", Name::MAX_BYTES)?;
-            let precedence = u8::try_from(r.uint("precedence", 5)?)
-                .ok()
-                .and_then(Precedence::from_code)
-                .ok_or(DecodeError::Unknown("precedence"))?;
+            let precedence = precedence(r)?;
             Ok(Self {
                 node,
                 place: (Reverse(precedence), r.uint("place", u64::MAX)?),
@@ -111,8 +108,34 @@ pub(crate) struct Seen {
     pub(crate) until: Timestamp,
     pub(crate) level: Level,
     pub(crate) originator: Name,
-    pub(crate) nodes: BTreeSet<Name>,
+    /// When an answer is due.
+    pub(crate) reply_by: Option<Timestamp>,
+    /// By node, in the order of their numbers.
+    pub(crate) copies: BTreeMap<Name, Copied>,
     pub(crate) receipts: BTreeSet<(ReceiptKind, Name)>,
+}
+
+/// How far chasing a copy has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chase {
+    /// It has time yet.
+    InTime = 0,
+    /// Its node was reminded.
+    Chased = 1,
+    /// Others were told.
+    Escalated = 2,
+    /// Nothing more is due.
+    Settled = 3,
+}
+
+/// What is remembered of one copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Copied {
+    pub(crate) precedence: Precedence,
+    /// Whether somebody there must act.
+    pub(crate) action: bool,
+    pub(crate) opened: bool,
+    pub(crate) chase: Chase,
 }
 
 /// Receipts of one message: three from each recipient and one from each of its readers, within reason.
@@ -121,7 +144,7 @@ pub(crate) const MAX_RECEIPTS: usize = 8 * limits::MAX_RECIPIENTS;
 impl Seen {
     /// The number of the copy for a node: its place among all of them, from 1.
     pub(crate) fn copy(&self, node: &Name) -> Option<u32> {
-        let place = self.nodes.iter().position(|n| n == node)?;
+        let place = self.copies.keys().position(|n| n == node)?;
         u32::try_from(place + 1).ok()
     }
 
@@ -143,16 +166,20 @@ impl Seen {
     }
 
     fn write(&self, w: &mut Writer) {
-        w.array(8)
+        w.array(9)
             .bytes(self.digest.as_bytes())
             .uint(self.at.as_millis())
             .uint(self.sequence)
             .uint(self.until.as_millis())
             .uint(self.level.code().into())
             .text(self.originator.as_str());
-        w.array(self.nodes.len());
-        for n in &self.nodes {
-            w.text(n.as_str());
+        w.option(self.reply_by, |w, t| {
+            w.uint(t.as_millis());
+        });
+        w.array(self.copies.len());
+        for (n, c) in &self.copies {
+            w.array(5).text(n.as_str()).uint(c.precedence.code().into());
+            w.bool(c.action).bool(c.opened).uint(c.chase as u64);
         }
         w.array(self.receipts.len());
         for (kind, by) in &self.receipts {
@@ -162,7 +189,7 @@ impl Seen {
 
     pub(crate) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
         let read = |r: &mut Reader<'_>| {
-            r.tuple("seen row", 8)?;
+            r.tuple("seen row", 9)?;
             let digest = Digest::from(r.fixed::<32>("digest")?);
             let (at, sequence, until) = (time(r)?, r.uint("sequence", u64::MAX)?, time(r)?);
             let level = u8::try_from(r.uint("level", 4)?)
@@ -170,10 +197,9 @@ impl Seen {
                 .and_then(Level::from_code)
                 .ok_or(DecodeError::Unknown("level"))?;
             let originator = r.parsed("originator", Name::MAX_BYTES)?;
-            let n = r.array("nodes", limits::MAX_RECIPIENTS)?;
-            let nodes = (0..n)
-                .map(|_| r.parsed("node", Name::MAX_BYTES))
-                .collect::<Result<_, _>>()?;
+            let reply_by = r.option(time)?;
+            let n = r.array("copies", limits::MAX_RECIPIENTS)?;
+            let copies = (0..n).map(|_| copied(r)).collect::<Result<_, _>>()?;
             let n = r.array("receipts", MAX_RECEIPTS)?;
             let receipt = |r: &mut Reader<'_>| {
                 r.tuple("receipt", 2)?;
@@ -187,7 +213,8 @@ impl Seen {
                 until,
                 level,
                 originator,
-                nodes,
+                reply_by,
+                copies,
                 receipts,
             })
         };
@@ -289,6 +316,29 @@ fn return_key(of: &ReceiptKey, to: &Name) -> Bytes {
     ]
     .concat()
     .into()
+}
+
+fn copied(r: &mut Reader<'_>) -> Result<(Name, Copied), DecodeError> {
+    r.tuple("copy", 5)?;
+    let node = r.parsed("node", Name::MAX_BYTES)?;
+    let copied = Copied {
+        precedence: precedence(r)?,
+        action: r.bool("action")?,
+        opened: r.bool("opened")?,
+        chase: match r.uint("chase", 3)? {
+            0 => Chase::InTime,
+            1 => Chase::Chased,
+            2 => Chase::Escalated,
+            _ => Chase::Settled,
+        },
+    };
+    Ok((node, copied))
+}
+
+fn precedence(r: &mut Reader<'_>) -> Result<Precedence, DecodeError> {
+    let code = u8::try_from(r.uint("precedence", 5)?).ok();
+    let known = code.and_then(Precedence::from_code);
+    known.ok_or(DecodeError::Unknown("precedence"))
 }
 
 fn message_id(r: &mut Reader<'_>) -> Result<MessageId, DecodeError> {

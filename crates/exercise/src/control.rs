@@ -172,6 +172,7 @@ impl Control {
                 seals: none,
             },
             act,
+            groups: vec![],
         };
         seal(header, &content, &keys, &self.signer, &mut SystemEntropy).map_err(|e| said(&e))
     }

@@ -246,6 +246,7 @@ fn send(
         to: m.to.clone(),
         info: vec![],
         precedence: m.precedence.clone(),
+        info_precedence: None,
         label: m.label.clone(),
         exercise: true,
         subject: name.clone().unwrap_or_default().chars().take(200).collect(),

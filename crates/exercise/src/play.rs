@@ -216,6 +216,7 @@ impl<'a> Play<'a> {
             to: m.to.clone(),
             info: m.info.clone(),
             precedence: m.precedence.clone(),
+            info_precedence: None,
             label: m.label.clone(),
             exercise: true,
             subject: m.subject.clone(),

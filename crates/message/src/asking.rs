@@ -8,7 +8,7 @@ use crate::label::{decode_label, encode_label};
 use crate::{Timestamp, limits};
 
 /// Somebody a message would be for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Addressee {
     /// The node.
     pub node: Name,
@@ -54,10 +54,11 @@ pub(crate) fn write_addressees(w: &mut Writer, all: &[Addressee]) {
 
 pub(crate) fn read_addressees(
     r: &mut Reader<'_>,
+    min: usize,
     max: usize,
 ) -> Result<Vec<Addressee>, DecodeError> {
     let n = r.array("recipients", max)?;
-    if n == 0 {
+    if n < min {
         return Err(DecodeError::Form("recipients"));
     }
     let one = |r: &mut Reader<'_>| {
@@ -83,7 +84,7 @@ impl Supposed {
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             from: name(r, "sender")?,
-            to: read_addressees(r, limits::MAX_EXPLAINED)?,
+            to: read_addressees(r, 1, limits::MAX_EXPLAINED)?,
             label: decode_label(r)?,
             at: r.option(|r| time(r, "time"))?,
         })

@@ -9,9 +9,11 @@ use ordonnans_label::{Label, Level, MAX_EVENT_CHARS, Name};
 
 use crate::asking::{read_addressees, write_addressees};
 use crate::cbor::{DecodeError, Reader, Writer, exactly};
+use crate::group::{Group, Members};
 use crate::header::{digest, message_id, name, time};
 use crate::inspecting::{AuditQuery, ProofOf, Readers, level};
 use crate::label::{decode_label, encode_label};
+use crate::notice::News;
 use crate::receipt::ReceiptKind;
 use crate::{Addressee, Digest, ExplainedRule, MessageId, Supposed, Timestamp, limits, sha256};
 
@@ -300,7 +302,7 @@ pub enum Frame {
         /// The event that happened; `None` where its day has passed.
         event: Option<Box<str>>,
     },
-    /// 25, either way: a frame of 22 to 24 is kept and need not be said again.
+    /// 25, either way: a frame of 22 to 24, 33 or 36 is kept and need not be said again.
     Kept {
         /// SHA-256 of that frame: [`Frame::digest`].
         of: Digest,
@@ -379,6 +381,33 @@ pub enum Frame {
         /// The rows.
         rows: Vec<Readers>,
     },
+    /// 36, from the broker: something about a message that this node sent, has, or looks after; answered by 25.
+    Notice {
+        /// The message.
+        id: MessageId,
+        /// Who sent it.
+        originator: Name,
+        /// When, by the broker's clock.
+        at: Timestamp,
+        /// What.
+        news: News,
+    },
+    /// 37, to the broker: who of these groups may have a message of this label?
+    ExpandGet {
+        /// Number the answer will carry.
+        request: u32,
+        /// The groups, 1 to [`limits::MAX_GROUPS`].
+        groups: Vec<Group>,
+        /// The label.
+        label: Box<Label>,
+    },
+    /// 38, from the broker: for each group its members; `None` where the register has no such group.
+    Expanded {
+        /// The number of the request.
+        request: u32,
+        /// In the order of the question.
+        groups: Vec<Option<Members>>,
+    },
 }
 
 impl Frame {
@@ -444,6 +473,9 @@ impl Frame {
             Self::Order { .. } => 33,
             Self::ReadersGet { .. } => 34,
             Self::Readers { .. } => 35,
+            Self::Notice { .. } => 36,
+            Self::ExpandGet { .. } => 37,
+            Self::Expanded { .. } => 38,
         }
     }
 
@@ -655,6 +687,33 @@ impl Frame {
                     row.write(w);
                 }
             }
+            Self::Notice {
+                id,
+                originator,
+                at,
+                news,
+            } => {
+                head(w, 4);
+                w.bytes(id.as_bytes()).text(originator.as_str());
+                news.write(w.uint(at.as_millis()));
+            }
+            Self::ExpandGet {
+                request,
+                groups,
+                label,
+            } => {
+                head(w, 3);
+                w.uint((*request).into()).array(groups.len());
+                groups.iter().for_each(|g| g.write(w));
+                encode_label(label, w);
+            }
+            Self::Expanded { request, groups } => {
+                head(w, 2);
+                w.uint((*request).into()).array(groups.len());
+                for members in groups {
+                    w.option(members.as_ref(), |w, m| m.write(w));
+                }
+            }
         }
     }
 
@@ -664,9 +723,9 @@ impl Frame {
         let fields = match kind {
             10 | 11 => 0,
             3 | 6 | 7 | 9 | 22 | 23 | 25 | 30 | 33 => 1,
-            1 | 13 | 14 | 15 | 16 | 18 | 19 | 21 | 27 | 28 | 29 | 35 => 2,
-            4 | 8 | 12 | 24 | 26 | 31 | 32 | 34 => 3,
-            2 => 4,
+            1 | 13 | 14 | 15 | 16 | 18 | 19 | 21 | 27 | 28 | 29 | 35 | 38 => 2,
+            4 | 8 | 12 | 24 | 26 | 31 | 32 | 34 | 37 => 3,
+            2 | 36 => 4,
             5 | 17 | 20 => 5,
             _ => return Err(DecodeError::Unknown("frame kind")),
         };
@@ -788,7 +847,7 @@ impl Frame {
             }
             18 => Self::CatalogGet {
                 request: small(r, "request")?,
-                to: read_addressees(r, limits::MAX_RECIPIENTS)?,
+                to: read_addressees(r, 1, limits::MAX_RECIPIENTS)?,
             },
             19 => {
                 let request = small(r, "request")?;
@@ -864,6 +923,34 @@ impl Frame {
                 Self::Readers {
                     request,
                     rows: (0..n).map(|_| Readers::read(r)).collect::<Result<_, _>>()?,
+                }
+            }
+            36 => Self::Notice {
+                id: message_id(r)?,
+                originator: name(r, "originator")?,
+                at: time(r, "time")?,
+                news: News::read(r)?,
+            },
+            37 => {
+                let request = small(r, "request")?;
+                let n = r.array("groups", limits::MAX_GROUPS)?;
+                if n == 0 {
+                    return Err(DecodeError::Form("groups"));
+                }
+                Self::ExpandGet {
+                    request,
+                    groups: (0..n).map(|_| Group::read(r)).collect::<Result<_, _>>()?,
+                    label: Box::new(decode_label(r)?),
+                }
+            }
+            38 => {
+                let request = small(r, "request")?;
+                let n = r.array("groups", limits::MAX_GROUPS)?;
+                Self::Expanded {
+                    request,
+                    groups: (0..n)
+                        .map(|_| r.option(Members::read))
+                        .collect::<Result<_, _>>()?,
                 }
             }
             _ => {
@@ -1087,8 +1174,35 @@ mod tests {
                     rijksdienst: true,
                     on_line: false,
                     bva: Some("bva@ncc.example".into()),
-                    persons: vec![name],
+                    persons: vec![name.clone()],
                 }],
+            },
+            Frame::Notice {
+                id,
+                originator: name.clone(),
+                at: Timestamp::from_millis(9),
+                news: News::Late {
+                    node: name.clone(),
+                    precedence: crate::Precedence::Flash,
+                },
+            },
+            Frame::ExpandGet {
+                request: 11,
+                groups: vec!["role:piket".parse().expect("a group")],
+                label: Box::new("Dep.V".parse().expect("a label")),
+            },
+            Frame::Expanded {
+                request: 11,
+                groups: vec![
+                    None,
+                    Some(Members {
+                        may: vec![Addressee {
+                            node: name,
+                            person: None,
+                        }],
+                        left_out: 2,
+                    }),
+                ],
             },
         ]
     }
@@ -1147,7 +1261,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), which in 0usize..35, at: usize, to: u8) {
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), which in 0usize..38, at: usize, to: u8) {
             if let Ok(f) = Frame::decode(&bytes) {
                 prop_assert_eq!(f.encode(), bytes);
             }

@@ -10,6 +10,7 @@ use ordonnans_label::{Kind, Label, Name};
 
 use crate::act::{ActKind, SignedAct};
 use crate::cbor::{DecodeError, Reader, Writer, exactly};
+use crate::group::{Addressed, Group};
 use crate::label::{decode_label, encode_label};
 use crate::{Digest, MessageId, Timestamp, limits, sha256};
 
@@ -65,6 +66,20 @@ impl Precedence {
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// Within this time of its acceptance a copy is due, in milliseconds: the delivery objectives of the military precedences, and a day for
+    /// what may wait.
+    #[must_use]
+    pub fn due_within_ms(self) -> u64 {
+        let minutes = match self {
+            Self::Override | Self::Flash => 10,
+            Self::Immediate => 30,
+            Self::Priority => 3 * 60,
+            Self::Routine => 6 * 60,
+            Self::Deferred => 24 * 60,
+        };
+        minutes * 60 * 1000
     }
 
     /// The word.
@@ -195,6 +210,8 @@ pub struct Header {
     pub sealing: Sealing,
     /// The vaststeller's signed statement over label and content.
     pub act: Option<SignedAct>,
+    /// The groups it is addressed to, at most [`limits::MAX_GROUPS`]. A recipient of none of them is named: the message goes to it or to nobody.
+    pub groups: Vec<Addressed>,
 }
 
 impl Header {
@@ -239,6 +256,20 @@ impl Header {
             .unwrap_or(Precedence::Deferred)
     }
 
+    /// Sealed bytes of content and attachments.
+    #[must_use]
+    pub fn sealed_bytes(&self) -> u64 {
+        let attached = self.attachments.iter().map(|a| a.length);
+        attached.fold(self.content.length.into(), u64::saturating_add)
+    }
+
+    /// Whether a recipient is named, and not only a member of a group.
+    #[must_use]
+    pub fn is_named(&self, place: usize) -> bool {
+        let in_group = |a: &Addressed| a.members.iter().any(|n| usize::from(*n) == place);
+        !self.groups.iter().any(in_group)
+    }
+
     /// The nodes that get a copy, each once.
     #[must_use]
     pub fn nodes(&self) -> BTreeSet<&Name> {
@@ -275,6 +306,15 @@ impl Header {
             let a = s.said();
             a.kind == ActKind::Establish && a.label == self.label && a.node == self.originator
         };
+        let in_order = |a: &Addressed| {
+            let within = |n: &u16| usize::from(*n) < self.recipients.len();
+            a.members.is_sorted_by(|x, y| x < y) && a.members.iter().all(within)
+        };
+        let mut names: Vec<&Group> = self.groups.iter().map(|a| &a.group).collect();
+        names.sort();
+        if !self.groups.iter().all(in_order) || !names.is_sorted_by(|x, y| x < y) {
+            return Err(DecodeError::Form("groups"));
+        }
         if !self.act.as_ref().is_none_or(fits) {
             return Err(DecodeError::Form("act"));
         }
@@ -300,6 +340,7 @@ impl Header {
             + usize::from(!self.references.is_empty())
             + usize::from(self.supersedes.is_some())
             + usize::from(self.act.is_some())
+            + usize::from(!self.groups.is_empty())
             + if sealed {
                 2 + usize::from(!self.attachments.is_empty())
             } else {
@@ -345,6 +386,10 @@ impl Header {
         if let Some(act) = &self.act {
             w.uint(14).bytes(&act.encode());
         }
+        if !self.groups.is_empty() {
+            w.uint(15).array(self.groups.len());
+            self.groups.iter().for_each(|a| a.write(w));
+        }
     }
 
     /// What is known once it is sealed.
@@ -372,8 +417,8 @@ impl Header {
             (None, None, None, None, None);
         let (mut recipients, mut exercise, mut times, mut reply_by) = (None, None, None, None);
         let (mut references, mut supersedes, mut content) = (vec![], None, None);
-        let (mut attachments, mut sealing, mut act) = (vec![], None, None);
-        r.map("header", 15, |r, key| {
+        let (mut attachments, mut sealing, mut act, mut groups) = (vec![], None, None, vec![]);
+        r.map("header", 16, |r, key| {
             match key {
                 0 => version = Some(r.uint("version", u64::MAX)?),
                 1 => id = Some(message_id(r)?),
@@ -414,6 +459,12 @@ impl Header {
                 }
                 13 => sealing = Some(read_sealing(r)?),
                 14 => act = Some(SignedAct::decode(r.bytes("act", limits::MAX_ACT)?)?),
+                15 => {
+                    let n = r.array("groups", limits::MAX_GROUPS)?;
+                    groups = (0..n)
+                        .map(|_| Addressed::read(r))
+                        .collect::<Result<_, _>>()?;
+                }
                 _ => return Err(DecodeError::Unknown("header key")),
             }
             Ok(())
@@ -439,6 +490,7 @@ impl Header {
             attachments,
             sealing: sealing.ok_or(missing)?,
             act,
+            groups,
         })
     }
 }
@@ -452,17 +504,18 @@ fn recipient(r: &mut Reader<'_>) -> Result<Recipient, DecodeError> {
     } else {
         Role::Info
     };
-    let code = r.uint("precedence", 5)?;
-    let precedence = u8::try_from(code)
-        .ok()
-        .and_then(Precedence::from_code)
-        .ok_or(DecodeError::Form("precedence"))?;
     Ok(Recipient {
         node,
         person,
         role,
-        precedence,
+        precedence: precedence(r)?,
     })
+}
+
+pub(crate) fn precedence(r: &mut Reader<'_>) -> Result<Precedence, DecodeError> {
+    let code = r.uint("precedence", 5)?;
+    let precedence = u8::try_from(code).ok().and_then(Precedence::from_code);
+    precedence.ok_or(DecodeError::Form("precedence"))
 }
 
 fn attachment(r: &mut Reader<'_>) -> Result<AttachmentRef, DecodeError> {
@@ -568,6 +621,7 @@ pub(crate) mod tests {
                 seals: sha256(&[b"seals"]),
             },
             act: full.then(|| act(label.parse().expect("a label"))),
+            groups: vec![],
         }
     }
 

@@ -14,11 +14,13 @@ pub mod cose;
 mod digest;
 mod envelope;
 mod frame;
+mod group;
 mod header;
 mod id;
 mod inspecting;
 mod label;
 pub mod limits;
+mod notice;
 mod receipt;
 mod statement;
 mod time;
@@ -30,6 +32,7 @@ pub use content::{AttachmentKey, Content};
 pub use digest::{Digest, InvalidDigest, Sha256Stream, sha256};
 pub use envelope::{Envelope, Seal};
 pub use frame::{BulkHead, DirectoryEntry, Frame, PROTOCOL_VERSION, ReplyCode};
+pub use group::{Addressed, Group, GroupKind, InvalidGroup, Members};
 pub use header::{
     AttachmentRef, ContentRef, Header, InvalidPrecedence, Precedence, Recipient, Role,
     SUITE_X_WING, Sealing,
@@ -40,6 +43,7 @@ pub use inspecting::{
     is_incident_name,
 };
 pub use label::{decode_label, encode_label};
+pub use notice::News;
 pub use receipt::{
     Approval, KeyPackage, Receipt, ReceiptKind, SignedApproval, SignedKeyPackage, SignedReceipt,
     key_id,

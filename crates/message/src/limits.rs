@@ -5,6 +5,10 @@
 pub const MAX_CONTENT: usize = 64 * 1024;
 /// Recipients of one message: every node of the structure with room. Each costs a decision and about 1.2 KiB of seal.
 pub const MAX_RECIPIENTS: usize = 64;
+/// Groups that one message is addressed to.
+pub const MAX_GROUPS: usize = 16;
+/// Characters of a group's name.
+pub const MAX_GROUP: usize = 64;
 /// Attachments of one message.
 pub const MAX_ATTACHMENTS: usize = 16;
 /// Sealed bytes of one attachment: 1 GiB of plain bytes and the tags of its chunks (docs/wire.md).

@@ -17,7 +17,8 @@ pub use catalog::{MAX_CATALOG, catalog};
 pub use decide::{Grounds, Permit, Question, Refusal, Statements, admit, decide, may_establish};
 pub use explain::{Step, Verdict, explain};
 pub use register::{
-    Approved, Change, Circle, Consent, Event, Grant, InvalidRegister, Link, MAX_REGISTER, Mandate,
-    Memberships, NodeEntry, OfficerEntry, PersonEntry, Register, Role, Span, Standing, Unapproved,
+    Approved, Change, Circle, Consent, Event, Grant, InvalidRegister, Link, List, MAX_REGISTER,
+    Mandate, Memberships, NodeEntry, OfficerEntry, PersonEntry, Register, Role, Span, Standing,
+    Unapproved,
 };
 pub use rules::{RULES, Rule, RuleId};

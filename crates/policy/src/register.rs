@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ordonnans_label::{Clearances, Date, Level, Name, PolicyId, Value};
-use ordonnans_message::{Digest, Timestamp};
+use ordonnans_message::{Addressee, Digest, Group, GroupKind, Timestamp};
 use serde::Deserialize;
 
 mod approval;
@@ -168,6 +168,17 @@ pub struct Role {
     pub held_by: BTreeSet<Name>,
 }
 
+/// A distribution list: whom a message may be addressed to in one word. It gives nobody anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub title: String,
+    /// Nodes, and persons at nodes, in the order of the file; 1 to 64.
+    pub members: Vec<Addressee>,
+}
+
 /// An event that labels may last until.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -201,6 +212,7 @@ pub struct Register {
     officers: BTreeMap<Name, OfficerEntry>,
     circles: BTreeMap<String, Circle>,
     roles: BTreeMap<String, Role>,
+    lists: BTreeMap<String, List>,
     consents: Vec<Consent>,
     events: BTreeMap<Box<str>, Event>,
     registrars: BTreeSet<Name>,
@@ -274,6 +286,46 @@ impl Register {
     /// All roles, by name.
     pub fn roles(&self) -> impl Iterator<Item = &Role> {
         self.roles.values()
+    }
+
+    /// All distribution lists, by name.
+    pub fn lists(&self) -> impl Iterator<Item = &List> {
+        self.lists.values()
+    }
+
+    /// Who belongs to a group at a time, cleared or not; `None` where there is no such group. A role means the persons who hold it; a circle the
+    /// nodes in it, and from Stg.G up, where a message names a person, the persons in it.
+    #[must_use]
+    pub fn members(&self, group: &Group, level: Level, now: Timestamp) -> Option<Vec<Addressee>> {
+        let at_node = |p: &PersonEntry| Addressee {
+            node: p.node.clone(),
+            person: Some(p.name.clone()),
+        };
+        match group.kind() {
+            GroupKind::Role => {
+                let role = self.roles.get(group.name())?;
+                let held_by = role.held_by.iter().filter_map(|p| self.person(p));
+                Some(held_by.map(at_node).collect())
+            }
+            GroupKind::Circle => {
+                let circle = self.circles.get(group.name())?;
+                let is_in = |m: &Memberships| {
+                    let mut of = m.iter().filter(|(v, _)| v.as_str() == circle.name);
+                    of.any(|(_, span)| span.contains(now))
+                };
+                if level >= Level::StgG {
+                    let persons = self.persons().filter(|p| is_in(&p.memberships));
+                    return Some(persons.map(at_node).collect());
+                }
+                let nodes = self.nodes().filter(|n| is_in(&n.memberships));
+                let whole = |n: &NodeEntry| Addressee {
+                    node: n.name.clone(),
+                    person: None,
+                };
+                Some(nodes.map(whole).collect())
+            }
+            GroupKind::List => Some(self.lists.get(group.name())?.members.clone()),
+        }
     }
 
     /// All circles, by name.

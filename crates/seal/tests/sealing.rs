@@ -107,6 +107,7 @@ fn header(from: &Node, to: &[&Node]) -> Header {
             seals: d,
         },
         act: None,
+        groups: vec![],
     }
 }
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use ordonnans_label::{Level, Name};
 use ordonnans_message::cbor::Writer;
 use ordonnans_message::{
-    Addressee, AuditQuery, DirectoryEntry, ExplainedRule, Frame, MessageId, ProofOf, Readers,
-    ReceiptKind, ReplyCode, Supposed, Timestamp, limits, sha256,
+    Addressee, AuditQuery, DirectoryEntry, ExplainedRule, Frame, Members, MessageId, News,
+    Precedence, ProofOf, Readers, ReceiptKind, ReplyCode, Supposed, Timestamp, limits, sha256,
 };
 
 use crate::{Decoded, Source, facts};
@@ -55,6 +55,9 @@ fn word(frame: &Frame) -> &'static str {
         Frame::Order { .. } => "Order",
         Frame::ReadersGet { .. } => "ReadersGet",
         Frame::Readers { .. } => "Readers",
+        Frame::Notice { .. } => "Notice",
+        Frame::ExpandGet { .. } => "ExpandGet",
+        Frame::Expanded { .. } => "Expanded",
     }
 }
 
@@ -100,6 +103,16 @@ fn good() -> Vec<(String, Vec<u8>)> {
         person: person.map(|p| p.parse().expect("a name")),
     };
     let label = |text: &str| text.parse().expect("a label");
+    let group = |text: &str| text.parse().expect("a group");
+    let (node, precedence) = (name(), Precedence::Flash);
+    let news = [
+        ("two are left out", News::LeftOut { count: 2 }),
+        ("it is held back", News::Withheld { node: name() }),
+        ("its time is over", News::Expired { node: name() }),
+        ("it should be open by now", News::Due { precedence }),
+        ("it is late", News::Late { node, precedence }),
+        ("another took its place", News::Superseded { node: name() }),
+    ];
     let query = |message| Frame::AuditGet {
         request: 4,
         query: Box::new(AuditQuery {
@@ -405,9 +418,40 @@ fn good() -> Vec<(String, Vec<u8>)> {
                 }],
             },
         ),
-    ];
+        (
+            "who of these groups may have it",
+            Frame::ExpandGet {
+                request: 11,
+                groups: vec![group("role:hoofd-piket"), group("list:avond")],
+                label: Box::new(label("Dep.V // KRING ICCB")),
+            },
+        ),
+        (
+            "these may, and two may not",
+            Frame::Expanded {
+                request: 11,
+                groups: vec![
+                    None,
+                    Some(Members {
+                        may: vec![addressee(Some("bos.person.crisis.example"))],
+                        left_out: 2,
+                    }),
+                    Some(Members::default()),
+                ],
+            },
+        ),
+    ]
+    .into_iter()
+    .chain(news.into_iter().map(|(what, news)| {
+        let frame = Frame::Notice {
+            id: id(),
+            originator: name(),
+            at: Timestamp::from_millis(1_790_000_000_123),
+            news,
+        };
+        (what, frame)
+    }));
     frames
-        .into_iter()
         .map(|(name, frame)| (name.to_owned(), frame.encode().into()))
         .collect()
 }
@@ -592,6 +636,38 @@ pub(crate) fn source() -> Source {
             bytes(|w| {
                 null(w.array(3).uint(21).uint(1).array(1).array(4).uint(1));
                 w.bool(true).text(&"x".repeat(401));
+            }),
+        ),
+        (
+            "groups of nobody",
+            bytes(|w| {
+                w.array(4).uint(37).uint(1).array(0);
+            }),
+        ),
+        (
+            "a group of no kind",
+            bytes(|w| {
+                w.array(4).uint(37).uint(1).array(1).text("node:ncc");
+            }),
+        ),
+        (
+            "17 groups announced",
+            bytes(|w| {
+                w.array(3).uint(38).uint(1).array(17);
+            }),
+        ),
+        (
+            "news of kind 6",
+            bytes(|w| {
+                w.array(5).uint(36).bytes(&id).text(who).uint(1);
+                w.array(3).uint(6).text(who).uint(0);
+            }),
+        ),
+        (
+            "news without its node",
+            bytes(|w| {
+                w.array(5).uint(36).bytes(&id).text(who).uint(1);
+                null(w.array(3).uint(1)).uint(0);
             }),
         ),
         (

@@ -7,9 +7,9 @@ use ordonnans_message::Statement as _;
 use ordonnans_message::cbor::Writer;
 use ordonnans_message::cose::{Algorithm, Draft, Purpose};
 use ordonnans_message::{
-    Act, ActKind, Approval, AttachmentRef, ContentRef, Declaration, Digest, Envelope, Follows,
-    Header, KeyPackage, MessageId, Order, OrderKind, Precedence, Receipt, ReceiptKind, Recipient,
-    Role, Seal, Sealing, SignedAct, SignedApproval, SignedDeclaration, SignedKeyPackage,
+    Act, ActKind, Addressed, Approval, AttachmentRef, ContentRef, Declaration, Digest, Envelope,
+    Follows, Header, KeyPackage, MessageId, Order, OrderKind, Precedence, Receipt, ReceiptKind,
+    Recipient, Role, Seal, Sealing, SignedAct, SignedApproval, SignedDeclaration, SignedKeyPackage,
     SignedOrder, SignedReceipt, Timestamp, key_id, limits, sha256,
 };
 
@@ -176,6 +176,14 @@ fn header(full: bool) -> Header {
             let act = act(ActKind::Establish, label);
             SignedAct::decode(&sign(Purpose::Act, act.encode())).expect("an act")
         }),
+        groups: if full {
+            vec![Addressed {
+                group: "circle:ICCB".parse().expect("a group"),
+                members: vec![0],
+            }]
+        } else {
+            vec![]
+        },
     }
 }
 

@@ -91,6 +91,17 @@ impl Register {
         for name in self.roles.keys().filter(|k| !new.roles.contains_key(*k)) {
             c.note(&format!("role {name}"), "removed", false);
         }
+        for l in new
+            .lists
+            .values()
+            .filter(|l| self.lists.get(&l.name) != Some(l))
+        {
+            let what = format!("{} members", l.members.len());
+            c.note(&format!("list {}", l.name), what, false);
+        }
+        for name in self.lists.keys().filter(|k| !new.lists.contains_key(*k)) {
+            c.note(&format!("list {name}"), "removed", false);
+        }
         consents(&mut c, &self.consents, &new.consents);
         c.0
     }

@@ -6,11 +6,11 @@ use ordonnans_label::{
     Clearance, Clearances, Date, Duration, InvalidLabel, InvalidName, InvalidValue, Kind, Level,
     Name, Policies, PolicyId, TagSet, Value,
 };
-use ordonnans_message::{Timestamp, sha256};
+use ordonnans_message::{Addressee, Group, GroupKind, Timestamp, limits, sha256};
 use serde::Deserialize;
 
 use super::{
-    Circle, Consent, Event, Grant, Link, Mandate, Memberships, NodeEntry, OfficerEntry,
+    Circle, Consent, Event, Grant, Link, List, Mandate, Memberships, NodeEntry, OfficerEntry,
     PersonEntry, Register, Role, Span, Standing,
 };
 
@@ -85,6 +85,8 @@ struct File {
     #[serde(default)]
     role: Vec<RoleFile>,
     #[serde(default)]
+    list: Vec<ListFile>,
+    #[serde(default)]
     event: Vec<EventFile>,
 }
 
@@ -101,6 +103,14 @@ struct RoleFile {
     name: String,
     title: String,
     held_by: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListFile {
+    name: String,
+    title: String,
+    members: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -291,6 +301,14 @@ impl Register {
             let entry = format!("role {}", r.name);
             reading.role(&entry, r, &persons)?;
         }
+        let mut lists = BTreeMap::new();
+        for l in file.list {
+            let entry = format!("list {}", l.name);
+            let list = reading.list(&entry, l, &nodes, &persons)?;
+            if lists.insert(list.name.clone(), list).is_some() {
+                return Err(InvalidRegister::Twice(entry));
+            }
+        }
         let mut events = BTreeMap::new();
         for e in file.event {
             let entry = format!("event {}", e.name);
@@ -315,6 +333,7 @@ impl Register {
             officers,
             circles: reading.circles,
             roles: reading.roles,
+            lists,
             consents,
             events,
             registrars,
@@ -496,6 +515,56 @@ impl Reading<'_> {
             None => Ok(()),
             Some(_) => Err(InvalidRegister::Twice(entry.into())),
         }
+    }
+
+    fn list(
+        &self,
+        entry: &str,
+        l: ListFile,
+        nodes: &BTreeMap<Name, NodeEntry>,
+        persons: &BTreeMap<Name, PersonEntry>,
+    ) -> Result<List, InvalidRegister> {
+        let word = |word: &str, why: String| InvalidRegister::Word {
+            entry: entry.into(),
+            word: word.chars().take(80).collect(),
+            why,
+        };
+        Group::new(GroupKind::List, &l.name).map_err(|e| word(&l.name, format!("is {e}")))?;
+        let mut members = vec![];
+        for text in &l.members {
+            let (person, node) = match text.split_once('@') {
+                None => (None, text.as_str()),
+                Some((person, node)) => (Some(person), node),
+            };
+            let node = self.known(entry, node, nodes)?;
+            let person = person
+                .map(|p| self.name(entry, p, Kind::Person))
+                .transpose()?;
+            if let Some(p) = &person
+                && persons.get(p).is_none_or(|e| e.node != node)
+            {
+                let why = "is no person of that node in the register".into();
+                return Err(word(text, why));
+            }
+            let member = Addressee { node, person };
+            if members.contains(&member) {
+                return Err(InvalidRegister::Twice(format!("{text} of {entry}")));
+            }
+            members.push(member);
+        }
+        if members.is_empty() || members.len() > limits::MAX_RECIPIENTS {
+            let why = format!(
+                "has {} members; 1 to {}",
+                members.len(),
+                limits::MAX_RECIPIENTS
+            );
+            return Err(word(&l.name, why));
+        }
+        Ok(List {
+            name: l.name,
+            title: l.title,
+            members,
+        })
     }
 
     /// Persons of the register, each once, and whoever holds a role that is named.

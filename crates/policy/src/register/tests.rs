@@ -575,3 +575,50 @@ fn a_role_stands_for_its_holders() {
         "{changes:?}"
     );
 }
+
+#[test]
+fn groups_mean_whoever_is_in_them_then() {
+    let list = "    [[list]]\n    name = \"avond\"\n    title = \"De avondploeg\"\n    members = [\"ncc\", \"bos@locc\"]\n";
+    let text = format!("{GOOD}{list}");
+    let r = Register::parse(&text).expect("valid");
+    let now = at("2026-11-24T03:00:00Z");
+    let members = |group: &str, level, now| {
+        let group = group.parse().expect("a group");
+        let all = r.members(&group, level, now)?;
+        let short = |a: &ordonnans_message::Addressee| match &a.person {
+            Some(p) => format!("{}@{}", p.local(), a.node.local()),
+            None => a.node.local().to_owned(),
+        };
+        Some(all.iter().map(short).collect::<Vec<_>>())
+    };
+    let of = |group, level| members(group, level, now);
+    let some = |words: &[&str]| Some(words.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let role = "role:officier-van-dienst";
+    assert_eq!(of(role, Level::DepV), some(&["bos@locc", "smit@locc"]));
+    assert_eq!(of("list:avond", Level::DepV), some(&["ncc", "bos@locc"]));
+    assert_eq!(of("list:ochtend", Level::DepV), None);
+    // From Stg.G up a circle is the persons in it, each in the own time.
+    assert_eq!(of("circle:MCCB", Level::StgG), some(&["bos@locc"]));
+    let before = at("2026-11-09T23:59:59Z");
+    assert_eq!(members("circle:MCCB", Level::StgG, before), some(&[]));
+    for (from, to, says) in [
+        ("\"bos@locc\"", "\"bos@ncc\"", "is no person of that node"),
+        ("\"bos@locc\"", "\"ncc\"", "ncc of list avond"),
+        ("\"bos@locc\"", "\"vr\"", "names node 'vr'"),
+        ("[\"ncc\", \"bos@locc\"]", "[]", "has 0 members"),
+        ("\"avond\"", "\"\"", "is not a group"),
+    ] {
+        let wrong = format!("{GOOD}{}", list.replace(from, to));
+        let e = Register::parse(&wrong).expect_err("refused").to_string();
+        assert!(e.contains(says), "{e}");
+    }
+    let grown = text.replace("[\"ncc\", \"bos@locc\"]", "[\"ncc\"]");
+    let changes = r.changes(&Register::parse(&grown).expect("valid"));
+    let [change] = &changes[..] else {
+        panic!("{changes:?}");
+    };
+    assert_eq!(
+        (change.entry.as_str(), change.widens),
+        ("list avond", false)
+    );
+}
