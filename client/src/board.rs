@@ -268,3 +268,143 @@ fn span(ms: u64) -> String {
         _ => format!("{} d {} h", minutes / 1440, minutes % 1440 / 60),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::house::{House, accepted, begun, message, receipts};
+    use ordonnans_message::Frame;
+    use std::time::Instant;
+
+    const MINUTE: u64 = 60_000;
+
+    fn of<'v>(board: &'v Value, id: MessageId) -> Vec<&'v Value> {
+        let rows = board.as_array().expect("rows").iter();
+        rows.filter(|r| r["id"] == json!(id)).collect()
+    }
+
+    #[test]
+    fn the_board_says_who_has_it_who_opened_it_and_who_is_late() {
+        let mut house = House::new();
+        let (a, b) = house.pair();
+        let now = Instant::now();
+        let (mut at_a, mut at_b) = (begun(&a, now), begun(&b, now));
+        let mut flash = message(&["locc"], b"x");
+        flash.precedence = "FLASH".into();
+        flash.info = vec!["ncc".into()];
+        flash.info_precedence = Some("R".into());
+        flash.reply_by = Some(a.now().after(60 * MINUTE));
+        let id = a.submit(&flash).expect("submitted");
+        let envelope = a.outgoing(id).expect("reads").expect("there");
+        let state = |a: &Desk, who: &str| {
+            let board = a.board(true).expect("a board");
+            let rows = of(&board, id);
+            let row = rows.iter().find(|r| r["who"] == who).expect("a row");
+            (
+                row["state"].clone(),
+                row["late"].clone(),
+                row["precedence"].clone(),
+            )
+        };
+        let (late, flash_is) = (|text: &str| json!(text), json!("flash"));
+        assert_eq!(
+            state(&a, "locc"),
+            (json!("in the outbox"), Value::Null, flash_is.clone())
+        );
+        house.later(11 * MINUTE);
+        assert_eq!(
+            state(&a, "locc"),
+            (json!("in the outbox"), late("1 min"), flash_is)
+        );
+        assert_eq!(state(&a, "ncc").2, "routine");
+        let Frame::Accepted { sequence, .. } = accepted(id) else {
+            panic!("an answer");
+        };
+        let at = a.now();
+        at_a.take(Frame::Accepted { id, at, sequence }, now)
+            .expect("taken");
+        assert_eq!(state(&a, "locc").0, "with the broker");
+        assert_eq!(
+            state(&a, "locc").1,
+            Value::Null,
+            "its time begins with its acceptance"
+        );
+        // The other node has it, and is late to open it: both boards say so.
+        at_b.take(Frame::Deliver { envelope }, now).expect("taken");
+        let delivered = receipts(&mut at_b).remove(0).encode();
+        at_a.take(Frame::Receipt { receipt: delivered }, now)
+            .expect("taken");
+        assert_eq!(state(&a, "locc").0, "delivered");
+        house.later(12 * MINUTE);
+        let notice = |news| Frame::Notice {
+            id,
+            originator: a.name.clone(),
+            at: a.now(),
+            news,
+        };
+        let precedence = Precedence::Flash;
+        at_b.take(notice(News::Due { precedence }), now)
+            .expect("taken");
+        let node = b.name.clone();
+        at_a.take(notice(News::Late { node, precedence }), now)
+            .expect("taken");
+        let board = b.board(false).expect("a board");
+        let row = of(&board, id)[0];
+        assert_eq!(
+            (&row["side"], &row["state"]),
+            (&json!("received"), &json!("unopened"))
+        );
+        assert_eq!(
+            (&row["late"], &row["told"]),
+            (&json!("2 min"), &json!("due"))
+        );
+        assert_eq!(state(&a, "locc").1, "2 min");
+        assert_eq!(
+            of(&a.board(false).expect("a board"), id)[0]["told"],
+            "late locc"
+        );
+        // Opened: now the answer is due; answered: done with.
+        b.read(id, ReceiptKind::Opened, None).expect("opens");
+        at_b.pump(now).expect("pumps");
+        let opened = receipts(&mut at_b).pop().expect("a receipt").encode();
+        at_a.take(Frame::Receipt { receipt: opened }, now)
+            .expect("taken");
+        assert_eq!(state(&a, "locc").0, "opened");
+        assert_eq!(state(&a, "locc").1, Value::Null);
+        let mut answer = message(&["ncc"], b"y");
+        answer.references = vec![id];
+        let answer = b.submit(&answer).expect("submitted");
+        let envelope = b.outgoing(answer).expect("reads").expect("there");
+        at_a.take(Frame::Deliver { envelope }, now).expect("taken");
+        assert_eq!(state(&a, "locc").0, "answered");
+        let open = a.board(false).expect("a board");
+        let open: Vec<&Value> = of(&open, id).iter().map(|r| &r["who"]).collect();
+        assert_eq!(open, ["ncc"], "what is done with is left out");
+        // Somebody else's message that we are asked to look after.
+        let other: MessageId = MessageId::new(a.now(), [9; 10]);
+        let late = Frame::Notice {
+            id: other,
+            originator: b.name.clone(),
+            at: a.now(),
+            news: News::Late {
+                node: crate::house::name("vr", Kind::Node),
+                precedence,
+            },
+        };
+        at_a.take(late, now).expect("taken");
+        let board = a.board(false).expect("a board");
+        let row = of(&board, other)[0];
+        assert_eq!(
+            (&row["side"], &row["who"], &row["by"]),
+            (&json!("looked after"), &json!("vr"), &json!("locc"))
+        );
+        // What the originator is told stands among the receipts.
+        let left = notice(News::LeftOut { count: 2 });
+        at_a.take(left, now).expect("taken");
+        let told = a.spool.told_of(id).expect("reads");
+        assert!(
+            told.iter()
+                .any(|t| t.what == "left out" && t.count == Some(2))
+        );
+    }
+}
