@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let (stage, began) = (Stage::default(), Instant::now());
     let (mut failed, mut accepted, mut delivered, mut revised, mut crashes, mut records) =
         (0, 0, 0, 0, 0, 0);
+    let (mut recalled, mut told, mut jumps) = (0, 0, 0);
     for seed in a.from..a.from + a.seeds {
         match run(&stage, seed) {
             Ok(t) => {
@@ -28,6 +29,9 @@ fn main() -> ExitCode {
                 delivered += t.delivered;
                 revised += t.revised;
                 crashes += t.crashes;
+                recalled += t.recalled;
+                told += t.told;
+                jumps += t.jumps;
                 records += t.records;
             }
             Err(e) => {
@@ -37,7 +41,7 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} seeds in {:.1} s: {failed} failed; {accepted} messages accepted, {delivered} copies delivered, {revised} labels revised, {crashes} crashes, {records} records",
+        "{} seeds in {:.1} s: {failed} failed; {accepted} messages accepted, {delivered} copies delivered, {revised} labels revised, {recalled} messages recalled, {told} notices, {jumps} jumps of the clock, {crashes} crashes, {records} records",
         a.seeds,
         began.elapsed().as_secs_f32()
     );

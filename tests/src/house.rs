@@ -84,7 +84,14 @@ pub fn register(version: u64, suspended: Option<usize>) -> Register {
 /// The same, as it takes force where nobody has to sign.
 #[must_use]
 pub fn approved(version: u64, suspended: Option<usize>) -> Approved {
-    let register = register(version, suspended);
+    approved_of(&members(), version, suspended)
+}
+
+/// A register of these members, as it takes force where nobody has to sign.
+#[must_use]
+pub fn approved_of(members: &[Member], version: u64, suspended: Option<usize>) -> Approved {
+    let register = Register::parse(&register_of(members, version, suspended));
+    let register = register.unwrap_or_else(|e| panic!("{e}"));
     let approved = register.approve(None, &BTreeSet::new());
     approved.unwrap_or_else(|e| panic!("{e}"))
 }
@@ -103,6 +110,21 @@ fn members() -> Vec<Member> {
         .iter()
         .map(|(n, l, c)| ((*n).into(), *l, *c))
         .collect()
+}
+
+/// The members of a larger structure: those of [`NODES`], and regions and vital sectors of all levels.
+#[must_use]
+pub fn many(count: usize) -> Vec<Member> {
+    let levels = [
+        Level::DepV,
+        Level::StgC,
+        Level::Ongerubriceerd,
+        Level::DepV,
+        Level::StgG,
+        Level::DepV,
+    ];
+    let more = (0..).map(|i| (format!("vr{i:02}"), levels[i % 6], i % 3 == 0));
+    members().into_iter().chain(more).take(count).collect()
 }
 
 /// The register's file for these members.
@@ -127,8 +149,7 @@ pub fn register_of(members: &[Member], version: u64, suspended: Option<usize>) -
     }
     text.push_str("[[officer]]\nname = \"bva\"\nclearance = \"Stg.ZG\"\n");
     let all: Vec<String> = members.iter().map(|(n, ..)| format!("\"{n}\"")).collect();
-    // Who is on duty goes from hand to hand with the versions.
-    let duty = usize::try_from(version).unwrap_or(0) % members.len();
+    let duty = on_duty(members.len(), version);
     let _ = write!(
         text,
         "[[role]]\nname = \"piket\"\ntitle = \"Piket\"\nheld_by = [\"p-{}\"]\n[[list]]\nname = \"allen\"\ntitle = \"Allen\"\nmembers = [{}]\n",
@@ -136,6 +157,12 @@ pub fn register_of(members: &[Member], version: u64, suspended: Option<usize>) -
         all[..all.len().min(64)].join(", ")
     );
     text
+}
+
+/// Whose person is on duty: the role goes from hand to hand with the versions of the register.
+#[must_use]
+pub fn on_duty(members: usize, version: u64) -> usize {
+    usize::try_from(version / 4).unwrap_or(0) % members.min(6)
 }
 
 /// A message to be sealed: who sends it, to whom, at what level, within the circle or not.
@@ -158,11 +185,10 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Whether a node may have it, by the facts alone. Shares nothing with the policy.
+    /// Whether a member may have it, by the facts alone. Shares nothing with the policy.
     #[must_use]
-    pub fn may_reach(&self, node: usize) -> bool {
-        let (_, level, circle) = NODES[node];
-        self.level <= level && (!self.circle || circle)
+    pub fn may_reach(&self, (_, level, circle): &Member) -> bool {
+        self.level <= *level && (!self.circle || *circle)
     }
 }
 

@@ -1,7 +1,8 @@
-//! The simulation: one broker and six nodes on a simulated wire, clock and disk, from a seed.
+//! The simulation: one broker and thirty nodes on a simulated wire, clock and disk, from a seed.
 //!
-//! Frames are lost, repeated, delayed and overtaken; connections end; the broker is killed with any part of its commits on the disk; the clock
-//! jumps; nodes are suspended, revoked and restored. After every step what must never be is checked; at the end everything is healed, and what must be
+//! Messages go to nodes, named persons, a role and a distribution list, for action and information, with precedences of their own; some ask for an
+//! answer, some take the place of another, some are recalled. Frames are lost, repeated, delayed and overtaken; connections end; the broker is killed with
+//! any part of its commits on the disk; the clock jumps, now and then by ten years; nodes are suspended, revoked and restored. After every step what must never be is checked; at the end everything is healed, and what must be
 //! somewhere must be there. The model knows only what was sent and what was answered: it shares no code with engine or policy.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,18 +17,22 @@ use ordonnans_engine::{
 };
 use ordonnans_label::Level;
 use ordonnans_message::{
-    ActKind, Digest, Envelope, Frame, MessageId, Precedence, ReceiptKind, ReplyCode, Sha256Stream,
-    SignedAct, Timestamp, sha256,
+    ActKind, Addressed, Digest, Envelope, Frame, GroupKind, Header, MessageId, News, Precedence,
+    ReceiptKind, ReplyCode, Role, Sha256Stream, SignedAct, Timestamp, sha256,
 };
 use ordonnans_policy::Book;
 use ordonnans_seal::{SeededEntropy, Verified, verify_statement};
 
-use crate::house::{Draft, House, NODES, approved, night};
+use crate::house::{Draft, House, Member, approved_of, many, night, on_duty};
 
+/// Nodes of the structure.
+const NODES: usize = 30;
 /// Messages made once and used by every seed.
-const POOL: usize = 48;
+const POOL: usize = 96;
 /// Random steps of a run, before everything is healed.
-const STEPS: usize = 220;
+const STEPS: usize = 300;
+/// A jump of the clock that somebody must have made by mistake, in milliseconds.
+const TEN_YEARS: u64 = 3_652 * 24 * 60 * 60 * 1000;
 /// Copies that may wait for a node: small, so that runs reach the bound.
 const QUEUE: usize = 12;
 
@@ -71,32 +76,79 @@ pub struct Stage {
 
 impl Default for Stage {
     fn default() -> Self {
-        let house = House::new();
+        let house = House::of(many(NODES));
         let (mut dice, mut entropy) = (Dice::new(1), SeededEntropy::new(1));
-        let pool = (0..POOL)
-            .map(|i| {
-                // Only the top may establish every level, so that refusals are about recipients; a few have others.
-                let from = dice.below(NODES.len());
-                let mut to: BTreeSet<usize> = (0..=dice.below(3))
-                    .map(|_| dice.below(NODES.len()))
-                    .collect();
-                if to.is_empty() {
-                    to.insert(0);
+        let mut pool: Vec<(Draft, Verified<Envelope>)> = vec![];
+        for i in 0..POOL {
+            // The first six, of all levels, say most.
+            let any = |dice: &mut Dice| {
+                let few = dice.chance(60);
+                dice.below(if few { 6 } else { NODES })
+            };
+            let from = any(&mut dice);
+            let kind = dice.below(10);
+            let many = if kind == 0 { 7 } else { 3 };
+            let mut to: BTreeSet<usize> = (0..=dice.below(many)).map(|_| any(&mut dice)).collect();
+            if kind == 1 {
+                // For whoever is on duty when the register begins.
+                to = [on_duty(NODES, 1)].into();
+            }
+            let level = Level::ALL[dice.below(5).min(dice.below(5))];
+            let draft = Draft {
+                from,
+                to: to.into_iter().collect(),
+                level,
+                circle: dice.chance(25),
+                precedence: Precedence::ALL[dice.below(6)],
+                lifetime: if dice.chance(20) { 20_000 } else { 3_600_000 },
+                body: vec![i as u8; 100],
+            };
+            let id_of = |(_, e): &(Draft, Verified<Envelope>)| e.get().header().id;
+            let own: Vec<MessageId> = pool
+                .iter()
+                .filter(|(d, _)| d.from == from)
+                .map(id_of)
+                .collect();
+            let theirs: Vec<MessageId> = pool
+                .iter()
+                .filter(|(d, _)| d.to.contains(&from))
+                .map(id_of)
+                .collect();
+            let (info, asks) = (dice.chance(30), dice.chance(30));
+            let supersedes = own.last().copied().filter(|_| dice.chance(25));
+            let answers = theirs.last().copied().filter(|_| dice.chance(40));
+            let person = |n: usize| {
+                let local = &house.members[n].0;
+                format!("p-{local}.person.crisis.example").parse().ok()
+            };
+            let change = |h: &mut Header| {
+                if info && let Some(last) = h.recipients.last_mut() {
+                    (last.role, last.precedence) = (Role::Info, Precedence::Deferred);
                 }
-                let level = Level::ALL[dice.below(5).min(dice.below(5))];
-                let draft = Draft {
-                    from,
-                    to: to.into_iter().collect(),
-                    level,
-                    circle: dice.chance(25),
-                    precedence: Precedence::ALL[dice.below(6)],
-                    lifetime: if dice.chance(20) { 20_000 } else { 3_600_000 },
-                    body: vec![i as u8; 100],
+                h.reply_by = asks.then(|| night().after(1_800_000));
+                h.supersedes = supersedes;
+                h.references = answers.into_iter().collect();
+                let group = match kind {
+                    0 => "list:allen",
+                    1 => "role:piket",
+                    _ => return,
                 };
-                let envelope = house.seal(&draft, night(), &mut entropy);
-                (draft, envelope)
-            })
-            .collect();
+                if kind == 1 {
+                    h.recipients[0].person = person(draft.to[0]);
+                }
+                let members = (0..h.recipients.len()).filter_map(|n| u16::try_from(n).ok());
+                h.groups = group
+                    .parse()
+                    .map(|group| Addressed {
+                        group,
+                        members: members.collect(),
+                    })
+                    .into_iter()
+                    .collect();
+            };
+            let envelope = house.seal_with(&draft, night(), &mut entropy, change);
+            pool.push((draft, envelope));
+        }
         let mut stage = Self {
             house,
             pool,
@@ -112,7 +164,7 @@ impl Stage {
     fn line(&self, (draft, envelope): &(Draft, Verified<Envelope>)) -> Option<(MessageId, Line)> {
         let e = envelope.get();
         let mut last = e.header().act.as_ref()?.digest();
-        let most = NODES[draft.from].1;
+        let most = self.house.members[draft.from].1;
         let raised = Level::ALL.into_iter().find(|l| *l > draft.level)?.min(most);
         let mut acts = vec![];
         for level in [raised, draft.level] {
@@ -140,6 +192,12 @@ pub struct Tally {
     pub delivered: usize,
     /// Labels that were revised.
     pub revised: usize,
+    /// Messages that were recalled.
+    pub recalled: usize,
+    /// What nodes were told of copies, unasked.
+    pub told: usize,
+    /// Times the clock jumped by ten years.
+    pub jumps: usize,
     /// Times the broker was killed.
     pub crashes: usize,
     /// Records at the end.
@@ -183,6 +241,18 @@ struct Node {
     stated: BTreeSet<(MessageId, usize)>,
     /// Acts it was told of.
     told: BTreeSet<Digest>,
+    /// Messages of its own that it took back.
+    took_back: BTreeSet<MessageId>,
+    /// What it was told of copies: the message, what, and of which node.
+    notices: BTreeSet<(MessageId, u8, Option<usize>)>,
+}
+
+/// What was so when a message was accepted.
+#[derive(Clone, Copy)]
+struct Then {
+    suspended: Option<usize>,
+    revoked: Option<usize>,
+    duty: usize,
 }
 
 struct World<'s> {
@@ -198,6 +268,7 @@ struct World<'s> {
     suspended: Option<usize>,
     /// Whose certificate is revoked.
     revoked: Option<usize>,
+    ever_revoked: BTreeSet<usize>,
     version: u64,
     sessions: u64,
     tally: Tally,
@@ -205,6 +276,10 @@ struct World<'s> {
     used: BTreeSet<usize>,
     /// The level that an answer of the broker says is in force.
     in_force: BTreeMap<MessageId, Level>,
+    /// What was so when messages were accepted; of what a crash took back, the last time counts.
+    then: BTreeMap<MessageId, Then>,
+    /// By how much the clock is ahead, or behind.
+    ahead: Option<bool>,
 }
 
 /// Runs a seed.
@@ -220,16 +295,19 @@ pub fn run(stage: &Stage, seed: u64) -> Result<Tally, String> {
         engine: None,
         pending: VecDeque::new(),
         disk: Disk::default(),
-        nodes: (0..NODES.len()).map(|_| Node::default()).collect(),
+        nodes: (0..NODES).map(|_| Node::default()).collect(),
         wire: VecDeque::new(),
         suspended: None,
         revoked: None,
+        ever_revoked: BTreeSet::new(),
         version: 1,
         sessions: 0,
         tally: Tally::default(),
         trace: Sha256Stream::default(),
         used: BTreeSet::new(),
         in_force: BTreeMap::new(),
+        then: BTreeMap::new(),
+        ahead: None,
     };
     w.start()?;
     for step in 0..STEPS {
@@ -263,13 +341,15 @@ impl World<'_> {
             configuration: sha256(&[]),
             alarms: AlarmLimits::default(),
             quotas: ordonnans_engine::Quotas::default(),
-            contacts: vec![],
+            contacts: [1, 5]
+                .map(|i| self.stage.house.nodes[i].name.clone())
+                .into(),
             retention: Retention::default(),
         };
         let entropy = Box::new(SeededEntropy::new(self.seed ^ d.seq.0));
         let engine = Engine::new(
             settings,
-            approved(self.version, self.suspended),
+            approved_of(&self.stage.house.members, self.version, self.suspended),
             Book::built_in(),
             recovered,
             vec![],
@@ -345,7 +425,19 @@ impl World<'_> {
             let line: String = line.chars().filter(|c| !c.is_ascii_hexdigit()).collect();
             self.trace.update(line.as_bytes());
             match effect {
-                Effect::Commit(commit) => self.pending.push_back(commit),
+                Effect::Commit(commit) => {
+                    let accepted = commit.records.iter();
+                    let accepted = accepted.filter(|r| r.public.verb == Verb::Accepted);
+                    for id in accepted.filter_map(|r| r.detail.message) {
+                        let then = Then {
+                            suspended: self.suspended,
+                            revoked: self.revoked,
+                            duty: on_duty(NODES, self.version),
+                        };
+                        self.then.insert(id, then);
+                    }
+                    self.pending.push_back(commit);
+                }
                 Effect::Close { session, .. } => self.close(session),
                 Effect::Admit { .. }
                 | Effect::RemoveAttachment { .. }
@@ -430,6 +522,42 @@ impl World<'_> {
         }
     }
 
+    fn member(&self, node: usize) -> &Member {
+        &self.stage.house.members[node]
+    }
+
+    fn local(&self, node: usize) -> &str {
+        &self.member(node).0
+    }
+
+    /// Whether a message was to reach a node when it was accepted: a member of a group may have been none then, have been suspended, or never have been
+    /// there; one that was named was not. `None` where its certificate was taken away and given back, of which the model keeps no account.
+    fn was_for(&self, id: MessageId, header: &Header, draft: &Draft, node: usize) -> Option<bool> {
+        let Some(then) = self.then.get(&id) else {
+            return Some(true);
+        };
+        let name = &self.stage.house.nodes[node].name;
+        let place = header.recipients.iter().position(|r| r.node == *name);
+        if place.is_none_or(|p| header.is_named(p)) {
+            return Some(true);
+        }
+        let of_role = header
+            .groups
+            .iter()
+            .any(|a| a.group.kind() == GroupKind::Role);
+        let records = self.disk.records.iter();
+        let mut before =
+            records.take_while(|r| r.public.verb != Verb::Accepted || r.detail.message != Some(id));
+        let was_there = before
+            .any(|r| r.public.verb == Verb::SessionOpened && r.detail.who.as_ref() == Some(name));
+        let may = draft.may_reach(self.member(node))
+            && was_there
+            && then.suspended != Some(node)
+            && then.revoked != Some(node)
+            && (!of_role || then.duty == node);
+        (!self.ever_revoked.contains(&node)).then_some(may)
+    }
+
     /// Whether a node may have a message under the label it came with and the one in force.
     fn may_reach(&self, draft: &Draft, id: MessageId, node: usize) -> bool {
         let now = self.in_force.get(&id).copied().unwrap_or(draft.level);
@@ -440,9 +568,14 @@ impl World<'_> {
             .map(|(_, n)| self.stage.acts[&id][*n].0);
         // It went to no named person, so it cannot be of a level that asks for one.
         let fits = |level: Level| {
-            level <= NODES[node].1 && (level < Level::StgG || draft.level >= Level::StgG)
+            let named = self.draft(id).is_some_and(|(_, e)| {
+                let name = &self.stage.house.nodes[node].name;
+                let mut there = e.get().header().recipients.iter();
+                there.any(|r| r.node == *name && r.person.is_some())
+            });
+            level <= self.member(node).1 && (level < Level::StgG || named)
         };
-        draft.may_reach(node) && std::iter::once(now).chain(unsure).any(fits)
+        draft.may_reach(self.member(node)) && std::iter::once(now).chain(unsure).any(fits)
     }
 
     /// What no effect may ever be.
@@ -475,10 +608,10 @@ impl World<'_> {
                 frame: Frame::ReceiptStored { id, by, kind },
                 ..
             } => {
-                let verb = if *kind == ReceiptKind::Opened {
-                    Verb::Opened
-                } else {
-                    Verb::Receipt
+                let verb = match kind {
+                    ReceiptKind::Opened => Verb::Opened,
+                    ReceiptKind::Recalled => Verb::Recalled,
+                    _ => Verb::Receipt,
                 };
                 let there = self.disk.records.iter().any(|r| {
                     r.public.verb == verb
@@ -503,6 +636,30 @@ impl World<'_> {
                     return Err("an act in force before its record is durable".into());
                 }
             }
+            Effect::Send {
+                session,
+                frame: Frame::Notice { id, news, .. },
+            } => {
+                let Some(node) = self.at(*session) else {
+                    return Ok(());
+                };
+                let (draft, _) = self.draft(*id).ok_or("news of what nobody sent")?;
+                let knows = draft.from == node || draft.may_reach(self.member(node));
+                if !knows {
+                    return Err(format!(
+                        "{} heard of {id}, which it may not",
+                        self.local(node)
+                    ));
+                }
+                if matches!(news, News::Due { .. })
+                    && !self.recorded(Verb::Delivered, *id, Some(node))
+                {
+                    return Err(format!(
+                        "{} is to open {id}, which it has not",
+                        self.local(node)
+                    ));
+                }
+            }
             Effect::Deliver {
                 session,
                 id,
@@ -513,18 +670,28 @@ impl World<'_> {
                 };
                 let (draft, _) = self.draft(*id).ok_or("a delivery of what nobody sent")?;
                 if !self.may_reach(draft, *id, node) || !draft.to.contains(&node) {
-                    return Err(format!("{} may not have {id} and got it", NODES[node].0));
+                    return Err(format!("{} may not have {id} and got it", self.local(node)));
+                }
+                if !self.recorded(Verb::CopyMade, *id, Some(node)) {
+                    return Err(format!("{} got a copy that was not made", self.local(node)));
                 }
                 if self.suspended == Some(node) || self.revoked == Some(node) {
                     return Err(format!(
                         "{} is suspended or revoked and got {id}",
-                        NODES[node].0
+                        self.local(node)
                     ));
                 }
                 if !self.recorded(Verb::Delivered, *id, Some(node)) {
                     return Err("a delivery without a durable record".into());
                 }
-                if *precedence != draft.precedence {
+                let (_, envelope) = self.draft(*id).ok_or("nobody's message")?;
+                let name = &self.stage.house.nodes[node].name;
+                let there = envelope.get().header().recipients.iter();
+                let most = there
+                    .filter(|r| r.node == *name)
+                    .map(|r| r.precedence)
+                    .max();
+                if Some(*precedence) != most {
                     return Err("a delivery of another precedence".into());
                 }
             }
@@ -537,7 +704,7 @@ impl World<'_> {
         let now = self.now;
         if let Some(engine) = &mut self.engine {
             engine.handle(now, input);
-            if engine.queued() > (QUEUE * NODES.len()) as u64 {
+            if engine.queued() > (QUEUE * NODES) as u64 {
                 return Err("more copies wait than the bound allows".into());
             }
         }
@@ -572,9 +739,11 @@ impl World<'_> {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        let node = self.dice.below(NODES.len());
+        // The first six are there most of the time.
+        let few = self.dice.chance(60);
+        let node = self.dice.below(if few { 6 } else { NODES });
         match self.dice.below(100) {
-            0..8 => {
+            0..11 => {
                 let i = self.dice.below(POOL);
                 if self.used.insert(i) {
                     let (draft, envelope) = &self.stage.pool[i];
@@ -585,7 +754,7 @@ impl World<'_> {
                     }
                 }
             }
-            8..50 => self.carry()?,
+            11..50 => self.carry()?,
             50..66 => {
                 for _ in 0..=self.dice.below(6) {
                     self.write_one()?;
@@ -606,18 +775,23 @@ impl World<'_> {
             }
             79..88 => {
                 let ms = self.dice.below(4_000) as u64;
-                self.now = if self.dice.chance(5) {
+                if self.dice.chance(3) {
+                    self.jump()?;
+                } else if self.dice.chance(5) {
                     // Somebody sets the clock back.
-                    Timestamp::from_millis(self.now.as_millis() - 2 * ms)
+                    self.now = Timestamp::from_millis(self.now.as_millis() - 2 * ms);
+                } else if self.dice.chance(4) {
+                    // Hours in which nothing was heard.
+                    self.now = self.now.after(600 * ms);
                 } else {
-                    self.now.after(ms)
-                };
+                    self.now = self.now.after(ms);
+                }
                 self.input(Input::Tick)?;
             }
             88..90 => self.say_again(node),
             90..92 => {
                 // A vaststeller revises a label of a message that was accepted.
-                let next = (0..NODES.len()).map(|k| (node + k) % NODES.len());
+                let next = (0..NODES).map(|k| (node + k) % NODES);
                 let next = next
                     .filter_map(|from| Some((from, self.next_act(from)?)))
                     .next();
@@ -635,13 +809,18 @@ impl World<'_> {
                         .retain(|(n, _, w)| *n != gone || !matches!(w, Wire::Down(_)));
                 }
                 let changed = Input::LawChanged {
-                    register: Box::new(approved(self.version, self.suspended)),
+                    register: Box::new(approved_of(
+                        &self.stage.house.members,
+                        self.version,
+                        self.suspended,
+                    )),
                     book: Box::new(Book::built_in()),
                 };
                 self.input(changed)?;
             }
             94..95 => {
                 self.revoked = self.dice.chance(60).then_some(node);
+                self.ever_revoked.extend(self.revoked);
                 let gone = self.revoked.map(|n| self.stage.house.nodes[n].name.clone());
                 if let Some(gone) = self.revoked {
                     self.wire
@@ -651,7 +830,20 @@ impl World<'_> {
                     Believed::new(move |c| (Some(c.name()) != gone.as_ref()).then(|| c.clone()));
                 self.input(Input::TrustChanged { believed })?;
             }
-            95..97 => {
+            95..96 => {
+                // Somebody takes a message back.
+                let n = &self.nodes[node];
+                let ours = n.answered.iter().filter(|(_, accepted)| **accepted);
+                let mut ours = ours.map(|(id, _)| (*id, ReceiptKind::Recalled));
+                let next = ours.find(|of| !n.owed.contains(of) && !n.took_back.contains(&of.0));
+                if let Some(of) = next {
+                    self.nodes[node].took_back.insert(of.0);
+                    self.nodes[node].owed.insert(of);
+                    self.tally.recalled += 1;
+                    self.say_again(node);
+                }
+            }
+            96..97 => {
                 let unread: Vec<MessageId> = {
                     let n = &self.nodes[node];
                     n.inbox.difference(&n.opened).copied().collect()
@@ -665,6 +857,26 @@ impl World<'_> {
             _ => self.crash()?,
         }
         Ok(())
+    }
+
+    /// Somebody sets the clock ten years ahead or back, or right again.
+    fn jump(&mut self) -> Result<(), String> {
+        let ahead = match self.ahead.take() {
+            Some(ahead) => !ahead,
+            None => {
+                let ahead = self.dice.chance(50);
+                self.ahead = Some(ahead);
+                ahead
+            }
+        };
+        self.tally.jumps += 1;
+        self.now = if ahead {
+            self.now.after(TEN_YEARS)
+        } else {
+            Timestamp::from_millis(self.now.as_millis() - TEN_YEARS)
+        };
+        let (quality, step_ms) = (ClockQuality::Unknown, TEN_YEARS);
+        self.input(Input::Clock { quality, step_ms })
     }
 
     /// One frame arrives, or is lost, or comes twice; later ones may overtake it.
@@ -730,7 +942,8 @@ impl World<'_> {
                     Bytes::copy_from_slice(id.as_bytes()),
                 );
                 if !self.disk.rows.contains_key(&key) && !self.nodes[node].inbox.contains(&id) {
-                    let ended = self.recorded(Verb::Expired, id, Some(node));
+                    let over = [Verb::Expired, Verb::Recalled, Verb::Superseded];
+                    let ended = over.iter().any(|v| self.recorded(*v, id, Some(node)));
                     return if ended {
                         Ok(())
                     } else {
@@ -785,6 +998,14 @@ impl World<'_> {
                     return Err(format!("an act on {} was refused: {code:?}", act.0));
                 }
             }
+            Frame::Notice { id, ref news, .. } => {
+                let of = frame.digest();
+                let about = news.node().map(index).transpose()?;
+                if self.nodes[node].notices.insert((id, news.code(), about)) {
+                    self.tally.told += 1;
+                }
+                self.wire.push_back((node, session, Wire::Kept(of)));
+            }
             frame @ Frame::Act { .. } => {
                 let of = frame.digest();
                 self.nodes[node].told.insert(of);
@@ -830,10 +1051,13 @@ impl World<'_> {
     /// Everyone is restored and connected, nothing is lost any more, and time passes until nothing happens.
     fn heal(&mut self) -> Result<(), String> {
         (self.suspended, self.revoked) = (None, None);
+        if self.ahead.is_some() {
+            self.jump()?;
+        }
         self.version += 1;
         self.crash()?;
         for round in 0..40 {
-            for node in 0..NODES.len() {
+            for node in 0..NODES {
                 if self.nodes[node].session.is_none() {
                     self.connect(node)?;
                 }
@@ -858,35 +1082,54 @@ impl World<'_> {
     fn judge(&self) -> Result<(), String> {
         for (node, n) in self.nodes.iter().enumerate() {
             if !n.outbox.is_empty() || !n.owed.is_empty() || !n.stating.is_empty() {
-                return Err(format!("{} still waits for answers", NODES[node].0));
+                return Err(format!("{} still waits for answers", self.local(node)));
             }
             for (id, accepted) in &n.answered {
                 let (draft, envelope) = self.draft(*id).ok_or("nobody's message")?;
+                let header = envelope.get().header();
                 for to in &draft.to {
+                    let made = self.recorded(Verb::CopyMade, *id, Some(*to));
+                    let meant = self.was_for(*id, header, draft, *to);
+                    if *accepted && meant.is_some_and(|m| m != made) {
+                        return Err(format!(
+                            "{id}: whether {} is meant is told wrongly",
+                            self.local(*to)
+                        ));
+                    }
+                    if !made {
+                        continue;
+                    }
                     let has = self.nodes[*to].inbox.contains(id);
-                    let over = self.recorded(Verb::Expired, *id, Some(*to));
+                    let expired = self.recorded(Verb::Expired, *id, Some(*to));
+                    let stopped = [Verb::Recalled, Verb::Superseded];
+                    let stopped = stopped.iter().any(|v| self.recorded(*v, *id, Some(*to)));
+                    let over = expired || stopped;
                     let acts = n.stated.iter().filter(|(of, _)| of == id);
                     for (_, k) in acts.filter(|_| *to != node) {
                         let frame = self.act_frame(*id, *k).ok_or("nobody's act")?;
                         if !self.nodes[*to].told.contains(&frame.digest()) {
-                            return Err(format!("{} was not told of an act on {id}", NODES[*to].0));
+                            return Err(format!(
+                                "{} was not told of an act on {id}",
+                                self.local(*to)
+                            ));
                         }
                     }
                     let held_back = !self.may_reach(draft, *id, *to);
                     if *accepted && !has && !over && !held_back {
                         return Err(format!(
                             "{id} was accepted and did not reach {}",
-                            NODES[*to].0
+                            self.local(*to)
                         ));
                     }
-                    if over && envelope.get().header().expires > self.now.after(0) {
+                    // Expiry and chasing come from the clock of then; one that was set back since says nothing.
+                    if expired && self.tally.jumps == 0 && header.expires > self.now.after(20_000) {
                         return Err(format!("{id} expired before its time"));
                     }
                     let receipted = n.receipts.contains(&(*id, ReceiptKind::Delivered, *to));
                     if *accepted && has && !receipted {
                         return Err(format!(
                             "{id}: its sender has no receipt of {}",
-                            NODES[*to].0
+                            self.local(*to)
                         ));
                     }
                     let read = self.nodes[*to].opened.contains(id);
@@ -897,11 +1140,12 @@ impl World<'_> {
             }
             for id in &n.inbox {
                 let (draft, _) = self.draft(*id).ok_or("nobody's message")?;
-                if !draft.may_reach(node) {
-                    return Err(format!("{} holds {id} and may not", NODES[node].0));
+                if !draft.may_reach(self.member(node)) {
+                    return Err(format!("{} holds {id} and may not", self.local(node)));
                 }
             }
         }
+        self.judge_told()?;
         let leaves: Vec<Digest> = self.disk.records.iter().map(|r| r.public.leaf()).collect();
         let head = self.disk.frontier.head();
         let naive = TreeHead {
@@ -919,6 +1163,49 @@ impl World<'_> {
             return Err("the log's time runs back".into());
         }
         Ok(())
+    }
+}
+
+impl World<'_> {
+    /// Every record of something that an originator is to know has come to it, and nobody was chased without end.
+    fn judge_told(&self) -> Result<(), String> {
+        let mut chased = BTreeMap::<(MessageId, &str, Verb), usize>::new();
+        for r in &self.disk.records {
+            let (Some(id), Some(to)) = (r.detail.message, &r.detail.to) else {
+                continue;
+            };
+            let code = match r.public.verb {
+                Verb::Withheld => 1,
+                Verb::Expired => 2,
+                Verb::Escalated => 4,
+                Verb::Superseded => 5,
+                Verb::Chased => {
+                    *chased.entry((id, to.as_str(), Verb::Chased)).or_default() += 1;
+                    continue;
+                }
+                _ => continue,
+            };
+            if code == 4 {
+                *chased
+                    .entry((id, to.as_str(), Verb::Escalated))
+                    .or_default() += 1;
+            }
+            let (draft, _) = self.draft(id).ok_or("nobody's message")?;
+            let about = self.stage.house.index(to);
+            if !self.nodes[draft.from].notices.contains(&(id, code, about)) {
+                return Err(format!(
+                    "{id}: nobody told its sender: {}",
+                    r.public.verb.as_str()
+                ));
+            }
+        }
+        // Once to be opened, and once to be answered.
+        match chased.into_iter().find(|(_, times)| *times > 2) {
+            Some(((id, to, verb), times)) => {
+                Err(format!("{id}: {to} {} {times} times", verb.as_str()))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use crate::{Session, Table, Write};
 
 /// Notices told to one node whose confirmation is due.
 const WINDOW: usize = 64;
+/// News kept for one node that does not confirm; more stands in the log alone.
+const NEWS: usize = 10_000;
 
 /// What a node is to be told, until it says that it keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +89,8 @@ impl Engine {
         let Some(originator) = self.seen.get(&id).map(|s| s.originator.clone()) else {
             return;
         };
-        if self.register.node(to).is_none() || self.notices_full(to) {
+        let waiting = self.notices.get(to).map_or(0, |n| n.waiting.len());
+        if self.register.node(to).is_none() || waiting >= NEWS {
             return;
         }
         let frame = Frame::Notice {
