@@ -112,13 +112,13 @@ pub fn run(program: &Path, rounds: usize, messages: usize, seed: u64) -> Result<
     };
     let mut dice = Dice::new(seed);
     for _ in 0..rounds {
-        let mut broker = start(program, &r.site)?;
+        let mut broker = serve(program, &r.site)?;
         let life = Duration::from_millis(20 + dice.below(380) as u64);
         runtime.block_on(r.round(life));
         broker.kill().map_err(|e| e.to_string())?;
         broker.wait().map_err(|e| e.to_string())?;
     }
-    let mut broker = start(program, &r.site)?;
+    let mut broker = serve(program, &r.site)?;
     let checked = runtime.block_on(r.drain());
     broker.kill().map_err(|e| e.to_string())?;
     broker.wait().map_err(|e| e.to_string())?;
@@ -144,7 +144,7 @@ pub fn told_to_stop(program: &Path) -> Result<(), String> {
     let mut house = House::new();
     let site = Site::new(dir.path(), &mut house);
     let envelope = house.seal(&draft(), now(), &mut SeededEntropy::new(1));
-    let mut broker = start(program, &site)?;
+    let mut broker = serve(program, &site)?;
     runtime.block_on(async {
         let to = site.peer_soon(&house, TO).await;
         to.connection.finish(CloseCode::Done, "done").await;
@@ -168,7 +168,7 @@ pub fn told_to_stop(program: &Path) -> Result<(), String> {
     if !ended.success() {
         return Err(format!("it ended with {ended}"));
     }
-    let mut broker = start(program, &site)?;
+    let mut broker = serve(program, &site)?;
     let delivered = runtime.block_on(async {
         let to = site.peer_soon(&house, TO).await;
         loop {
@@ -188,7 +188,11 @@ pub fn told_to_stop(program: &Path) -> Result<(), String> {
     }
 }
 
-fn start(program: &Path, site: &Site) -> Result<Child, String> {
+/// Starts the broker as a process of its own.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn serve(program: &Path, site: &Site) -> Result<Child, String> {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)

@@ -5,3 +5,5 @@ pub mod house;
 pub mod power;
 pub mod sim;
 pub mod site;
+pub mod soak;
+pub mod whole;

@@ -994,6 +994,10 @@ impl World<'_> {
                 let act = self.act_of(of).ok_or("nobody's act")?;
                 // One that was kept already and comes again, behind the next, is too late.
                 let late = code == ReplyCode::Conflict && self.nodes[node].stated.contains(&act);
+                if code == ReplyCode::NotPermitted && self.tally.jumps > 0 {
+                    // Ten years on no mandate holds. It is said again when the clock is right.
+                    return Ok(());
+                }
                 if self.nodes[node].stating.remove(&act) && !late {
                     return Err(format!("an act on {} was refused: {code:?}", act.0));
                 }
