@@ -12,6 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
+/// Where the system gives no connection, it is asked again after this time.
+const ACCEPT_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// What the broker is doing. Fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -78,6 +81,8 @@ impl AdminSocket {
     pub async fn run(self, status: watch::Receiver<Status>) {
         loop {
             let Ok((mut stream, _)) = self.listener.accept().await else {
+                // No file descriptor is left: one may be free in a while.
+                tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
             };
             let Ok(mut line) = serde_json::to_vec(&*status.borrow()) else {

@@ -278,7 +278,7 @@ mod tests {
 
     const MINUTE: u64 = 60_000;
 
-    fn of<'v>(board: &'v Value, id: MessageId) -> Vec<&'v Value> {
+    fn of(board: &Value, id: MessageId) -> Vec<&Value> {
         let rows = board.as_array().expect("rows").iter();
         rows.filter(|r| r["id"] == json!(id)).collect()
     }

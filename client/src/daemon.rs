@@ -72,7 +72,21 @@ impl Daemon {
                 }
             }
         };
-        tokio::try_join!(answers, trust, daemon.keep_line())?;
+        let kept = async {
+            tokio::select! {
+                () = daemon.stop.cancelled() => Ok(None),
+                failure = daemon.desk.spool.failed() => {
+                    tracing::error!(%failure, "the daemon stops");
+                    // In good order: whoever waits for an answer is told.
+                    daemon.stop.cancel();
+                    Ok(Some(failure))
+                }
+            }
+        };
+        let (_, _, failed, _) = tokio::try_join!(answers, trust, kept, daemon.keep_line())?;
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
         tracing::info!("daemon stopped; what waits stays in the outbox");
         Ok(())
     }

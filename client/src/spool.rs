@@ -31,12 +31,13 @@ use ordonnans_message::{
 };
 use ordonnans_store as store;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio_util::sync::CancellationToken;
 
 use crate::acts::{Review, Statement};
 use crate::belief::Belief;
 use crate::board::{SentTo, Told};
 use crate::drafts::{Draft, DraftId};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// What is kept of a message of ours.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,7 +111,7 @@ pub(crate) fn receipt_key(r: &Receipt) -> ReceiptKey {
 }
 
 /// The node's spool.
-pub(crate) struct Spool(store::Spool);
+pub(crate) struct Spool(store::Spool, CancellationToken);
 
 const OUTBOX: &str = "outbox";
 const SENT: &str = "sent";
@@ -129,6 +130,14 @@ const STATE: &str = "state";
 
 fn broken(e: impl std::fmt::Display) -> Failure {
     Failure::internal(e.to_string())
+}
+
+fn unwritable(why: &str) -> Failure {
+    Failure::new(
+        Exit::Internal,
+        format!("the daemon's spool cannot be written, so nothing of this was kept: {why}"),
+        "make room or mend the disk and start the daemon again; every message whose id was printed is kept",
+    )
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
@@ -154,7 +163,10 @@ fn id(key: &[u8]) -> Result<MessageId, Failure> {
 
 impl Spool {
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        store::Spool::open(path).map(Self).map_err(broken)
+        let opened = store::Spool::open(path);
+        opened
+            .map(|s| Self(s, CancellationToken::new()))
+            .map_err(broken)
     }
 
     /// Keeps a message of ours: from here on it is never lost. Its draft waits for what the broker decides.
@@ -169,7 +181,7 @@ impl Spool {
             draft.sent = Some(id);
             batch.put(DRAFTS, of.as_bytes(), &json(&draft)?);
         }
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 
     pub(crate) fn propose(&self, id: DraftId, draft: &Draft) -> Result<(), Failure> {
@@ -194,7 +206,7 @@ impl Spool {
     pub(crate) fn discard(&self, id: DraftId) -> Result<(), Failure> {
         let mut batch = store::SpoolBatch::new();
         batch.remove(DRAFTS, id.as_bytes());
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 
     /// Keeps an act beside its message; what was due of it is done.
@@ -207,7 +219,7 @@ impl Spool {
         let key = [id.as_bytes(), &act.digest().as_bytes()[..]].concat();
         batch.put(ACTS, &key, &act.encode());
         batch.remove(REVIEWS, id.as_bytes());
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 
     /// The acts on a message that followed its first, in no order.
@@ -293,7 +305,7 @@ impl Spool {
         sent.verdict = Some(verdict);
         batch.put(SENT, id.as_bytes(), &json(&sent)?);
         batch.remove(OUTBOX, id.as_bytes());
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 
     pub(crate) fn sent(&self, id: MessageId) -> Result<Option<Sent>, Failure> {
@@ -336,7 +348,7 @@ impl Spool {
         batch.put(INBOX, id.as_bytes(), &envelope.encode());
         batch.put(ARRIVED, id.as_bytes(), &json(arrived)?);
         batch.put(OWED, &key(&receipt_key(receipt.said())), &receipt.encode());
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 
     pub(crate) fn arrived(&self, id: MessageId) -> Result<Option<Arrived>, Failure> {
@@ -383,7 +395,7 @@ impl Spool {
             batch.put(ARRIVED, r.message.as_bytes(), &json(&arrived)?);
         }
         batch.put(OWED, &key(&receipt_key(r)), &receipt.encode());
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 
     /// Removes a message and keeps the receipt that says so. That it arrived is remembered, so that it does not come in again.
@@ -391,7 +403,7 @@ impl Spool {
         let mut batch = store::SpoolBatch::new();
         batch.remove(INBOX, id.as_bytes());
         batch.put(OWED, &key(&receipt_key(receipt.said())), &receipt.encode());
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 
     pub(crate) fn owed(&self) -> Result<Vec<(ReceiptKey, Bytes)>, Failure> {
@@ -407,7 +419,7 @@ impl Spool {
     pub(crate) fn paid(&self, of: &ReceiptKey) -> Result<(), Failure> {
         let mut batch = store::SpoolBatch::new();
         batch.remove(OWED, &key(of));
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 
     /// Keeps a receipt for a message of ours.
@@ -418,7 +430,7 @@ impl Spool {
             &key(&receipt_key(receipt.said())),
             &receipt.encode(),
         );
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 
     pub(crate) fn receipts(&self, of: MessageId) -> Result<Vec<Receipt>, Failure> {
@@ -448,7 +460,7 @@ impl Spool {
             };
             batch.put(DIRECTORY, e.name.as_str().as_bytes(), &json(&listed)?);
         }
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 
     pub(crate) fn listed(&self, name: &Name) -> Result<Option<Listed>, Failure> {
@@ -509,7 +521,7 @@ impl Spool {
         for key in [&b"checkpoint"[..], b"log-key", b"doubt", b"fork"] {
             batch.remove(STATE, key);
         }
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 
     /// The key package we offer.
@@ -526,10 +538,24 @@ impl Spool {
         self.put(STATE, key, value)
     }
 
+    /// Writes, and ends the daemon where that fails: the database takes nothing more until it is opened again, and what was given out is in it.
+    fn apply(&self, batch: store::SpoolBatch) -> Result<(), Failure> {
+        self.0.apply(batch).map_err(|e| {
+            self.1.cancel();
+            unwritable(&e.to_string())
+        })
+    }
+
+    /// Waits until a write has failed.
+    pub(crate) async fn failed(&self) -> Failure {
+        self.1.cancelled().await;
+        unwritable("a write has failed")
+    }
+
     fn put(&self, table: &'static str, key: &[u8], value: &[u8]) -> Result<(), Failure> {
         let mut batch = store::SpoolBatch::new();
         batch.put(table, key, value);
-        self.0.apply(batch).map_err(broken)
+        self.apply(batch)
     }
 }
 

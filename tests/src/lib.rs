@@ -2,6 +2,7 @@
 
 pub mod crash;
 pub mod house;
+pub mod link;
 pub mod power;
 pub mod sim;
 pub mod site;

@@ -1,6 +1,6 @@
 //! Files that hold secrets: mode 0600 or refused.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -69,7 +69,8 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError>
     Ok(secret)
 }
 
-/// Writes a secret to a new file of mode 0600 and syncs it. An existing file is never overwritten.
+/// Writes a secret to a new file of mode 0600 and syncs it. An existing file is never overwritten, and a process that is killed meanwhile leaves no
+/// half file under the name.
 ///
 /// # Errors
 /// [`KeyFileError::Io`], with `AlreadyExists` for an existing file.
@@ -78,15 +79,32 @@ pub fn write_secret_file(path: &Path, secret: &[u8]) -> Result<(), KeyFileError>
         path: path.into(),
         source,
     };
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(io)?;
-    file.write_all(secret)
-        .and_then(|()| file.sync_all())
-        .map_err(io)
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = Path::new(&draft);
+    let write = || {
+        match std::fs::remove_file(draft) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(draft)?;
+        file.write_all(secret)?;
+        file.sync_all()?;
+        // Unlike a rename, a link does not take the place of what is there.
+        std::fs::hard_link(draft, path)
+    };
+    let written = write();
+    // A draft that cannot be removed is removed by the next try.
+    drop(std::fs::remove_file(draft));
+    written.map_err(io)?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new(".")));
+    folder.and_then(|f| f.sync_all()).map_err(io)
 }
 
 #[cfg(test)]
