@@ -1,16 +1,20 @@
-//! `cargo run --release -p ordonnans-tests --bin powercut [-- --cuts N --seed S]`: cuts the power, as root.
+//! `cargo run --release -p ordonnans-tests --bin powercut [-- --cuts N --seed S --both]`: cuts the power, as root.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use ordonnans_tests::power::{self, Outcome};
+use ordonnans_tests::power::{self, Both, Outcome};
+use ordonnans_tests::{crash, whole};
 
 #[derive(Parser)]
 struct Arguments {
     /// How many times the power goes.
     #[arg(long, default_value_t = 25)]
     cuts: usize,
+    /// Cut the power of a broker and daemons, not of the store alone.
+    #[arg(long)]
+    both: bool,
     /// Decides when.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -18,13 +22,40 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
-    if let Some(code) = power::in_the_role(&args) {
+    let role = power::in_the_role(&args);
+    let role = role.or_else(|| crash::in_the_role(&args));
+    if let Some(code) = role.or_else(|| whole::in_the_role(&args)) {
         return code;
     }
     let (a, began) = (Arguments::parse(), Instant::now());
     let Ok(own) = std::env::current_exe() else {
         return ExitCode::from(5);
     };
+    if a.both {
+        return match power::both(&own, a.cuts, a.seed) {
+            Both::Held(t) => {
+                println!(
+                    "{} power cuts in {:.0} s: {} messages submitted, {} accepted, {} refused as they had to be, {} delivered, 0 twice, 0 lost, 0 without a permit, 0 records missing of {}",
+                    a.cuts,
+                    began.elapsed().as_secs_f32(),
+                    t.submitted,
+                    t.accepted,
+                    t.refused,
+                    t.delivered,
+                    t.records
+                );
+                ExitCode::SUCCESS
+            }
+            Both::Skipped(why) => {
+                println!("skipped: {why}");
+                ExitCode::SUCCESS
+            }
+            Both::Lost(what) => {
+                println!("{what}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     match power::run(&own, a.cuts, a.seed) {
         Outcome::Held(commits) => {
             let took = began.elapsed().as_secs_f32();

@@ -2,7 +2,8 @@
 //!
 //! ext4 on a loop device; a child commits groups and says after each how far it is; at a random moment the file system is shut down with
 //! `EXT4_IOC_SHUTDOWN` (no log flush), so that what was not synced is gone, as after a power cut. Then it is mounted again, the store is opened,
-//! and everything that was said must be there. What was handed to the block layer is kept: the disk's own cache is taken as safe.
+//! and everything that was said must be there. The same with a broker and daemons in place of the store: every message whose id was printed
+//! must arrive once, with all its records. What was handed to the block layer is kept: the disk's own cache is taken as safe.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -18,11 +19,12 @@ use ordonnans_message::{MessageId, Timestamp};
 use ordonnans_store::{Options, Store};
 
 use crate::sim::Dice;
+use crate::whole::{Tally, Whole};
 
 /// As first argument of a test program: become the writer.
 pub const ROLE: &str = "--in-the-role-of-the-writer";
-/// Bytes of the file system.
-const SIZE: u64 = 384 << 20;
+/// Bytes of the file system; what is not written takes no place.
+const SIZE: u64 = 1 << 30;
 
 /// Commits that follow from their number alone, so that whoever knows how far a store is knows what it must hold.
 pub struct Series {
@@ -217,6 +219,52 @@ pub fn run(program: &Path, cuts: usize, seed: u64) -> Outcome {
         }
     }
     Outcome::Held(said)
+}
+
+/// Why there was no test of broker and daemons, or what they did.
+#[derive(Debug)]
+pub enum Both {
+    /// All cuts lost nothing.
+    Held(Tally),
+    /// This machine cannot do it.
+    Skipped(String),
+    /// What was lost, came twice, or is missing in the log.
+    Lost(String),
+}
+
+/// Cuts the power of a broker and three daemons again and again; `program` becomes each of them.
+#[must_use]
+pub fn both(program: &Path, cuts: usize, seed: u64) -> Both {
+    let dir = match tempfile::tempdir() {
+        Ok(dir) => dir,
+        Err(e) => return Both::Skipped(e.to_string()),
+    };
+    let disk = match Disk::new(dir.path()) {
+        Ok(disk) => disk,
+        Err(e) => return Both::Skipped(format!("it needs root and a loop device ({e})")),
+    };
+    let played = || -> Result<Tally, String> {
+        let mut all = Whole::begin(program, &disk.mount)?;
+        // Certificates and configurations were written long ago.
+        sh("sync", &[])?;
+        let mut dice = Dice::new(seed);
+        for cut in 1..=cuts {
+            all.start()?;
+            let life = Duration::from_millis(100 + dice.below(900) as u64);
+            all.write(&mut dice, life);
+            disk.cut()?;
+            all.kill_all()?;
+            disk.unmount()?;
+            disk.mount().map_err(|e| format!("cut {cut}: {e}"))?;
+        }
+        let tally = all.judge();
+        all.kill_all()?;
+        tally
+    };
+    match played() {
+        Ok(tally) => Both::Held(tally),
+        Err(e) => Both::Lost(e),
+    }
 }
 
 fn writer(program: &Path, data: &Path, seed: usize) -> Result<Child, String> {
