@@ -544,12 +544,19 @@ fn groups_reach_their_cleared_members_of_then_and_the_rest_is_counted() {
             },
         )
     };
+    // On duty are, by the register's version: 4, somebody at DEF; 8, somebody at LOCC (`house::on_duty`).
+    let register_of = |n: &mut Night, version| {
+        let (register, book) = (
+            Box::new(approved(version, None)),
+            Box::new(Book::built_in()),
+        );
+        n.tell(Input::LawChanged { register, book });
+    };
+    register_of(&mut n, 4);
     let to_old = to_role(&mut n, DEF);
     let e = to_role(&mut n, DEF);
     n.accept(ncc, &to_old);
-    n.version = 2;
-    let (register, book) = (Box::new(approved(2, None)), Box::new(Book::built_in()));
-    n.tell(Input::LawChanged { register, book });
+    register_of(&mut n, 8);
     let answer = n.publish(ncc, &e);
     let Frame::Refused { code, .. } = answer else {
         panic!("{answer:?}");
