@@ -28,6 +28,8 @@ use crate::uploads::{Uploads, uploads};
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// What waits to be sent to one peer: its window of deliveries and as many answers.
 const OUT: usize = 1024;
+/// Bytes of an attachment that are read at once.
+const PIECE: usize = 256 << 10;
 /// What a node waits when the engine's door is full, in milliseconds.
 const RETRY_MS: u32 = 500;
 
@@ -666,7 +668,9 @@ async fn send_attachment(
             .send_bulk(head)
             .await
             .map_err(std::io::Error::other)?;
-        tokio::io::copy(&mut file, &mut bulk).await?;
+        // In pieces that cost few turns on the disk's threads.
+        let mut file = tokio::io::BufReader::with_capacity(PIECE, file);
+        tokio::io::copy_buf(&mut file, &mut bulk).await?;
         bulk.flush().await?;
         bulk.finish()
     };

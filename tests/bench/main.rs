@@ -1,6 +1,7 @@
 //! `cargo run --release -p ordonnans-tests --bin bench [-- SECTION…]`: how fast it is, beside what bounds it.
 //!
-//! Sections: `pure`, `engine`, `store`, `wire`, `idle`, `log`; all of them without a name. `docs/benchmarks.md` has the questions and answers.
+//! Sections: `pure`, `rules`, `engine`, `store`, `wire`, `idle`, `log`, `flash`, `backlog` (`ORDONNANS_BACKLOG=1000000` for a million), `attachment`; all of
+//! them without a name. `docs/benchmarks.md` has the questions and answers.
 //! Figures of one run mean something beside each other, on one machine; nothing here fails.
 
 use std::os::unix::fs::FileExt;
@@ -27,6 +28,7 @@ use ordonnans_tests::site::{Site, now};
 use ordonnans_transport::{ClientOptions, Identity, Lane, Limits, Listener, connect};
 
 mod log;
+mod urgent;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
         return code;
     }
     let wanted = |name: &str| args.len() < 2 || args.iter().any(|a| a == name);
-    let sections: [(&str, fn()); 7] = [
+    let sections: [(&str, fn()); 10] = [
         ("pure", pure),
         ("rules", rules),
         ("engine", engine),
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
         ("wire", wire),
         ("idle", idle),
         ("log", log::run),
+        ("flash", urgent::flash),
+        ("backlog", urgent::backlog),
+        ("attachment", urgent::attachment),
     ];
     for (name, run) in sections {
         if wanted(name) {

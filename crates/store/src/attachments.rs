@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use ordonnans_message::{Digest, Sha256Stream, limits};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::mpsc;
 
 use crate::journal::sync_dir;
 
@@ -17,6 +18,8 @@ use crate::journal::sync_dir;
 const SYNC_EVERY: u64 = 8 << 20;
 /// Bytes read from a stream before they are written.
 const CHUNK: usize = 256 * 1024;
+/// Such pieces that wait for the disk at most: 4 MiB for each upload.
+const AHEAD: usize = 16;
 
 /// Why an attachment was not kept.
 #[derive(Debug, thiserror::Error)]
@@ -91,13 +94,17 @@ impl AttachmentStore {
             return Err(AttachmentError::TooLarge);
         }
         let path = self.part(&digest);
-        let file = OpenOptions::new().append(true).create(true).open(&path)?;
-        let at = file.metadata()?.len();
+        let mut options = OpenOptions::new();
+        let mut file = options.append(true).create(true).read(true).open(&path)?;
+        let mut hash = Sha256Stream::default();
+        // What an upload that broke off has left.
+        let at = hashed(&mut file, &mut hash)?;
         Ok(Upload {
             store: self.clone(),
             digest,
             length,
             file,
+            hash,
             at,
             synced: at,
         })
@@ -120,20 +127,29 @@ impl AttachmentStore {
         if whole || have != offset {
             return Ok((have, whole));
         }
-        let mut upload = self.upload(digest, length)?;
+        let store = self.clone();
+        let mut upload = beside(move || store.upload(digest, length)).await?;
+        // What comes is read while what came is written.
+        let (chunks, mut to_write) = mpsc::channel::<Vec<u8>>(AHEAD);
+        let writing = tokio::spawn(beside(move || {
+            while let Some(chunk) = to_write.blocking_recv() {
+                upload.append(&chunk)?;
+            }
+            Ok(upload)
+        }));
         loop {
             let mut chunk = Vec::with_capacity(CHUNK);
             let ended = from.take(CHUNK as u64).read_to_end(&mut chunk).await;
             let last = chunk.len() < CHUNK || ended.is_err();
-            upload = beside(move || {
-                let mut upload = upload;
-                upload.append(&chunk).map(|()| upload)
-            })
-            .await?;
-            if last {
+            // Nobody takes it: the writer has failed, and says why.
+            if chunks.send(chunk).await.is_err() || last {
                 break;
             }
         }
+        drop(chunks);
+        let upload = writing
+            .await
+            .unwrap_or_else(|e| Err(io::Error::other(e).into()))?;
         let have = upload.at();
         Ok((have, beside(move || upload.finish()).await?))
     }
@@ -170,6 +186,19 @@ impl AttachmentStore {
     }
 }
 
+/// Takes a file up to its end; gives its length.
+fn hashed(file: &mut File, hash: &mut Sha256Stream) -> io::Result<u64> {
+    let (mut buffer, mut all) = (vec![0; CHUNK], 0);
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(all);
+        }
+        hash.update(&buffer[..n]);
+        all += n as u64;
+    }
+}
+
 /// Runs what waits for the disk beside the runtime.
 async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AttachmentError> + Send + 'static,
@@ -186,6 +215,8 @@ pub struct Upload {
     digest: Digest,
     length: u64,
     file: File,
+    /// Of the bytes so far.
+    hash: Sha256Stream,
     at: u64,
     synced: u64,
 }
@@ -206,6 +237,7 @@ impl Upload {
             return Err(AttachmentError::TooLarge);
         }
         self.file.write_all(bytes)?;
+        self.hash.update(bytes);
         self.at += bytes.len() as u64;
         if self.at - self.synced >= SYNC_EVERY {
             self.file.sync_data()?;
@@ -225,16 +257,7 @@ impl Upload {
             return Ok(false);
         }
         let part = self.store.part(&self.digest);
-        let (mut digest, mut buffer) = (Sha256Stream::default(), vec![0; 256 * 1024]);
-        let mut file = File::open(&part)?;
-        loop {
-            let n = file.read(&mut buffer)?;
-            if n == 0 {
-                break;
-            }
-            digest.update(&buffer[..n]);
-        }
-        if digest.finish() != self.digest {
+        if self.hash.finish() != self.digest {
             std::fs::remove_file(&part)?;
             return Err(AttachmentError::Digest);
         }

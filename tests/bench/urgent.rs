@@ -1,0 +1,419 @@
+//! Delivery under load: a FLASH past a hundred thousand others, a backlog, an attachment beside a raw stream.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ordonnans_audit::ClockQuality;
+use ordonnans_engine::{Effect, Engine, Input, Recovered, Session};
+use ordonnans_label::Level;
+use ordonnans_message::{
+    AttachmentRef, BulkHead, Envelope, Frame, MessageId, Precedence, ReceiptKind, Sha256Stream,
+};
+use ordonnans_policy::Book;
+use ordonnans_seal::SeededEntropy;
+use ordonnans_store::{Options, Store};
+use ordonnans_tests::house::{Draft, House, approved_of, night};
+use ordonnans_tests::site::{Peer, Site, now};
+use ordonnans_transport::{ClientOptions, Connection, Identity, Lane, Limits, Listener, connect};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use crate::{broker, crowd, percentile, resident, runtime, settings};
+
+/// FLASH messages of one measurement.
+const FLASHES: usize = 500;
+/// ROUTINE messages that wait meanwhile.
+const ROUTINES: usize = 100_000;
+/// Bytes of an attachment.
+const ATTACHED: u64 = 256 << 20;
+
+fn draft(from: usize, precedence: Precedence) -> Draft {
+    Draft {
+        from,
+        to: vec![0],
+        level: Level::Ongerubriceerd,
+        circle: false,
+        precedence,
+        lifetime: 86_400_000,
+        body: vec![7; 256],
+    }
+}
+
+fn sealed(house: &House, from: usize, precedence: Precedence, n: usize, seed: u64) -> Vec<Bytes> {
+    let (d, mut entropy) = (draft(from, precedence), SeededEntropy::new(seed));
+    let one = |_| house.seal(&d, now(), &mut entropy).get().encode();
+    (0..n).map(one).collect()
+}
+
+/// Hears everything, gives receipts, and says when each FLASH came.
+async fn receives(
+    peer: Peer,
+    house: Arc<House>,
+    came: mpsc::UnboundedSender<(MessageId, Instant)>,
+) -> Option<()> {
+    loop {
+        let Frame::Deliver { envelope } = peer.hear().await? else {
+            continue;
+        };
+        let at = Instant::now();
+        let envelope = Envelope::decode(&envelope).ok()?;
+        let header = envelope.header();
+        if header.precedence() == Precedence::Flash {
+            came.send((header.id, at)).ok()?;
+        }
+        let receipt = house.receipt(&envelope, 0, ReceiptKind::Delivered);
+        let receipt = receipt.get().encode();
+        peer.say(Lane::Control, &Frame::Receipt { receipt }).await?;
+    }
+}
+
+/// From handing a FLASH to the line until it lies at its recipient, in milliseconds, sorted.
+async fn latencies(
+    from: &Peer,
+    pool: Vec<Bytes>,
+    came: &mut mpsc::UnboundedReceiver<(MessageId, Instant)>,
+) -> Option<Vec<f64>> {
+    let mut times = vec![];
+    for e in pool {
+        let id = Envelope::decode(&e).ok()?.header().id;
+        let began = Instant::now();
+        let lane = Lane::Class(Precedence::Flash);
+        from.say(lane, &Frame::Publish { envelope: e }).await?;
+        loop {
+            let (of, at) = came.recv().await?;
+            if of == id {
+                times.push((at - began).as_secs_f64() * 1e3);
+                break;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    times.sort_by(f64::total_cmp);
+    Some(times)
+}
+
+/// Uploads so many bytes; gives the digest and the seconds until they are durable.
+async fn upload(peer: &Peer, bytes: u64) -> Option<(AttachmentRef, f64)> {
+    let chunk = vec![5u8; 1 << 20];
+    let mut stream = Sha256Stream::default();
+    (0..bytes >> 20).for_each(|_| stream.update(&chunk));
+    let digest = stream.finish();
+    let offer = Frame::AttachmentOffer {
+        digest,
+        length: bytes,
+    };
+    peer.say(Lane::Control, &offer).await?;
+    while !matches!(peer.hear().await?, Frame::AttachmentState { .. }) {}
+    let began = Instant::now();
+    let head = BulkHead { digest, offset: 0 }.encode();
+    let mut bulk = peer.connection.send_bulk(head).await.ok()?;
+    for _ in 0..bytes >> 20 {
+        bulk.write_all(&chunk).await.ok()?;
+    }
+    bulk.flush().await.ok()?;
+    bulk.finish().ok()?;
+    loop {
+        if let Frame::AttachmentState { have, .. } = peer.hear().await?
+            && have == bytes
+        {
+            let length = bytes;
+            let took = began.elapsed().as_secs_f64();
+            return Some((AttachmentRef { digest, length }, took));
+        }
+    }
+}
+
+/// Fetches an attachment; gives the seconds it took.
+async fn download(peer: &Peer, of: AttachmentRef) -> Option<f64> {
+    let (digest, offset) = (of.digest, 0);
+    let began = Instant::now();
+    peer.say(Lane::Control, &Frame::AttachmentGet { digest, offset })
+        .await?;
+    let (_, stream) = peer.connection.accept_bulk().await.ok()?;
+    (swallow(stream).await == of.length).then(|| began.elapsed().as_secs_f64())
+}
+
+async fn swallow(mut stream: impl tokio::io::AsyncRead + Unpin) -> u64 {
+    let (mut buffer, mut all) = (vec![0; 256 << 10], 0);
+    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+        all += n as u64;
+    }
+    all
+}
+
+pub(crate) fn flash() {
+    let mut house = crowd(3);
+    let Ok(dir) = tempfile::tempdir() else { return };
+    let site = Site::new(dir.path(), &mut house);
+    let Ok(mut child) = broker(&site) else { return };
+    let house = Arc::new(house);
+    let pools = [2, 3].map(|seed| sealed(&house, 1, Precedence::Flash, FLASHES, seed));
+    let routine = sealed(&house, 1, Precedence::Routine, ROUTINES, 1);
+    let played = runtime().block_on(async {
+        let to = site.peer_soon(&house, 0).await;
+        let from = site.peer_soon(&house, 1).await;
+        let (say, mut came) = mpsc::unbounded_channel();
+        let hears = tokio::spawn(receives(to.clone(), Arc::clone(&house), say.clone()));
+        let [first, second] = pools;
+        let idle = latencies(&from, first, &mut came).await?;
+        to.leave().await;
+        hears.abort();
+        // The recipient is away while the others are handed in.
+        let (mut offered, mut answered) = (0, 0);
+        for e in routine {
+            from.publish(e).await?;
+            offered += 1;
+            while offered - answered >= 256 {
+                from.decision().await?;
+                answered += 1;
+            }
+        }
+        while answered < offered {
+            from.decision().await?;
+            answered += 1;
+        }
+        let (attached, _) = upload(&from, ATTACHED).await?;
+        let mut entropy = SeededEntropy::new(9);
+        // It waits behind everything, so that the attachment is owed as long as this takes.
+        let d = draft(1, Precedence::Deferred);
+        let e = house.seal_with(&d, now(), &mut entropy, |h| h.attachments = vec![attached]);
+        from.publish(e.get().encode()).await?;
+        from.decision().await?;
+        let to = site.peer_soon(&house, 0).await;
+        let hears = tokio::spawn(receives(to.clone(), Arc::clone(&house), say));
+        let fetches = tokio::spawn(async move {
+            let mut fetched = 0u64;
+            while download(&to, attached).await.is_some() {
+                fetched += attached.length >> 20;
+            }
+            fetched
+        });
+        let loaded = latencies(&from, second, &mut came).await?;
+        hears.abort();
+        fetches.abort();
+        Some((idle, loaded))
+    });
+    drop((child.kill(), child.wait()));
+    let Some((idle, loaded)) = played else {
+        println!("the broker went away");
+        return;
+    };
+    let row = |what: &str, t: &[f64]| {
+        println!(
+            "{what:<58} p50 {:>7.2} ms, p99 {:>7.2} ms",
+            percentile(t, 50),
+            percentile(t, 99)
+        );
+    };
+    row("FLASH end to end, idle", &idle);
+    row(
+        "FLASH, 100,000 ROUTINE going out and an attachment besides",
+        &loaded,
+    );
+    println!(
+        "ratio of the p99s: {:.2}",
+        percentile(&loaded, 99) / percentile(&idle, 99)
+    );
+}
+
+/// Makes a backlog without a line, gives it to a broker, and lets it drain.
+pub(crate) fn backlog() {
+    let set = std::env::var("ORDONNANS_BACKLOG").ok();
+    let count: usize = set.and_then(|n| n.parse().ok()).unwrap_or(ROUTINES);
+    let mut house = crowd(3);
+    let Ok(dir) = tempfile::tempdir() else { return };
+    let site = Site::new(dir.path(), &mut house);
+    if let Err(why) = fill(&house, &site.dir.join("data"), count) {
+        println!("{why}");
+        return;
+    }
+    let began = Instant::now();
+    let Ok(mut child) = broker(&site) else { return };
+    let house = Arc::new(house);
+    let drained = runtime().block_on(async {
+        let to = site.peer_soon(&house, 0).await;
+        let (open, open_mib) = (began.elapsed().as_secs_f64(), resident(child.id()) / 1024.0);
+        let began = Instant::now();
+        let mut left = count;
+        // Said on a task of its own: whoever waits to say something hears nothing.
+        let (receipts, mut to_say) = mpsc::unbounded_channel::<Bytes>();
+        let saying = to.clone();
+        tokio::spawn(async move {
+            while let Some(receipt) = to_say.recv().await {
+                saying
+                    .say(Lane::Control, &Frame::Receipt { receipt })
+                    .await?;
+            }
+            Some(())
+        });
+        while left > 0 {
+            match to.hear().await? {
+                Frame::Deliver { envelope } => {
+                    let envelope = Envelope::decode(&envelope).ok()?;
+                    let receipt = house.receipt(&envelope, 0, ReceiptKind::Delivered);
+                    receipts.send(receipt.get().encode()).ok()?;
+                }
+                Frame::ReceiptStored { .. } => left -= 1,
+                _ => {}
+            }
+        }
+        let took = began.elapsed().as_secs_f64();
+        Some((open, open_mib, took, resident(child.id()) / 1024.0))
+    });
+    drop((child.kill(), child.wait()));
+    match drained {
+        None => println!("the broker went away"),
+        Some((open, mib, took, after)) => println!(
+            "{count} undelivered messages: open and first session {open:.1} s, {mib:.0} MiB resident; drained in {took:.0} s, {:.0} a second; {after:.0} MiB resident then",
+            count as f64 / took
+        ),
+    }
+}
+
+fn fill(house: &House, data: &Path, count: usize) -> Result<(), String> {
+    let (mut store, recovered, _) =
+        Store::open(data, Options::default()).map_err(|e| e.to_string())?;
+    let members: Vec<_> = house.members.clone();
+    let mut engine = Engine::new(
+        settings(house),
+        approved_of(&members, 1, None),
+        Book::built_in(),
+        Recovered { ..recovered },
+        vec![],
+        Box::new(SeededEntropy::new(2)),
+        now(),
+    )
+    .map_err(|e| e.to_string())?;
+    let quality = ClockQuality::Unknown;
+    engine.handle(
+        now(),
+        Input::Clock {
+            quality,
+            step_ms: 0,
+        },
+    );
+    for (i, node) in [0, 1].into_iter().enumerate() {
+        let (session, peer) = (Session(i as u64), house.nodes[node].certificate.clone());
+        engine.handle(now(), Input::Opened { session, peer });
+        if node == 0 {
+            let note = "gone";
+            engine.handle(now(), Input::Closed { session, note });
+        }
+    }
+    let (d, mut entropy, mut group) =
+        (draft(1, Precedence::Routine), SeededEntropy::new(4), vec![]);
+    let began = Instant::now();
+    for n in 0..count {
+        let (session, envelope) = (Session(1), Box::new(house.seal(&d, now(), &mut entropy)));
+        engine.handle(now(), Input::Publish { session, envelope });
+        while let Some(effect) = engine.poll_effect() {
+            if let Effect::Commit(commit) = effect {
+                engine.durable_through(commit.seq);
+                group.push(commit);
+            }
+        }
+        if group.len() >= 512 || n + 1 == count {
+            store
+                .commit(std::mem::take(&mut group))
+                .map_err(|e| e.to_string())?;
+        }
+    }
+    store.settle().map_err(|e| e.to_string())?;
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "{count} messages sealed and stored in {took:.0} s, at {}",
+        night().date()
+    );
+    Ok(())
+}
+
+/// A stream over a connection with nothing behind it; gives the seconds.
+async fn raw(house: &mut House, bytes: u64) -> Option<f64> {
+    let clock: ordonnans_transport::Clock = Arc::new(now);
+    let (name, server) = (house.broker(), house.broker_identity()?);
+    let node = &house.nodes[1].issued;
+    let client = Identity::from_der(vec![node.certificate.to_vec()], node.key_pkcs8()).ok()?;
+    let any = ([127, 0, 0, 1], 0).into();
+    let limits = Limits::default();
+    let listener = Listener::bind(any, &server, &house.trust, limits, Arc::clone(&clock)).ok()?;
+    let options = ClientOptions {
+        hybrid_only: false,
+        limits: Limits::default(),
+        clock,
+    };
+    let at = listener.local_addr();
+    let (client, served) = tokio::join!(
+        connect(at, &name, &client, &house.trust, &options),
+        listener.accept()
+    );
+    let (client, served): (Connection, Connection) = (client.ok()?, served?);
+    let began = Instant::now();
+    let hears = tokio::spawn(async move {
+        let (_, stream) = served.accept_bulk().await.ok()?;
+        Some(swallow(stream).await)
+    });
+    let chunk = vec![5u8; 1 << 20];
+    let mut bulk = client.send_bulk(Bytes::from_static(b"head")).await.ok()?;
+    for _ in 0..bytes >> 20 {
+        bulk.write_all(&chunk).await.ok()?;
+    }
+    bulk.flush().await.ok()?;
+    bulk.finish().ok()?;
+    let heard = hears.await.ok()??;
+    (heard == bytes).then(|| began.elapsed().as_secs_f64())
+}
+
+pub(crate) fn attachment() {
+    let mut house = crowd(3);
+    let Ok(dir) = tempfile::tempdir() else { return };
+    let site = Site::new(dir.path(), &mut house);
+    let Ok(mut child) = broker(&site) else { return };
+    let mib = (ATTACHED >> 20) as f64;
+    let played = runtime().block_on(async {
+        drop(site.peer_soon(&house, 0).await);
+        let from = site.peer_soon(&house, 1).await;
+        let raw_took = raw(&mut house, ATTACHED).await?;
+        let before = resident(child.id()) / 1024.0;
+        let (of, up) = upload(&from, ATTACHED).await?;
+        let after = resident(child.id()) / 1024.0;
+        let mut entropy = SeededEntropy::new(9);
+        let d = draft(1, Precedence::Routine);
+        let e = house.seal_with(&d, now(), &mut entropy, |h| h.attachments = vec![of]);
+        from.publish(e.get().encode()).await?;
+        from.decision().await?;
+        let to = site.peer_soon(&house, 0).await;
+        let down = download(&to, of).await?;
+        Some((
+            raw_took,
+            up,
+            down,
+            before,
+            after,
+            resident(child.id()) / 1024.0,
+        ))
+    });
+    drop((child.kill(), child.wait()));
+    let Some((raw, up, down, before, after, last)) = played else {
+        println!("the broker went away");
+        return;
+    };
+    println!(
+        "raw stream, both ends in one process: {:.0} MiB/s",
+        mib / raw
+    );
+    println!(
+        "node to broker, durable:  {:.0} MiB/s, ratio {:.2}",
+        mib / up,
+        raw / up
+    );
+    println!(
+        "broker to node:           {:.0} MiB/s, ratio {:.2}",
+        mib / down,
+        raw / down
+    );
+    println!(
+        "the broker, resident: {before:.0} MiB before, {after:.0} after the upload, {last:.0} after the download"
+    );
+}
