@@ -172,6 +172,8 @@ async fn read(shared: &Shared, connection: &Connection, session: Session) -> &'s
             connection.close(CloseCode::Violation, violation);
             return violation;
         }
+        // A frame costs some tenths of a millisecond. What is to be said to this peer, and the other sessions, come in between.
+        tokio::task::yield_now().await;
     }
 }
 

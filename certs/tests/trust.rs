@@ -349,3 +349,40 @@ fn the_published_constraint_leaves_nothing_of_ours() {
     assert_eq!(constraint_of(&trust.roots()[0]), Ok(None));
     assert_eq!(cut(a, &holds().into()), Clearances::default());
 }
+
+/// What a trust remembers of a certificate is what it would say anew, on both sides of every time at which that changes.
+#[test]
+fn what_is_remembered_is_what_would_be_said_anew() {
+    let mut a = authority();
+    let leaf = a
+        .issue_with(&ncc(), &holds(), days(3, 9), None)
+        .expect("made");
+    let outlives = a
+        .issue_with(&ncc(), &holds(), days(-5, 90), None)
+        .expect("made");
+    let fresh = || a.trust().expect("trust");
+    let remembers = fresh();
+    let (mut yes, mut no) = (0, 0);
+    let day = 86_400_000;
+    let began = 1_790_000_000_000;
+    let edges = [-5i64, 0, 3, 9, 30, 90].map(|d| began + d * day);
+    let around = [-day, -1_000, -1, 0, 1, 999, 1_000, 1_001, day];
+    let times = edges.iter().flat_map(|e| around.map(|d| e + d));
+    // There, and back again: what is known of later counts for earlier.
+    let there: Vec<i64> = times.collect();
+    for at in there.iter().chain(there.iter().rev()) {
+        let at = Timestamp::from_millis(u64::try_from(*at).expect("a time"));
+        for usage in [Usage::Client, Usage::Server] {
+            for i in [&leaf, &outlives] {
+                let said = remembers.verify(&i.certificate, usage, at);
+                assert_eq!(said, fresh().verify(&i.certificate, usage, at), "at {at}");
+                if said.is_ok() {
+                    yes += 1;
+                } else {
+                    no += 1;
+                }
+            }
+        }
+    }
+    assert!(yes > 40 && no > 40, "{yes} {no}");
+}

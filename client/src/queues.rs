@@ -3,23 +3,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use ordonnans_message::Precedence;
 use ordonnans_transport::Lane;
 
-/// The queues of all lanes. Who fills them looks at [`Self::len`] first.
+/// The queues of all lanes, by their place in [`Lane::URGENT_FIRST`]. Who fills them looks at [`Self::len`] first.
 #[derive(Default)]
-pub(crate) struct Queues(BTreeMap<u8, VecDeque<Bytes>>);
+pub(crate) struct Queues(BTreeMap<usize, VecDeque<Bytes>>);
 
 /// The place of a lane: the most urgent first.
-fn rank(lane: Lane) -> u8 {
-    match lane {
-        Lane::Control => 0,
-        Lane::Class(p) => u8::MAX - p.code(),
-    }
-}
-
-fn lane(rank: u8) -> Lane {
-    Precedence::from_code(u8::MAX - rank).map_or(Lane::Control, Lane::Class)
+fn rank(lane: Lane) -> usize {
+    let place = Lane::URGENT_FIRST.iter().position(|l| *l == lane);
+    place.unwrap_or_else(|| unreachable!("every lane has a place"))
 }
 
 impl Queues {
@@ -34,7 +27,9 @@ impl Queues {
 
     /// The first frame of each lane that has one, the most urgent lane first.
     pub(crate) fn heads(&self) -> Vec<(Lane, Bytes)> {
-        let head = |(r, q): (&u8, &VecDeque<Bytes>)| Some((lane(*r), q.front()?.clone()));
+        let head = |(place, q): (&usize, &VecDeque<Bytes>)| {
+            Some((Lane::URGENT_FIRST[*place], q.front()?.clone()))
+        };
         self.0.iter().filter_map(head).collect()
     }
 
@@ -48,6 +43,8 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
+    use ordonnans_message::Precedence;
+
     use super::*;
 
     #[test]
@@ -67,7 +64,7 @@ mod tests {
         }
         assert_eq!(queues.len(), 4);
         let heads = |q: &Queues| q.heads().into_iter().map(|(l, _)| l).collect::<Vec<_>>();
-        assert_eq!(heads(&queues), [Lane::Control, flash, routine]);
+        assert_eq!(heads(&queues), [flash, Lane::Control, routine]);
         queues.said(routine);
         assert_eq!(queues.heads()[2], (routine, Bytes::from_static(b"b")));
         queues.said(flash);

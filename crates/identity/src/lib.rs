@@ -16,6 +16,7 @@ pub mod ed25519;
 pub mod ess;
 mod oid;
 mod policies;
+mod remembered;
 mod secret;
 mod signer;
 mod trust;

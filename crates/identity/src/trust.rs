@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ordonnans_message::Timestamp;
@@ -18,10 +19,11 @@ use webpki::{
 use x509_parser::num_bigint::BigUint;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
+use crate::remembered::Remembered;
 use crate::{Certificate, Certified, InvalidCertificate, clearance};
 
 /// What a certificate is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Usage {
     /// Opening a connection, or signing as a subject.
     Client,
@@ -80,6 +82,20 @@ pub struct Trust {
     /// The constraint of each anchor, and of each issuing authority.
     root_limits: Vec<Option<Certified>>,
     issuing_limits: Vec<Option<Certified>>,
+    remembered: Arc<Remembered>,
+}
+
+/// From when on an authority counts, and from when on no more: the verifier counts whole seconds, and the last one in.
+fn lifetime(a: &X509Certificate<'_>) -> [Timestamp; 2] {
+    let (from, until) = (a.validity().not_before, a.validity().not_after);
+    [
+        seconds(from.timestamp()),
+        seconds(until.timestamp().saturating_add(1)),
+    ]
+}
+
+fn seconds(t: i64) -> Timestamp {
+    Timestamp::from_millis(u64::try_from(t).unwrap_or(0).saturating_mul(1000))
 }
 
 impl Trust {
@@ -127,6 +143,7 @@ impl Trust {
         }
         let mut newest: BTreeMap<Vec<u8>, (BigUint, &CertificateRevocationListDer<'static>)> =
             BTreeMap::new();
+        let mut edges: Vec<Timestamp> = authorities.iter().flat_map(lifetime).collect();
         for der in &lists {
             let (_, list) =
                 CertificateRevocationList::from_der(der).map_err(|_| InvalidTrust::List)?;
@@ -147,6 +164,7 @@ impl Trust {
                 return Err(InvalidTrust::Forged(named));
             }
             let number = list.crl_number().cloned().ok_or(InvalidTrust::List)?;
+            edges.extend(list.next_update().map(|t| seconds(t.timestamp())));
             if newest.get(&issuer).is_none_or(|(old, _)| *old < number) {
                 newest.insert(issuer, (number, der));
             }
@@ -188,6 +206,7 @@ impl Trust {
             parsed,
             root_limits,
             issuing_limits,
+            remembered: Arc::new(Remembered::new(edges)),
         })
     }
 
@@ -202,6 +221,15 @@ impl Trust {
         usage: Usage,
         now: Timestamp,
     ) -> Result<Certificate, Untrusted> {
+        if let Some(known) = self.remembered.of(leaf, usage, now) {
+            return Ok(known);
+        }
+        let certificate = self.judge(leaf, usage, now)?;
+        self.remembered.keep(leaf, usage, now, &certificate);
+        Ok(certificate)
+    }
+
+    fn judge(&self, leaf: &[u8], usage: Usage, now: Timestamp) -> Result<Certificate, Untrusted> {
         let certificate = Certificate::parse_der(leaf)?;
         let der = CertificateDer::from(leaf);
         let lists: Vec<CertRevocationList<'_>> =

@@ -305,7 +305,7 @@ impl Connection {
         self.0.line.end().map_or(Ok(()), Err)
     }
 
-    /// The next frame: control first, then the most urgent class that has one. Frames of one lane come in their order. Cancel-safe.
+    /// The next frame, of the first of [`Lane::URGENT_FIRST`] that has one. Frames of one lane come in their order. Cancel-safe.
     ///
     /// # Errors
     /// [`Closed`], after every frame that was read before the end.

@@ -28,15 +28,15 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// How many there are.
-    pub(crate) const COUNT: u32 = 7;
+    /// How many there are: control and six classes.
+    pub const COUNT: u32 = 7;
 
-    /// Control, then the most urgent class down to the least.
-    pub(crate) const URGENT_FIRST: [Self; Self::COUNT as usize] = [
-        Self::Control,
+    /// The most urgent first. Control carries the receipts of everything, so what cannot wait goes before it, and the rest after.
+    pub const URGENT_FIRST: [Self; Self::COUNT as usize] = [
         Self::Class(Precedence::Override),
         Self::Class(Precedence::Flash),
         Self::Class(Precedence::Immediate),
+        Self::Control,
         Self::Class(Precedence::Priority),
         Self::Class(Precedence::Routine),
         Self::Class(Precedence::Deferred),
@@ -59,12 +59,10 @@ impl Lane {
         usize::from(self.code())
     }
 
-    /// Control is small and goes first.
+    /// QUIC sends the stream of a higher one first; all are above bulk.
     fn priority(self) -> i32 {
-        match self {
-            Self::Control => 10,
-            Self::Class(p) => i32::from(p.code()),
-        }
+        let place = Self::URGENT_FIRST.iter().position(|l| *l == self);
+        i32::try_from(Self::URGENT_FIRST.len() - place.unwrap_or(0)).unwrap_or(0)
     }
 }
 
@@ -294,6 +292,11 @@ mod tests {
         let flash = Lane::Class(Precedence::Flash);
         assert_eq!(flash.code(), 5);
         assert!(flash.priority() > Lane::Class(Precedence::Immediate).priority());
+        let order = Lane::URGENT_FIRST.map(Lane::priority);
+        assert!(
+            order.is_sorted_by(|a, b| a > b) && order[6] > 0,
+            "{order:?}"
+        );
     }
 
     #[tokio::test]
