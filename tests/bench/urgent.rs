@@ -16,6 +16,7 @@ use ordonnans_policy::Book;
 use ordonnans_seal::{SeededEntropy, sign_statement};
 use ordonnans_store::{Options, Store};
 use ordonnans_tests::house::{Draft, House, approved_of, night};
+use ordonnans_tests::link::{Line, Link};
 use ordonnans_tests::site::{Peer, Site, now};
 use ordonnans_transport::{ClientOptions, Connection, Identity, Lane, Limits, Listener, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -183,7 +184,20 @@ fn fetching(to: Peer, of: AttachmentRef) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move { while download(&to, of).await.is_some() {} })
 }
 
+/// Over loopback, where everything shares two cores, and over lines such as a crisis centre has.
 pub(crate) fn flash() {
+    println!("over loopback, as fast as it goes");
+    flash_over(None);
+    println!("each node behind a line of 100 Mbit/s and 10 ms");
+    flash_over(Some(Line {
+        rate: 100_000_000,
+        delay: Duration::from_millis(10),
+        queue: 256 << 10,
+        ..Line::default()
+    }));
+}
+
+fn flash_over(line: Option<Line>) {
     let mut house = crowd(3);
     let Ok(dir) = tempfile::tempdir() else { return };
     let site = Site::new(dir.path(), &mut house);
@@ -194,8 +208,18 @@ pub(crate) fn flash() {
     let routine = sealed(&house, 1, Precedence::Routine, ROUTINES, 1);
     let played = runtime().block_on(async {
         let [idle, beside, behind, both] = pools;
-        let to = site.peer_soon(&house, 0).await;
-        let from = site.peer_soon(&house, 1).await;
+        let mut links = vec![];
+        let mut ends = [site.clone(), site.clone()];
+        if let Some(line) = line {
+            for end in &mut ends {
+                let link = Link::to(site.address, line, 1).await.ok()?;
+                end.address = link.address();
+                links.push(link);
+            }
+        }
+        let [at_to, at_from] = ends;
+        let to = at_to.peer_soon(&house, 0).await;
+        let from = at_from.peer_soon(&house, 1).await;
         let (say, mut came) = mpsc::unbounded_channel();
         let hears = tokio::spawn(receives(to.clone(), Arc::clone(&house), say.clone()));
         let idle = latencies(&from, idle, &mut came).await?;
@@ -211,7 +235,7 @@ pub(crate) fn flash() {
         hears.abort();
         // The recipient is away while the others are handed in.
         hand_in(&from, routine).await?;
-        let to = site.peer_soon(&house, 0).await;
+        let to = at_to.peer_soon(&house, 0).await;
         let hears = tokio::spawn(receives(to.clone(), Arc::clone(&house), say));
         let behind = latencies(&from, behind, &mut came).await?;
         let fetches = fetching(to, attached);

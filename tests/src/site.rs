@@ -30,6 +30,7 @@ pub fn now() -> Timestamp {
 }
 
 /// The files of a broker in a folder, and where it listens.
+#[derive(Clone)]
 pub struct Site {
     /// The folder.
     pub dir: PathBuf,

@@ -12,7 +12,7 @@ use crate::mailbox::Held;
 use crate::rows::{Place, Seen, State};
 
 /// Copies handed to one node whose receipts are due. More wait, so that something urgent is never behind more than these.
-const WINDOW: usize = 64;
+const WINDOW: usize = 32;
 /// The same for what is IMMEDIATE or above, counting all: it does not wait for a free place among the others, and it has a bound of its own, for
 /// what a runner keeps for one peer is bounded too.
 const URGENT_WINDOW: usize = 256;

@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use ordonnans_engine::Commit;
@@ -67,6 +68,8 @@ pub enum JournalError {
 
 const MAGIC: [u8; 4] = *b"ORJ1";
 const HEAD: usize = 20;
+/// The segment that is made beforehand, until it gets the number of its first commit.
+const NEXT: &str = "next";
 
 /// The journal, open for appending.
 #[derive(Debug)]
@@ -79,6 +82,8 @@ pub(crate) struct Journal {
     size: u64,
     at: u64,
     last: u64,
+    /// The next segment, made beforehand by a thread of its own: filling one takes as long as many syncs.
+    next: Option<JoinHandle<io::Result<File>>>,
     fault: Option<Arc<dyn Fault>>,
 }
 
@@ -121,6 +126,15 @@ fn checksum(group: &[u8; 8], bytes: &[u8]) -> [u8; 4] {
 /// Makes the names in a folder durable.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Some(next) = self.next.take() {
+            // Whoever opens the folder next makes it anew; until then nobody may write to it.
+            drop(next.join());
+        }
+    }
 }
 
 impl Journal {
@@ -215,7 +229,7 @@ impl Journal {
             }
         };
         sync_dir(dir).map_err(broken(dir))?;
-        let journal = Self {
+        let mut journal = Self {
             dir: dir.into(),
             segment_bytes,
             segments,
@@ -224,8 +238,10 @@ impl Journal {
             size,
             at: end,
             last: found.last,
+            next: None,
             fault,
         };
+        journal.prepare();
         Ok((journal, found))
     }
 
@@ -271,12 +287,34 @@ impl Journal {
             source,
         };
         let size = self.segment_bytes.max(needed);
-        let file = create(&path, size).map_err(broken)?;
+        // A group above the usual size is rare, and gets a segment made for it.
+        let prepared = self.next.take_if(|_| size == self.segment_bytes);
+        let file = match prepared {
+            Some(next) => {
+                let made = next
+                    .join()
+                    .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+                let file = made.map_err(broken)?;
+                std::fs::rename(self.dir.join(NEXT), &path).map_err(broken)?;
+                file
+            }
+            None => create(&path, size).map_err(broken)?,
+        };
         sync_dir(&self.dir).map_err(broken)?;
         (self.file, self.size, self.at) = (file, size, 0);
         self.segments.insert(first, path.clone());
         self.path = path;
+        self.prepare();
         Ok(())
+    }
+
+    /// Begins to make the next segment, where none is made yet. One that cannot be made fails the roll.
+    fn prepare(&mut self) {
+        if self.next.is_none() {
+            let (path, size) = (self.dir.join(NEXT), self.segment_bytes);
+            let made = std::thread::Builder::new().name("segment".into());
+            self.next = made.spawn(move || create(&path, size)).ok();
+        }
     }
 
     /// The last commit.

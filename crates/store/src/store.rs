@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -21,10 +21,7 @@ use crate::reader::Reader;
 use crate::recover::{OpenTrail, Views};
 use crate::repair::{NotRepaired, repair_sled_sync};
 use crate::trail::{Trail, TrailError};
-use crate::views::{Job, Shared, follow, lock};
-
-/// Groups that may wait for the views before a commit waits for them.
-const BEHIND: usize = 64;
+use crate::views::{Behind, Job, Shared, follow, lock};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -129,7 +126,7 @@ pub struct Recovery {
 pub struct Store {
     journal: Journal,
     shared: Arc<Shared>,
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<Sender<Job>>,
     views: Option<JoinHandle<()>>,
     attachments: AttachmentStore,
     spare: usize,
@@ -216,6 +213,7 @@ impl Store {
             rows,
         };
         let shared = Arc::new(Shared {
+            behind: Behind::default(),
             trail,
             mailbox,
             pending: Mutex::default(),
@@ -228,7 +226,8 @@ impl Store {
             signed: watch::Sender::new(signed.zip(checkpoint.map(Arc::from))),
             dir: dir.into(),
         });
-        let (jobs, queue) = sync_channel(BEHIND);
+        // Bounded by the commits in it.
+        let (jobs, queue) = channel();
         let views = Arc::clone(&shared);
         let views = std::thread::Builder::new()
             .name("views".into())
@@ -292,6 +291,7 @@ impl Store {
         }
         let gone = || "the views stopped".to_owned();
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
+        self.shared.behind.add(group.len());
         jobs.send(Job::Apply(group)).map_err(|_| gone())?;
         self.journal
             .trim(self.shared.flushed.load(Ordering::Acquire), self.spare)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,9 +18,42 @@ use crate::trail::{Position, Trail};
 /// How often the views are made durable.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 
+/// Commits that may wait for the views before the next group waits for them: as many as come within the longest flush, some tens of MiB.
+const BEHIND: usize = 8_192;
+
+/// Commits that are applied at once; a group that is larger by itself goes alone.
+const TOGETHER: usize = 512;
+/// How far the views' thread stands back, in the system's steps (0 to 19).
+const LATER: i32 = 10;
+
+/// Commits that wait for the views. Counted one by one, for groups are small where little is to be done: a bound on groups would hold an urgent
+/// message up for the rest of a flush.
+#[derive(Debug, Default)]
+pub(crate) struct Behind {
+    commits: Mutex<usize>,
+    fewer: Condvar,
+}
+
+impl Behind {
+    /// Counts a group that is to be passed on; waits where too many wait already. A group larger than the bound goes alone.
+    pub(crate) fn add(&self, group: usize) {
+        let full = |waiting: &mut usize| *waiting > 0 && *waiting + group > BEHIND;
+        let waiting = self.fewer.wait_while(lock(&self.commits), full);
+        *waiting.unwrap_or_else(PoisonError::into_inner) += group;
+    }
+
+    fn done(&self, group: usize) {
+        let mut waiting = lock(&self.commits);
+        *waiting = waiting.saturating_sub(group);
+        drop(waiting);
+        self.fewer.notify_one();
+    }
+}
+
 /// What the views' thread and the readers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    pub(crate) behind: Behind,
     pub(crate) trail: Trail,
     pub(crate) mailbox: Mailbox,
     /// Envelopes that are durable and not yet in the mailbox.
@@ -47,16 +80,39 @@ pub(crate) enum Job {
 }
 
 /// The views' thread: applies groups in order, makes them durable now and then.
-pub(crate) fn follow(shared: &Shared, queue: &Receiver<Job>, mut position: Position) {
-    let mut flushed = Instant::now();
-    let mut dirty = false;
+pub(crate) fn follow(shared: &Shared, queue: &Receiver<Job>, position: Position) {
+    // Nobody waits for the views, but for what waits behind them: they get what the rest leaves. A system that does not allow it is as well.
+    let _ = rustix::process::nice(LATER);
+    keep_up(shared, queue, position);
+    // Nothing is taken any more: whoever waits for room is to find that out.
+    shared.behind.done(usize::MAX);
+}
+
+fn keep_up(shared: &Shared, queue: &Receiver<Job>, mut position: Position) {
+    let (mut flushed, mut dirty, mut next) = (Instant::now(), false, None);
     loop {
-        let job = queue.recv_timeout(FLUSH_EVERY);
+        let job = match next.take() {
+            Some(job) => Ok(job),
+            None => queue.recv_timeout(FLUSH_EVERY),
+        };
         let result = match job {
-            Ok(Job::Apply(group)) => {
+            Ok(Job::Apply(mut commits)) => {
+                // What came meanwhile goes along: each time costs both views a transaction, and sled a sync that the journal's own waits for.
+                while commits.len() < TOGETHER {
+                    match queue.try_recv() {
+                        Ok(Job::Apply(more)) => commits.extend(more),
+                        Ok(other) => {
+                            next = Some(other);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
+                }
                 dirty = true;
                 let due = flushed.elapsed() >= FLUSH_EVERY;
-                apply(shared, &mut position, &group).and_then(|()| {
+                let applied = apply(shared, &mut position, &commits);
+                shared.behind.done(commits.len());
+                applied.and_then(|()| {
                     if due {
                         flush(shared, position.seq, &mut flushed, &mut dirty)
                     } else {

@@ -114,6 +114,7 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> = std::fs::read_dir(dir.join("journal"))
         .expect("reads")
         .map(|e| e.expect("reads").path())
+        .filter(|p| p.extension().is_some_and(|e| e == "seg"))
         .collect();
     all.sort();
     all
@@ -390,4 +391,27 @@ fn a_missing_segment_is_named() {
     std::fs::remove_file(&all[1]).expect("removes");
     let e = Store::open(dir.path(), options()).expect_err("a gap");
     assert!(e.to_string().contains("lacks the commits"), "{e}");
+}
+
+/// A segment that is made beforehand is nobody's until it has its number: one that a killed broker left half made is made anew.
+#[test]
+fn a_segment_made_beforehand_is_no_part_of_the_journal() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut store, recovered, _) = open(dir.path(), small());
+    let mut w = Writer::after(&recovered);
+    store.commit(w.group(3)).expect("commits");
+    drop(store);
+    let next = dir.path().join("journal").join("next");
+    std::fs::write(&next, b"ORJ1 half of something").expect("writes");
+    let (mut store, recovered, recovery) = open(dir.path(), small());
+    assert_eq!((recovered.seq, recovery.cut), (Seq(3), 0));
+    // Far enough for several segments.
+    for _ in 0..40 {
+        store.commit(w.group(5)).expect("commits");
+    }
+    drop(store);
+    assert!(segments(dir.path()).len() > 2);
+    let (_, recovered, recovery) = open(dir.path(), small());
+    assert_eq!((recovered.seq, recovery.cut), (Seq(203), 0));
+    assert_eq!(recovered.frontier, w.frontier);
 }
