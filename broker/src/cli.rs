@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -188,7 +188,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match command(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(f) => {
-            eprintln!("{}\nHint: {}", f.what, f.hint);
+            // Where stderr cannot be written, as on a disk that can only be read, the exit code says it.
+            drop(writeln!(std::io::stderr(), "{}\nHint: {}", f.what, f.hint));
             f.code.into()
         }
     }
@@ -248,6 +249,8 @@ fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
+        // Where stderr cannot be written, there is nobody to tell; to try all the same would be a panic.
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     // A second call, in tests, finds the first one's.

@@ -257,8 +257,8 @@ async fn take(
             if length > limits::MAX_ATTACHMENT {
                 rejected(None, ReplyCode::TooLarge)
             } else {
-                let have = shared.uploading.offered(session, digest, length, shared);
-                let state = Frame::AttachmentState { digest, have };
+                let state = shared.uploading.offered(session, digest, length, shared);
+                let state = state.await;
                 drop(connection.send(Lane::Control, state.encode()).await);
                 return Ok(());
             }

@@ -30,15 +30,32 @@ impl Uploads {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes an announcement and gives the bytes held.
-    pub(crate) fn offered(
+    /// Notes an announcement and gives what is to be said about it: the bytes held, or why there cannot be more.
+    pub(crate) async fn offered(
         &self,
         session: Session,
         digest: Digest,
         length: u64,
         shared: &Shared,
-    ) -> u64 {
-        let (have, whole) = shared.attachments.have(&digest);
+    ) -> Frame {
+        let (mut have, mut whole) = shared.attachments.have(&digest);
+        if !whole && have >= length && !self.lock().writing.contains(&digest) {
+            // The node would take it for whole, and its message would wait for ever.
+            match shared.attachments.complete(digest, length).await {
+                Ok(done) => whole = done,
+                Err(AttachmentError::Io(why)) => {
+                    tracing::warn!(%digest, %why, "an attachment was not kept");
+                    return refused(&why.into());
+                }
+                Err(_) => {}
+            }
+            if whole {
+                shared
+                    .tell(Input::AttachmentStored { digest, length })
+                    .await;
+            }
+            (have, _) = shared.attachments.have(&digest);
+        }
         if !whole {
             let mut state = self.lock();
             let offers = state.offers.entry(session).or_default();
@@ -46,7 +63,7 @@ impl Uploads {
                 offers.insert(digest, length);
             }
         }
-        have
+        Frame::AttachmentState { digest, have }
     }
 
     fn begin(&self, session: Session, digest: &Digest) -> Option<u64> {

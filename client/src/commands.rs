@@ -49,7 +49,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match command(cli) {
         Ok(exit) => (exit as u8).into(),
         Err(f) => {
-            eprintln!("{f}\nHint: {}", f.hint());
+            // Where stderr cannot be written, as on a disk that can only be read, the exit code says it.
+            drop(writeln!(std::io::stderr(), "{f}\nHint: {}", f.hint()));
             (f.exit() as u8).into()
         }
     }
@@ -153,6 +154,8 @@ fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
+        // Where stderr cannot be written, there is nobody to tell; to try all the same would be a panic.
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     let set = if std::io::stderr().is_terminal() {

@@ -158,13 +158,18 @@ fn sh(program: &str, args: &[&str]) -> Result<String, String> {
     }
 }
 
-struct Disk {
+/// A file system of its own, on a loop device, that goes wrong when it is told to.
+pub struct Disk {
     device: String,
     mount: PathBuf,
 }
 
 impl Disk {
-    fn new(dir: &Path) -> Result<Self, String> {
+    /// Makes one in a folder and mounts it.
+    ///
+    /// # Errors
+    /// This machine cannot do it: it takes root and a loop device.
+    pub fn new(dir: &Path) -> Result<Self, String> {
         let image = dir.join("disk.img");
         let file = std::fs::File::create(&image).map_err(|e| e.to_string())?;
         file.set_len(SIZE).map_err(|e| e.to_string())?;
@@ -178,8 +183,59 @@ impl Disk {
         Ok(disk)
     }
 
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.mount
+    }
+
     fn mount(&self) -> Result<(), String> {
-        sh("mount", &[&self.device, &self.mount.to_string_lossy()]).map(drop)
+        let options = ["-o", "errors=remount-ro"];
+        let at = self.mount.to_string_lossy();
+        sh("mount", &[options[0], options[1], &self.device, &at]).map(drop)
+    }
+
+    /// Takes all room there is with one file; gives it, to be removed.
+    ///
+    /// # Errors
+    /// What the system says, but that the disk is full.
+    pub fn fill(&self) -> Result<PathBuf, String> {
+        let ballast = self.mount.join("ballast");
+        let mut file = std::fs::File::create(&ballast).map_err(|e| e.to_string())?;
+        // In ever smaller pieces, to the last block.
+        for piece in [1 << 20, 4096] {
+            while file.write_all(&vec![1; piece]).is_ok() {}
+        }
+        match file.write_all(&[1; 4096]) {
+            Err(e) if e.kind() == std::io::ErrorKind::StorageFull => Ok(ballast),
+            other => Err(format!("the disk is not full: {other:?}")),
+        }
+    }
+
+    /// The file system finds an error in itself: from then on it can only be read.
+    ///
+    /// # Errors
+    /// This machine cannot do it.
+    pub fn breaks(&self) -> Result<(), String> {
+        let name = self.device.trim_start_matches("/dev/");
+        let trigger = format!("/sys/fs/ext4/{name}/trigger_fs_error");
+        std::fs::write(&trigger, "a test").map_err(|e| format!("{trigger}: {e}"))?;
+        let probe = std::fs::write(self.mount.join("probe"), "x");
+        match probe {
+            Err(e) if e.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+            other => Err(format!("it can be written: {other:?}")),
+        }
+    }
+
+    /// Repairs it and mounts it again. Nobody may have it open.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn mend(&self) -> Result<(), String> {
+        self.unmount()?;
+        // It says by its exit code that it corrected something.
+        drop(sh("e2fsck", &["-f", "-y", &self.device]));
+        self.mount()
     }
 
     fn unmount(&self) -> Result<(), String> {

@@ -196,6 +196,29 @@ impl Whole {
         &self.site.dir
     }
 
+    /// Takes note of what has ended by itself, so that [`Self::start`] starts it again; gives the broker's exit code, where it is the broker that ended
+    /// (`None` within for a signal).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn reap(&mut self) -> Result<Option<Option<i32>>, String> {
+        for node in &mut self.nodes {
+            if let Some(child) = node
+                && child.try_wait().map_err(text)?.is_some()
+            {
+                *node = None;
+            }
+        }
+        let Some(broker) = &mut self.broker else {
+            return Ok(None);
+        };
+        let ended = broker.try_wait().map_err(text)?;
+        Ok(ended.map(|status| {
+            self.broker = None;
+            status.code()
+        }))
+    }
+
     fn end(child: &mut Option<Child>) -> Result<bool, String> {
         let Some(mut running) = child.take() else {
             return Ok(false);

@@ -110,6 +110,15 @@ impl AttachmentStore {
         })
     }
 
+    /// Ends an upload all of whose bytes are here, and that was not ended: what should have followed failed. Gives whether it is whole now.
+    ///
+    /// # Errors
+    /// [`AttachmentError`]: as [`Upload::finish`].
+    pub async fn complete(&self, digest: Digest, length: u64) -> Result<bool, AttachmentError> {
+        let store = self.clone();
+        beside(move || store.upload(digest, length)?.finish()).await
+    }
+
     /// Takes the bytes of an attachment from `offset` on, until the stream ends or breaks off; what came before a break stays. Where `offset`
     /// is not how far it is, nothing is taken. Gives the bytes held then, and whether that is all of it. One caller at a time for a
     /// digest. Must run to its end: the disk is written beside the runtime.
@@ -261,8 +270,15 @@ impl Upload {
             std::fs::remove_file(&part)?;
             return Err(AttachmentError::Digest);
         }
-        std::fs::rename(&part, self.store.whole(&self.digest))?;
-        sync_dir(&self.store.dir)?;
+        // All that may fail for want of something comes before the name: what has it is whole, and whoever asks is told so.
+        let folder = File::open(&self.store.dir)?;
+        let whole = self.store.whole(&self.digest);
+        std::fs::rename(&part, &whole)?;
+        if let Err(e) = folder.sync_all() {
+            // Not durable, so it never was.
+            drop(std::fs::remove_file(&whole));
+            return Err(e.into());
+        }
         Ok(true)
     }
 }

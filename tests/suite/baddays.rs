@@ -1,0 +1,142 @@
+//! Bad days of one machine: no room, no writing, no file descriptors, no memory. What was acknowledged is there when the day is over, once.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ordonnans_message::Precedence;
+use ordonnans_tests::power::Disk;
+use ordonnans_tests::sim::Dice;
+use ordonnans_tests::whole::{NODES, Whole};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+/// Nothing here takes so long.
+const WITHIN: Duration = Duration::from_secs(120);
+/// How long messages are handed in before and while something is wrong.
+const WHILE: Duration = Duration::from_millis(400);
+
+fn begin(dir: &Path) -> Whole {
+    Whole::begin(Path::new(env!("CARGO_BIN_EXE_crash")), dir).expect("begins")
+}
+
+/// Hands messages in until the broker has ended; gives its exit code.
+fn until_it_ends(all: &mut Whole, dice: &mut Dice) -> Option<i32> {
+    let began = Instant::now();
+    loop {
+        all.write(dice, WHILE / 4);
+        if let Some(code) = all.reap().expect("looks") {
+            return code;
+        }
+        assert!(began.elapsed() < WITHIN, "the broker goes on");
+    }
+}
+
+/// Everything arrives once, with its records.
+fn over(mut all: Whole) {
+    all.reap().expect("looks");
+    let tally = all.judge().unwrap_or_else(|e| panic!("{e}"));
+    assert!(tally.delivered > 10, "{tally:?}");
+}
+
+/// A disk of its own, or none on this machine.
+fn disk(dir: &Path) -> Option<Disk> {
+    Disk::new(dir)
+        .map_err(|why| eprintln!("skipped: it needs root and a loop device ({why})"))
+        .ok()
+}
+
+#[test]
+fn a_full_disk_stops_what_must_write_and_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let Some(disk) = disk(dir.path()) else { return };
+    let (mut all, mut dice) = (begin(disk.path()), Dice::new(1));
+    all.write(&mut dice, WHILE);
+    let ballast = disk.fill().expect("full");
+    assert_eq!(until_it_ends(&mut all, &mut dice), Some(5));
+    // It does not start either, and says why by its exit code.
+    all.start().expect("starts");
+    assert_eq!(until_it_ends(&mut all, &mut dice), Some(5));
+    std::fs::remove_file(ballast).expect("removes");
+    over(all);
+}
+
+#[test]
+fn a_disk_that_can_only_be_read_stops_what_must_write_and_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let Some(disk) = disk(dir.path()) else { return };
+    let (mut all, mut dice) = (begin(disk.path()), Dice::new(2));
+    // Certificates and configurations were written long ago.
+    let synced = std::process::Command::new("sync").status().expect("syncs");
+    assert!(synced.success());
+    all.write(&mut dice, WHILE);
+    if let Err(why) = disk.breaks() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    assert_eq!(until_it_ends(&mut all, &mut dice), Some(5));
+    all.kill_all().expect("ends");
+    disk.mend().expect("mended");
+    over(all);
+}
+
+/// Lets a process have no more of something than it has now, or as much as before.
+fn limit(pid: u32, what: Resource, most: Option<u64>) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.expect("a process");
+    // Children have the limits of who started them, and those are this process's own.
+    let maximum = getrlimit(what).maximum;
+    let current = most.or(maximum);
+    prlimit(Some(pid), what, Rlimit { current, maximum }).expect("limits");
+}
+
+fn open_files(pid: u32) -> u64 {
+    let all = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a process");
+    all.count() as u64
+}
+
+#[test]
+fn without_file_descriptors_everything_waits_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut all, mut dice) = (begin(dir.path()), Dice::new(3));
+    let attached = dir.path().join("attached");
+    std::fs::write(&attached, vec![7; 300_000]).expect("writes");
+    let broker = all.broker().expect("runs");
+    limit(broker, Resource::Nofile, Some(open_files(broker)));
+    // Messages need none; attachments do, and wait.
+    for to in 0..NODES {
+        assert!(all.submit(0, to, Precedence::Flash, Some(&attached)));
+    }
+    all.write(&mut dice, WHILE);
+    let nodes = all.nodes();
+    for node in &nodes {
+        limit(*node, Resource::Nofile, Some(open_files(*node)));
+    }
+    all.write(&mut dice, WHILE);
+    assert_eq!(all.reap().expect("looks"), None, "the broker goes on");
+    assert_eq!(all.nodes(), nodes, "and so do the daemons");
+    for pid in nodes.into_iter().chain([broker]) {
+        limit(pid, Resource::Nofile, None);
+    }
+    over(all);
+}
+
+#[test]
+fn a_broker_without_memory_ends_and_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut all, mut dice) = (begin(dir.path()), Dice::new(4));
+    all.write(&mut dice, WHILE);
+    let attached = dir.path().join("attached");
+    std::fs::write(&attached, vec![7; 8 << 20]).expect("writes");
+    let broker = all.broker().expect("runs");
+    let status = std::fs::read_to_string(format!("/proc/{broker}/statm")).expect("a process");
+    let pages: u64 = status
+        .split(' ')
+        .next()
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
+    limit(broker, Resource::As, Some(pages * 4096));
+    for to in 0..NODES {
+        all.submit(0, to, Precedence::Routine, Some(&attached));
+    }
+    assert_eq!(until_it_ends(&mut all, &mut dice), None, "by a signal");
+    over(all);
+}
