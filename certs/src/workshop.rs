@@ -26,7 +26,7 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::holds::Holds;
-use crate::mint::{Authority, MintError, Validity, constraint};
+use crate::mint::{Authority, MintError, Validity, common, constraint};
 use crate::state::{Entry, Standing, State, io_at, lock, replace, sync_folder_of};
 
 /// Lives, in days: the root is replaced by plan, a leaf every quarter, lists every month so that a lost list ends by itself.
@@ -210,8 +210,17 @@ impl Workshop {
             let made = fs::DirBuilder::new().mode(mode).create(&path);
             made.map_err(io_at(&path))?;
         }
-        let root = Authority::root(structure, validity(now, ROOT_DAYS), None)?;
-        let issuing = root.issuing(structure, validity(now, ISSUING_DAYS), constraint)?;
+        let root = Authority::root(
+            &common(structure, "root", 1),
+            validity(now, ROOT_DAYS),
+            None,
+        )?;
+        let issuing = root.issuing(
+            &common(structure, "issuing", 1),
+            structure,
+            validity(now, ISSUING_DAYS),
+            constraint,
+        )?;
         for (name, authority) in [("root", &root), ("issuing", &issuing)] {
             let text = pem("CERTIFICATE", &authority.certificate);
             let folder = dir.join(name);

@@ -78,6 +78,7 @@ async fn flawed_certificates_do_not_come_in() {
         Flaw::NoName,
         Flaw::Uri,
         Flaw::CriticalClearance,
+        Flaw::OtherKind,
     ];
     for (n, flaw) in flaws.into_iter().enumerate() {
         let shown = house.flawed(flaw);
