@@ -141,6 +141,13 @@ impl Certificate {
         self.not_after
     }
 
+    /// Whether it is time for another one: a third of its life is left, or less.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let life = self.not_after.since(self.not_before);
+        self.not_after.since(now) <= life / 3
+    }
+
     /// The public key: the uncompressed point of an elliptic curve, or the 32 bytes of Ed25519.
     #[must_use]
     pub fn public_key(&self) -> &[u8] {

@@ -25,7 +25,7 @@ mod trust;
 
 pub use certificate::{Certificate, InvalidCertificate};
 pub use certified::{CategoryValue, Certified, Statement, Unwritable};
-pub use lists::{InvalidNumber, Late, List, ListNumber};
+pub use lists::{GRACE_HOURS, InvalidNumber, Late, List, ListNumber, MAX_GRACE_HOURS};
 pub use numbers::{ListNumbers, NumbersError};
 pub use policies::{PolicyFileError, read_policies};
 pub use secret::{KeyFileError, read_secret_file, write_secret_file};

@@ -6,6 +6,12 @@ use std::str::FromStr;
 use ordonnans_message::{Digest, Timestamp};
 use x509_parser::num_bigint::BigUint;
 
+/// How long a list still counts after the next one was due, in hours, where nothing else is said: over a weekend somebody reaches the machine that
+/// makes the lists.
+pub const GRACE_HOURS: u64 = 72;
+/// The most hours of it: lists live for 30 days, and with a longer grace their end would mean little.
+pub const MAX_GRACE_HOURS: u64 = 720;
+
 /// The number of a list (RFC 5280 section 5.2.3): it rises with every list an authority makes, and has at most 20 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListNumber(pub(crate) BigUint);
