@@ -579,7 +579,7 @@ impl Broker {
                     e,
                     StartError::Trust(_) | StartError::Numbers(_) | StartError::StaleList(_)
                 ) {
-                    let note = format!("the trust that was brought is not taken: {e}");
+                    let note = format!("new trust is not taken: {e}");
                     self.shared.tell(Input::Alarm { who: None, note }).await;
                 }
                 return Err(ReloadError(e.to_string()));

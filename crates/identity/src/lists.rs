@@ -81,15 +81,15 @@ impl fmt::Display for Late<'_> {
         } = self.list;
         write!(
             f,
-            "the list of revoked certificates by '{authority}', number {number}, ended {until}; "
+            "the revocation list by '{authority}', number {number}, ended {until}; "
         )?;
         let from = self.refused_from;
         if self.refused {
-            write!(f, "nobody below that authority is believed since {from}")
+            write!(f, "nobody below it is believed since {from}")
         } else {
             write!(
                 f,
-                "without a new one nobody below that authority is believed from {from} on"
+                "without a new one nobody below it is believed from {from} on"
             )
         }
     }

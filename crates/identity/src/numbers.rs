@@ -27,7 +27,7 @@ const MAX_FILE: u64 = (MOST as u64 + 3) * 160;
 pub enum NumbersError {
     /// A list is older than one that was seen before: put back, by mistake or on purpose. Bring the authority's newest list.
     #[error(
-        "the list of revoked certificates by '{authority}' has number {number}, and number {seen} was in force before: an older list brings revoked certificates back"
+        "the revocation list by '{authority}' has number {number}, and number {seen} was in force before: an older list brings revoked certificates back"
     )]
     RolledBack {
         /// The authority.
