@@ -143,6 +143,16 @@ pub(crate) fn constraint(
     Ok(Some(clearance::constraints_value(up_to, policies)?))
 }
 
+/// The value of an authority's constraint, as its certificate carries it.
+pub(crate) fn constraint_of_certificate(der: &[u8]) -> Option<Vec<u8>> {
+    let (_, x) = X509Certificate::from_der(der).ok()?;
+    let oid: Vec<String> = clearance::CONSTRAINTS.iter().map(u64::to_string).collect();
+    let oid = oid.join(".");
+    let mut all = x.extensions().iter();
+    let found = all.find(|e| e.oid.to_id_string() == oid)?;
+    Some(found.value.to_vec())
+}
+
 fn constrain(p: &mut CertificateParams, constraint: Option<Vec<u8>>) {
     // Not critical: the verifier refuses critical extensions it does not know.
     p.custom_extensions = constraint
