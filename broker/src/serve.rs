@@ -502,17 +502,17 @@ impl Broker {
         let name = self.name.to_string();
         let (status, shown) = watch::channel(Status::default());
         self.tasks.push(tokio::spawn(async move {
-            let (mut every, mut strangers) = (tokio::time::interval(SWEEP), 0);
+            let mut every = tokio::time::interval(SWEEP);
             loop {
                 every.tick().await;
                 if !listener.recheck().is_empty() {
                     let believed = believed(shared.trust());
                     shared.tell(Input::TrustChanged { believed }).await;
                 }
-                let refused = listener.refused();
-                let count = refused - std::mem::replace(&mut strangers, refused);
+                let (count, why) = listener.refusals();
                 if count > 0 {
-                    shared.tell(Input::Strangers { count }).await;
+                    tracing::info!(count, why, "refused before they were known");
+                    shared.tell(Input::Strangers { count, why }).await;
                 }
                 let trust = shared.trust();
                 let fresh = freshness.look(&trust, now());
@@ -681,7 +681,9 @@ impl Broker {
 fn believed(trust: Arc<Trust>) -> Believed {
     Believed::new(move |c| {
         let at = now().min(c.not_after());
-        trust.verify(c.der(), Usage::Client, at).ok()
+        trust
+            .verify(c.der(), Usage::Client, at)
+            .map_err(|e| e.reason())
     })
 }
 

@@ -200,9 +200,12 @@ async fn a_revoked_peer_is_cut_at_once_its_copies_are_held_and_it_stands_in_the_
     )
     .await
     .expect("within a second of the reload");
-    w.cut_and_held(&to, "believed").await;
+    w.cut_and_held(&to, "believed: it is revoked").await;
     w.record(Verb::CrlChanged, |d| noted(d, "1 nodes and 1 connections"))
         .await;
+    // It came back and was not let in: that is counted with its reason.
+    let refused = |d: &Detail| noted(d, "refused before they were known: 1 certificate revoked");
+    w.record(Verb::SessionRefused, refused).await;
     let (_, answer) = w.publish(&from).await;
     assert!(matches!(answer, Frame::Refused { .. }), "{answer:?}");
     // With another certificate it gets what was kept for it.
@@ -223,7 +226,7 @@ async fn a_peer_whose_certificate_ends_on_the_line_is_cut_its_copies_are_held_an
     // The last second of a certificate counts, and live ones are looked at every second; a busy machine has two more.
     let after = now().as_millis() / 1_000 - short.until.unix_timestamp().unsigned_abs();
     assert!(after <= 4, "{after} s after its end");
-    w.cut_and_held(&to, "believed").await;
+    w.cut_and_held(&to, "believed: it has ended").await;
     // Whose certificate has merely ended is written to still: it comes back with another.
     let (_, answer) = w.publish(&from).await;
     assert!(matches!(answer, Frame::Accepted { .. }), "{answer:?}");

@@ -77,6 +77,26 @@ pub enum Untrusted {
     Chain(webpki::Error),
 }
 
+impl Untrusted {
+    /// The same in a few words of our own, for a record: none of them comes from the certificate.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Form(_) => "it has another form",
+            Self::Chain(webpki::Error::CertRevoked) => "it is revoked",
+            Self::Chain(webpki::Error::CertExpired { .. }) => "it has ended",
+            Self::Chain(webpki::Error::CertNotValidYet { .. }) => "it is not valid yet",
+            Self::Chain(webpki::Error::CrlExpired { .. }) => "a list above it is beyond its grace",
+            Self::Chain(webpki::Error::UnknownIssuer) => "its authority is not in trust",
+            Self::Chain(webpki::Error::UnknownRevocationStatus) => "no list says of it",
+            Self::Chain(webpki::Error::NameConstraintViolation) => {
+                "its name is not its authority's to give"
+            }
+            Self::Chain(_) => "its chain does not hold",
+        }
+    }
+}
+
 /// Roots, issuing authorities and one CRL for each.
 #[derive(Clone)]
 pub struct Trust {

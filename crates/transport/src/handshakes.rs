@@ -90,6 +90,13 @@ async fn flawed_certificates_do_not_come_in() {
         assert!(heard, "{flaw:?}: {end}");
         until(|| listener.refused() == n as u64 + 1).await;
     }
+    let (count, why) = listener.refusals();
+    assert_eq!(count, 6);
+    assert_eq!(
+        why,
+        "1 certificate not believed, 5 certificate of another form"
+    );
+    assert_eq!(listener.refusals(), (0, String::new()), "counted once");
 }
 
 /// Counts what a client keeps for later.
