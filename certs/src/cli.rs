@@ -81,6 +81,9 @@ enum Command {
         /// Days it is valid.
         #[arg(long, default_value_t = 90)]
         days: i64,
+        /// Although the subject has a live certificate, which is about to end and stays valid until then.
+        #[arg(long)]
+        renew: bool,
     },
     /// Revoke a certificate by name or serial number, and publish a new list.
     Revoke {
@@ -170,7 +173,10 @@ impl From<WorkshopError> for Failure {
                 "issue them new certificates and bring those around first, or give them up with --with-live",
                 REFUSED,
             ),
-            WorkshopError::Live(_) => ("revoke it first, or use it", REFUSED),
+            WorkshopError::Live(_) => (
+                "use it, revoke it first, or ask for the next one with --renew",
+                REFUSED,
+            ),
             WorkshopError::Missing(_) => (
                 "make one with `ordonnans-ca --dir DIR init --structure NAME`",
                 USAGE,
@@ -272,6 +278,7 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             circle,
             compartment,
             days,
+            renew,
         } => {
             let kind = match kind {
                 Subject::Node => Kind::Node,
@@ -281,7 +288,11 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             };
             let holds = holds(&clearance, &circle, &compartment, &policies)?;
             let mut w = Workshop::open(&dir)?.with_policies(policies);
-            let path = w.issue(kind, &name, &holds, days, now)?;
+            let path = if renew {
+                w.renew(kind, &name, &holds, days, now)?
+            } else {
+                w.issue(kind, &name, &holds, days, now)?
+            };
             line(out, path.display());
         }
         Command::Revoke { who } => {

@@ -315,6 +315,33 @@ impl Workshop {
         days: i64,
         now: OffsetDateTime,
     ) -> Result<PathBuf, WorkshopError> {
+        self.issue_beside(kind, local, holds, days, now, false)
+    }
+
+    /// The same for a subject whose live certificate is about to end: that one stays valid, so that nobody stands still while they change places.
+    ///
+    /// # Errors
+    /// As [`Self::issue`], but for [`WorkshopError::Live`].
+    pub fn renew(
+        &mut self,
+        kind: Kind,
+        local: &str,
+        holds: &impl Holds,
+        days: i64,
+        now: OffsetDateTime,
+    ) -> Result<PathBuf, WorkshopError> {
+        self.issue_beside(kind, local, holds, days, now, true)
+    }
+
+    fn issue_beside(
+        &mut self,
+        kind: Kind,
+        local: &str,
+        holds: &impl Holds,
+        days: i64,
+        now: OffsetDateTime,
+        renewal: bool,
+    ) -> Result<PathBuf, WorkshopError> {
         let name = Name::new(local, kind, &self.state.structure)?;
         if !(1..=ISSUING_DAYS).contains(&days) {
             return Err(WorkshopError::Days);
@@ -339,7 +366,7 @@ impl Workshop {
         }
         // After a rollover a subject has one of the old authority and one of the new for a while.
         let live = |e: &Entry| e.name == name && e.by == by && e.standing(now) == Standing::Live;
-        if self.state.issued.values().any(live) {
+        if !renewal && self.state.issued.values().any(live) {
             return Err(WorkshopError::Live(name));
         }
         let serial = self.state.new_serial()?;

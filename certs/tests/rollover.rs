@@ -234,6 +234,27 @@ fn a_lost_issuing_key_is_replaced_by_the_root_and_what_it_may_give_stays() {
     assert!(!believed(&w, &a) && believed(&w, &b));
 }
 
+#[test]
+fn a_renewed_certificate_stands_beside_the_one_that_is_about_to_end() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut w = workshop(dir.path());
+    let old = issue(&mut w, "a").expect("a");
+    assert!(matches!(issue(&mut w, "a"), Err(WorkshopError::Live(_))));
+    let holds = Clearance::new(Level::StgC);
+    let to = w.renew(Kind::Node, "a", &holds, 90, now()).expect("renews");
+    let new = CertificateDer::from_pem_file(to.join("cert.pem")).expect("PEM");
+    assert!(old != new && believed(&w, &old) && believed(&w, &new));
+    // The old files are kept; and who is revoked by name is revoked whole.
+    assert_eq!(
+        fs::read_dir(dir.path().join("issued"))
+            .expect("there")
+            .count(),
+        2
+    );
+    assert_eq!(w.revoke("a", now()).expect("revokes"), 2);
+    assert!(!believed(&w, &old) && !believed(&w, &new));
+}
+
 fn ca(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ordonnans-ca"));
     command
