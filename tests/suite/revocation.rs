@@ -5,14 +5,18 @@ use std::time::{Duration, Instant, SystemTime};
 use ordonnans_audit::{Detail, Public, Verb};
 use ordonnans_broker::{Broker, admin};
 use ordonnans_certs::Validity;
+use ordonnans_client::Daemon;
+use ordonnans_client::config::Config;
+use ordonnans_client::local::{Request, ask};
 use ordonnans_client::officer::Officer;
 use ordonnans_identity::Trust;
 use ordonnans_label::{Clearance, Level};
 use ordonnans_message::{Envelope, Frame, Precedence};
 use ordonnans_seal::{SeededEntropy, Verified};
-use ordonnans_tests::house::{Draft, House, register_text};
-use ordonnans_tests::site::{Peer, Site, WITHIN, now, whole, write_trust};
+use ordonnans_tests::house::{Draft, House, STRUCTURE, register_text};
+use ordonnans_tests::site::{Peer, Site, WITHIN, now, whole, write_credentials, write_trust};
 use ordonnans_transport::CloseCode;
+use tokio_util::sync::CancellationToken;
 
 const NCC: usize = 0;
 const DEF: usize = 1;
@@ -355,4 +359,77 @@ async fn lists_that_are_put_back_or_forged_change_nothing_and_are_an_alarm() {
     w.record(Verb::Alarm, |d| noted(d, "list numbers is gone"))
         .await;
     assert_eq!(std::fs::read_to_string(&kept).expect("kept"), good);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_leaves_a_broker_that_is_revoked_and_comes_back_to_its_successor() {
+    let mut w = World::new().await;
+    let (dir, name) = (w.site.dir.clone(), w.house.broker());
+    let mut shown = |w: &mut World| {
+        let issued = w
+            .house
+            .authority
+            .issue(&name, &Clearance::new(Level::Ongerubriceerd));
+        let issued = issued.expect("made");
+        std::fs::remove_file(dir.join("b1.key.pem")).expect("removes");
+        write_credentials(&dir, "b1", &issued);
+        issued
+    };
+    let first = shown(&mut w);
+    w.broker().reload().await.expect("reloads");
+    let own = w.site.dir.join("own");
+    write_trust(&own, &w.house.authority.trust().expect("trust"));
+    let credentials = write_credentials(&w.site.dir, "def", &w.house.nodes[DEF].issued);
+    let text = format!(
+        "broker = \"{}\"\nbroker_name = \"b1.broker.{STRUCTURE}\"\ntrust = \"own/trust\"\ndata = \"def\"\n{credentials}",
+        w.site.address
+    );
+    let toml = w.site.dir.join("def.toml");
+    std::fs::write(&toml, text).expect("writes");
+    let config = Config::load(&toml).expect("a configuration");
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(Daemon::run(config.clone(), stop.clone()));
+    let says = |request: Request| {
+        let socket = config.socket.clone();
+        async move {
+            let asked = tokio::task::spawn_blocking(move || ask(&socket, &request));
+            asked.await.expect("runs")
+        }
+    };
+    let until = async |connected: bool, why: &str| {
+        let began = Instant::now();
+        loop {
+            assert!(began.elapsed() < WITHIN, "connected is not {connected}");
+            let Ok(status) = says(Request::Status).await else {
+                continue;
+            };
+            let said = status["why"].as_str().unwrap_or_default();
+            if status["connected"] == connected && said.contains(why) {
+                return;
+            }
+        }
+    };
+    until(true, "").await;
+    w.house.authority.revoke(&first);
+    write_trust(&own, &w.house.authority.trust().expect("trust"));
+    says(Request::Reload).await.expect("takes it");
+    // It is left first, and then not believed at its door.
+    until(false, "evoked").await;
+    shown(&mut w);
+    w.broker().reload().await.expect("reloads");
+    until(true, "").await;
+    // Lists that are put back are named to whoever asks, and change nothing.
+    let good = std::fs::read(own.join("trust/issuing.crl.pem")).expect("reads");
+    let before = std::fs::read(w.site.dir.join("trust/issuing.crl.pem")).expect("reads");
+    std::fs::write(own.join("trust/issuing.crl.pem"), before).expect("writes");
+    let why = says(Request::Reload).await.expect_err("older").to_string();
+    assert!(
+        why.contains("has number 1, and number 2 was in force"),
+        "{why}"
+    );
+    until(true, "").await;
+    std::fs::write(own.join("trust/issuing.crl.pem"), good).expect("writes");
+    says(Request::Reload).await.expect("takes it");
+    stop.cancel();
+    running.await.expect("runs").expect("stops");
 }

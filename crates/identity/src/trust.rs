@@ -104,7 +104,8 @@ pub struct Trust {
     intermediates: Vec<CertificateDer<'static>>,
     lists: Vec<CertificateRevocationListDer<'static>>,
     anchors: Vec<TrustAnchor<'static>>,
-    parsed: Vec<OwnedCertRevocationList>,
+    /// The same, read; shared, for a list may have ten thousand entries.
+    parsed: Arc<Vec<CertRevocationList<'static>>>,
     details: Vec<List>,
     /// How long a list still counts after its successor was due, in milliseconds.
     grace: u64,
@@ -251,15 +252,18 @@ impl Trust {
             .unzip();
         let parsed = lists
             .iter()
-            .map(|der| OwnedCertRevocationList::from_der(der).map_err(|_| InvalidTrust::List))
-            .collect::<Result<_, _>>()?;
+            .map(|der| {
+                let list = OwnedCertRevocationList::from_der(der);
+                list.map(Into::into).map_err(|_| InvalidTrust::List)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         drop(authorities);
         let trust = Self {
             roots,
             intermediates,
             lists,
             anchors,
-            parsed,
+            parsed: Arc::new(parsed),
             details,
             grace: 0,
             lifetimes,
@@ -334,9 +338,7 @@ impl Trust {
     fn judge(&self, leaf: &[u8], usage: Usage, now: Timestamp) -> Result<Certificate, Untrusted> {
         let certificate = Certificate::parse_der(leaf)?;
         let der = CertificateDer::from(leaf);
-        let lists: Vec<CertRevocationList<'_>> =
-            self.parsed.iter().cloned().map(Into::into).collect();
-        let lists: Vec<&CertRevocationList<'_>> = lists.iter().collect();
+        let lists: Vec<&CertRevocationList<'_>> = self.parsed.iter().collect();
         let Ok(revocation) = RevocationOptionsBuilder::new(&lists) else {
             return Err(Untrusted::Chain(webpki::Error::UnknownRevocationStatus));
         };
