@@ -315,9 +315,10 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             match what {
                 Role::Issuing => line(out, w.rollover_issuing(&most, &policies, now)?),
                 Role::Root => {
-                    for name in w.rollover_root(&most, &policies, now)? {
-                        line(out, name);
-                    }
+                    let [root, issuing] = w.rollover_root(&most, &policies, now)?;
+                    remark(&format!("Keep `{root}/{root}.key.pem` offline."));
+                    line(out, root);
+                    line(out, issuing);
                 }
             }
             remark(&format!(
