@@ -104,7 +104,7 @@ enum Command {
     Retire {
         /// Its name in the workshop, such as `issuing` or `root-2`; `show --authorities` lists them.
         authority: String,
-        /// Although live certificates stand below it: they are believed no more.
+        /// Although subjects have no other live certificate: they are believed no more.
         #[arg(long)]
         with_live: bool,
     },
