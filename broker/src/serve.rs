@@ -181,7 +181,8 @@ impl Files {
         }
         let at = now();
         if let Err(e) = trust.verify(certificate.der(), Usage::Server, at) {
-            let over = trust.late(at).find(|l| l.refused).map(|l| l.to_string());
+            let mut over = trust.late(at).filter(|l| l.refused && e.is_stale_list());
+            let over = over.next().map(|l| l.to_string());
             let own = || StartError::Certificate(format!("the broker's own certificate: {e}"));
             return Err(over.map_or_else(own, StartError::StaleList));
         }

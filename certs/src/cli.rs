@@ -104,7 +104,7 @@ enum Command {
     Retire {
         /// Its name in the workshop, such as `issuing` or `root-2`; `show --authorities` lists them.
         authority: String,
-        /// Although live certificates stand below it: they are believed no more.
+        /// Although subjects have no other live certificate: they are believed no more.
         #[arg(long)]
         with_live: bool,
     },
@@ -315,9 +315,10 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             match what {
                 Role::Issuing => line(out, w.rollover_issuing(&most, &policies, now)?),
                 Role::Root => {
-                    for name in w.rollover_root(&most, &policies, now)? {
-                        line(out, name);
-                    }
+                    let [root, issuing] = w.rollover_root(&most, &policies, now)?;
+                    remark(&format!("Keep `{root}/{root}.key.pem` offline."));
+                    line(out, root);
+                    line(out, issuing);
                 }
             }
             remark(&format!(

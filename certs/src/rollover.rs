@@ -7,10 +7,11 @@
 //! An authority is in use once the state names it. A run that was killed before leaves a folder that the state does not know, which the next one puts
 //! aside; a run that was killed after leaves `trust` to be written, which `crl` does.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 
-use ordonnans_label::{Clearances, Policies};
+use ordonnans_label::{Clearances, Name, Policies};
 use time::OffsetDateTime;
 
 use crate::holds::Holds;
@@ -72,8 +73,8 @@ impl Workshop {
     }
 
     /// Takes an authority out of trust, and with a root those below it: nobody believes what they have issued once the new `trust` is everywhere. An issuing
-    /// authority stands on its root's list from the next one on that its root signs. Its key is no longer needed. Where live certificates stand
-    /// below it, it is kept, unless they are given up.
+    /// authority stands on its root's list from the next one on that its root signs. Its key is no longer needed. Where subjects have no other live
+    /// certificate than one below it, it is kept, unless they are given up.
     ///
     /// # Errors
     /// [`WorkshopError::NoAuthority`], [`WorkshopError::Last`], [`WorkshopError::StillUsed`]: nothing was retired. The disk: retire again, or
@@ -99,22 +100,24 @@ impl Workshop {
         if state.current().is_none() {
             return Err(WorkshopError::Last(said()));
         }
-        let gone = |by: &str| {
-            state
-                .authority
-                .iter()
-                .any(|a| a.name == by && a.retired.is_some())
-        };
+        let stays = |by: &str| state.live().any(|a| a.name == by);
         let was = |by: &str| self.state.live().any(|a| a.name == by);
-        let live = |e: &&Entry| was(&e.by) && gone(&e.by) && e.standing(now) == Standing::Live;
-        let used: Vec<&Entry> = state.issued.values().filter(live).collect();
-        if let Some(first) = used.first()
+        let live = |e: &&Entry| e.standing(now) == Standing::Live && was(&e.by);
+        let (kept, gone): (Vec<&Entry>, Vec<&Entry>) = state
+            .issued
+            .values()
+            .filter(live)
+            .partition(|e| stays(&e.by));
+        let kept: BTreeSet<&Name> = kept.iter().map(|e| &e.name).collect();
+        let left = gone.iter().map(|e| &e.name).filter(|n| !kept.contains(n));
+        let left: BTreeSet<&Name> = left.collect();
+        if let Some(first) = left.first()
             && !with_live
         {
             return Err(WorkshopError::StillUsed {
                 authority: said(),
-                count: used.len(),
-                example: first.name.clone(),
+                count: left.len(),
+                example: (*first).clone(),
             });
         }
         self.publish(state, now)

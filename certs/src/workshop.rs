@@ -106,9 +106,9 @@ pub enum WorkshopError {
     /// Nobody could issue or be believed without it.
     #[error("'{0}' is the last one; nothing was retired")]
     Last(String),
-    /// Certificates that are in use would be believed no more.
+    /// Subjects would be left without a certificate that is believed.
     #[error(
-        "{count} live certificates stand below '{authority}', such as {example}'s; nothing was retired"
+        "{count} subjects have no live certificate but one below '{authority}', such as {example}; nothing was retired"
     )]
     StillUsed {
         /// The authority that was to be retired.

@@ -136,6 +136,7 @@ mod tests {
             let both = house.authority.lists().expect("lists");
             both.map(|l| l.to_vec())
         };
+        let before_lists = house.authority.lists().expect("lists");
         let before = lists(&house);
         put_identity(dir.path(), &first, &first);
         put_trust(dir.path(), &house, &before);
@@ -199,5 +200,17 @@ mod tests {
             late.len() == 3 && late[0].contains("revocation list by"),
             "{late:?}"
         );
+        // After a start they are known as older ones, too.
+        let config = desk.config.clone();
+        drop(desk);
+        let old = house.authority.trust_with(before_lists.into());
+        let begun = Desk::assemble(
+            config,
+            House::signer(&second),
+            old.expect("a trust"),
+            Arc::new(crate::desk::now),
+        );
+        let why = begun.err().expect("refused").to_string();
+        assert!(why.contains("has number 1, and number 2"), "{why}");
     }
 }

@@ -365,7 +365,7 @@ async fn lists_that_are_put_back_or_forged_change_nothing_and_are_an_alarm() {
 async fn a_daemon_leaves_a_broker_that_is_revoked_and_comes_back_to_its_successor() {
     let mut w = World::new().await;
     let (dir, name) = (w.site.dir.clone(), w.house.broker());
-    let mut shown = |w: &mut World| {
+    let shown = |w: &mut World| {
         let issued = w
             .house
             .authority

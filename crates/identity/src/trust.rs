@@ -95,6 +95,12 @@ impl Untrusted {
             Self::Chain(_) => "its chain does not hold",
         }
     }
+
+    /// Whether the one thing wrong is that a list on the path is beyond its grace: new lists mend it.
+    #[must_use]
+    pub fn is_stale_list(&self) -> bool {
+        matches!(self, Self::Chain(webpki::Error::CrlExpired { .. }))
+    }
 }
 
 /// Roots, issuing authorities and one CRL for each.
