@@ -32,8 +32,28 @@ pub struct Status {
     pub queued: u64,
     /// Register version in force.
     pub register: u64,
+    /// Until when the broker's own certificate is valid (RFC 3339).
+    #[serde(default)]
+    pub certificate_until: String,
+    /// The lists of revoked certificates in force.
+    #[serde(default)]
+    pub lists: Vec<ListStatus>,
+    /// What somebody should look at: late lists, a certificate that is to be renewed.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Live sessions: name of the peer and the key exchange of its connection.
     pub sessions: Vec<SessionStatus>,
+}
+
+/// One list of revoked certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListStatus {
+    /// Whose it is.
+    pub authority: String,
+    /// Its number.
+    pub number: String,
+    /// When the next one is due (RFC 3339).
+    pub until: String,
 }
 
 /// One live session.

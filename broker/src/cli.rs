@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use ordonnans_identity::{FileSigner, Signer as _, Trust};
+use ordonnans_identity::{FileSigner, NumbersError, Signer as _, Trust};
 use ordonnans_label::Name;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,7 +15,7 @@ use crate::admin;
 use crate::approvals;
 use crate::config::Config;
 use crate::core::now;
-use crate::serve::{Broker, Files, StartError, book, read_register};
+use crate::serve::{Broker, Files, StartError, book, numbers, read_register};
 
 #[derive(Parser)]
 #[command(
@@ -121,6 +121,18 @@ impl From<StartError> for Failure {
             StartError::Trust(_) => (
                 "copy the four files of the workshop's folder `trust`; `ordonnans-ca crl` renews the lists",
                 REFUSED,
+            ),
+            StartError::StaleList(_) => (
+                "make new lists with `ordonnans-ca crl` and bring the folder `trust`; `crl.grace_hours` is how long they may be late",
+                REFUSED,
+            ),
+            StartError::Numbers(NumbersError::RolledBack { .. }) => (
+                "bring the authority's newest list; `ordonnans-ca show --authorities` says its number",
+                REFUSED,
+            ),
+            StartError::Numbers(_) => (
+                "compare the lists' numbers with `ordonnans-ca show --authorities`; where they are the newest, remove the file",
+                INTERNAL,
             ),
             StartError::Policies(_) => (
                 "correct the policy file; docs/policies.md describes it",
@@ -366,10 +378,22 @@ fn listed(names: &BTreeSet<Name>) -> String {
 
 fn check(config: &Config) -> Result<(), Failure> {
     let files = Files::load(config)?;
+    numbers(config)
+        .and_then(|n| n.check(&files.trust))
+        .map_err(StartError::from)?;
     let certificate = files.identity.certificate();
     println!("broker      {}", certificate.name());
     println!("certificate valid until {}", certificate.not_after());
     println!("trust       {:?}", files.trust);
+    for l in files.trust.list_details() {
+        println!(
+            "list        {}, number {}, until {}",
+            l.authority, l.number, l.until
+        );
+    }
+    for l in files.trust.late(now()) {
+        println!("WARNING     {l}");
+    }
     println!(
         "register    version {}, {} nodes",
         files.register.version(),
@@ -407,6 +431,16 @@ async fn status(config: &Config, json: bool) -> Result<(), Failure> {
     println!("durable   {} commits", status.durable);
     println!("waiting   {} copies", status.queued);
     println!("register  version {}", status.register);
+    println!("own       certificate until {}", status.certificate_until);
+    for l in &status.lists {
+        println!(
+            "list      {}, number {}, until {}",
+            l.authority, l.number, l.until
+        );
+    }
+    for w in &status.warnings {
+        println!("WARNING   {w}");
+    }
     println!("sessions  {}", status.sessions.len());
     for s in &status.sessions {
         println!(

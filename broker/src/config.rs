@@ -8,9 +8,11 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ordonnans_audit::siem::Format;
 use ordonnans_engine::{AlarmLimits, Quotas, Retention};
+use ordonnans_identity::{GRACE_HOURS, MAX_GRACE_HOURS};
 use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{Digest, sha256};
 use serde::Deserialize;
@@ -48,6 +50,8 @@ pub struct Config {
     pub retention: Retention,
     /// Where records go beside the log.
     pub sinks: Vec<Sink>,
+    /// How long a list of revoked certificates still counts after the next one was due.
+    pub crl_grace: Duration,
     /// SHA-256 of the file's text.
     pub digest: Digest,
 }
@@ -144,6 +148,8 @@ struct ConfigFile {
     #[serde(default)]
     quotas: QuotasFile,
     #[serde(default)]
+    crl: CrlFile,
+    #[serde(default)]
     late: LateFile,
     #[serde(default)]
     retention: RetentionFile,
@@ -177,6 +183,12 @@ struct QuotasFile {
     state_secret: Option<u32>,
     copies: Option<u64>,
     stored_megabytes: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CrlFile {
+    grace_hours: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -368,6 +380,8 @@ impl Config {
                 most,
             )?,
         };
+        let grace = file.crl.grace_hours;
+        let grace = within("crl.grace_hours", grace, GRACE_HOURS, 0, MAX_GRACE_HOURS)?;
         let sinks: Vec<Sink> = file
             .sink
             .into_iter()
@@ -397,6 +411,7 @@ impl Config {
             contacts,
             retention,
             sinks,
+            crl_grace: Duration::from_secs(grace * 3_600),
             digest: sha256(&[text.as_bytes()]),
         })
     }
@@ -539,6 +554,18 @@ mod tests {
             e.to_string(),
             "limits.queue is 0; it must be from 1 to 1000000"
         );
+    }
+
+    #[test]
+    fn a_grace_may_be_nothing_and_not_without_end() {
+        let grace = |text: &str| parse(&format!("{GOOD}\n[crl]\ngrace_hours = {text}"));
+        let hours = |c: Config| c.crl_grace.as_secs() / 3_600;
+        assert_eq!(hours(parse(GOOD).expect("valid")), 72);
+        assert_eq!(hours(grace("0").expect("least")), 0);
+        assert_eq!(hours(grace("720").expect("most")), 720);
+        let e = grace("721").expect_err("too long").to_string();
+        assert_eq!(e, "crl.grace_hours is 721; it must be from 0 to 720");
+        assert!(grace("-1").is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod checkpoints;
 mod cli;
 pub mod config;
 mod core;
+mod freshness;
 mod serve;
 mod session;
 mod sinks;

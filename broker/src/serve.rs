@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use ordonnans_audit::ClockQuality;
 use ordonnans_engine::{Believed, CorruptRow, Engine, Input, Seq, Settings};
 use ordonnans_identity::{
-    InvalidSigner, InvalidTrust, PolicyFileError, Trust, Usage, read_policies,
+    InvalidSigner, InvalidTrust, ListNumbers, NumbersError, PolicyFileError, Trust, Usage,
+    read_policies,
 };
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::Digest;
@@ -28,6 +29,7 @@ use crate::approvals::{self, ApprovalError};
 use crate::checkpoints::{self, Notary};
 use crate::config::Config;
 use crate::core::{Core, Dropped, Figures, Sessions, now, write};
+use crate::freshness::{Freshness, lists};
 use crate::session::{self, Shared};
 use crate::sinks::Sinking;
 use crate::uploads::Uploads;
@@ -55,6 +57,12 @@ pub enum StartError {
     /// The trust folder.
     #[error(transparent)]
     Trust(#[from] InvalidTrust),
+    /// A list is beyond its grace, so that not even the broker's own certificate is believed.
+    #[error("{0}")]
+    StaleList(String),
+    /// A list is older than one that was in force, or the record of their numbers cannot be used.
+    #[error(transparent)]
+    Numbers(#[from] NumbersError),
     /// A policy file.
     #[error(transparent)]
     Policies(#[from] PolicyFileError),
@@ -154,7 +162,7 @@ impl Files {
     /// Reads certificate, trust and register, and checks that they fit.
     pub(crate) fn load(config: &Config) -> Result<Self, StartError> {
         let identity = Identity::load(&config.certificate, &config.key)?;
-        let trust = Trust::load_dir(&config.trust)?;
+        let trust = Trust::load_dir(&config.trust)?.with_grace(config.crl_grace);
         let book = book(config.policies.as_deref())?;
         let register = read_register(&config.register, &book)?;
         let certificate = identity.certificate();
@@ -171,9 +179,13 @@ impl Files {
                 register.structure()
             )));
         }
-        trust
-            .verify(certificate.der(), Usage::Server, now())
-            .map_err(|e| StartError::Certificate(format!("the broker's own certificate: {e}")))?;
+        let at = now();
+        if let Err(e) = trust.verify(certificate.der(), Usage::Server, at) {
+            let mut over = trust.late(at).filter(|l| l.refused && e.is_stale_list());
+            let over = over.next().map(|l| l.to_string());
+            let own = || StartError::Certificate(format!("the broker's own certificate: {e}"));
+            return Err(over.map_or_else(own, StartError::StaleList));
+        }
         Ok(Self {
             identity,
             trust,
@@ -181,6 +193,11 @@ impl Files {
             book,
         })
     }
+}
+
+/// The highest numbers of lists seen so far.
+pub(crate) fn numbers(config: &Config) -> Result<ListNumbers, NumbersError> {
+    ListNumbers::open(&config.data.join("crl.numbers"))
 }
 
 /// The register of the files, approved against the text of the one in force.
@@ -217,6 +234,8 @@ pub struct Broker {
     /// The text of the register in force.
     in_force: Mutex<Arc<str>>,
     sinks: Vec<Sinking>,
+    numbers: Mutex<ListNumbers>,
+    freshness: Arc<Freshness>,
     /// Ends what reads the whole log.
     stopping: Arc<AtomicBool>,
 }
@@ -296,6 +315,8 @@ impl Broker {
             .mode(0o700)
             .create(&data)
             .map_err(io(data.clone()))?;
+        let mut numbers = numbers(&config)?;
+        numbers.check(&files.trust)?;
         let notary = Arc::new(Notary::open(&data, &name)?);
         let published = data.join("audit.pub");
         std::fs::write(&published, format!("{}\n", notary.verifier())).map_err(io(published))?;
@@ -352,6 +373,14 @@ impl Broker {
         if !engine.agrees_with(&believed) {
             engine.handle(now(), Input::TrustChanged { believed });
         }
+        if !numbers.was_found() && before.0 > 0 {
+            let note =
+                "the record of list numbers is gone; it begins anew with the lists that are here";
+            tracing::error!(note);
+            let note = note.into();
+            engine.handle(now(), Input::Alarm { who: None, note });
+        }
+        numbers.accept(&trust)?;
         sweep_orphans(&config, &engine, &attachments, &whole);
         let (inputs, taken) = mpsc::channel(config.limits.inputs);
         let (offers, offered) = mpsc::channel(config.limits.inputs);
@@ -396,6 +425,8 @@ impl Broker {
             failed,
             in_force,
             sinks: vec![],
+            numbers: numbers.into(),
+            freshness: Arc::new(Freshness::new(files.identity.certificate().clone())),
             stopping: Arc::default(),
             shared,
         };
@@ -468,20 +499,27 @@ impl Broker {
         }));
         let (listener, shared) = (Arc::clone(&self.listener), Arc::clone(&self.shared));
         let reader = shared.reader.clone();
+        let freshness = Arc::clone(&self.freshness);
         let name = self.name.to_string();
         let (status, shown) = watch::channel(Status::default());
         self.tasks.push(tokio::spawn(async move {
-            let (mut every, mut strangers) = (tokio::time::interval(SWEEP), 0);
+            let mut every = tokio::time::interval(SWEEP);
             loop {
                 every.tick().await;
                 if !listener.recheck().is_empty() {
                     let believed = believed(shared.trust());
                     shared.tell(Input::TrustChanged { believed }).await;
                 }
-                let refused = listener.refused();
-                let count = refused - std::mem::replace(&mut strangers, refused);
+                let (count, why) = listener.refusals();
                 if count > 0 {
-                    shared.tell(Input::Strangers { count }).await;
+                    tracing::info!(count, why, "refused before they were known");
+                    shared.tell(Input::Strangers { count, why }).await;
+                }
+                let trust = shared.trust();
+                let fresh = freshness.look(&trust, now());
+                for note in fresh.alarms {
+                    tracing::warn!(note, "a list of revoked certificates is late");
+                    shared.tell(Input::Alarm { who: None, note }).await;
                 }
                 let figures = figured.borrow().clone();
                 let sessions = shared.sessions.connections();
@@ -493,6 +531,9 @@ impl Broker {
                     durable: figures.durable,
                     queued: figures.queued,
                     register: figures.register,
+                    certificate_until: freshness.certificate_until().to_string(),
+                    lists: lists(&trust),
+                    warnings: fresh.warnings,
                     sessions: sessions
                         .iter()
                         .map(|c| SessionStatus {
@@ -531,11 +572,27 @@ impl Broker {
     /// # Errors
     /// [`ReloadError`]: everything stays as it was.
     pub async fn reload(&self) -> Result<(), ReloadError> {
-        let files = Files::load(&self.config).map_err(|e| ReloadError(e.to_string()))?;
+        let files = match self.read_again() {
+            Ok(files) => files,
+            Err(e) => {
+                // Somebody brought lists that are forged, foreign or old: not a matter of a log line alone.
+                if matches!(
+                    e,
+                    StartError::Trust(_) | StartError::Numbers(_) | StartError::StaleList(_)
+                ) {
+                    let note = format!("new trust is not taken: {e}");
+                    self.shared.tell(Input::Alarm { who: None, note }).await;
+                }
+                return Err(ReloadError(e.to_string()));
+            }
+        };
         let in_force = || self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         let before = Arc::clone(&in_force());
         let register =
             approve(&self.config, &files, Some(&before)).map_err(|e| ReloadError(e.to_string()))?;
+        self.numbers()
+            .accept(&files.trust)
+            .map_err(|e| ReloadError(e.to_string()))?;
         let trust = Arc::new(files.trust);
         *self
             .shared
@@ -549,6 +606,7 @@ impl Broker {
             .listener
             .reload(&files.identity, &trust)
             .map_err(|e| ReloadError(e.to_string()))?;
+        self.freshness.renewed(files.identity.certificate().clone());
         tracing::info!(
             cut_off = cut_off.len(),
             register = files.register.version(),
@@ -561,6 +619,16 @@ impl Broker {
         };
         self.shared.tell(law).await;
         Ok(())
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, ListNumbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_again(&self) -> Result<Files, StartError> {
+        let files = Files::load(&self.config)?;
+        self.numbers().check(&files.trust)?;
+        Ok(files)
     }
 
     /// Waits until something fails for good; the caller then stops.
@@ -614,7 +682,9 @@ impl Broker {
 fn believed(trust: Arc<Trust>) -> Believed {
     Believed::new(move |c| {
         let at = now().min(c.not_after());
-        trust.verify(c.der(), Usage::Client, at).ok()
+        trust
+            .verify(c.der(), Usage::Client, at)
+            .map_err(|e| e.reason())
     })
 }
 

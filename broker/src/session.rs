@@ -155,6 +155,9 @@ async fn read(shared: &Shared, connection: &Connection, session: Session) -> &'s
                 return match closed.code {
                     Some(CloseCode::Done) => "the peer closed it",
                     Some(CloseCode::Violation) => "the peer broke the protocol",
+                    Some(CloseCode::NotBelieved) if connection.peer().not_after() <= now() => {
+                        "certificate no longer believed: it has ended"
+                    }
                     Some(CloseCode::NotBelieved) => "certificate no longer believed",
                     Some(CloseCode::Stopping) => "the broker stopped",
                     _ => "the connection was lost",

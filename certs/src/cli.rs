@@ -15,6 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use crate::authorities::authorities;
 use crate::workshop::{Workshop, WorkshopError};
 
 #[derive(Parser)]
@@ -41,6 +42,12 @@ enum Subject {
     Person,
     Officer,
     Broker,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Role {
+    Issuing,
+    Root,
 }
 
 #[derive(Subcommand)]
@@ -74,18 +81,41 @@ enum Command {
         /// Days it is valid.
         #[arg(long, default_value_t = 90)]
         days: i64,
+        /// Although the subject has a live certificate, which is about to end and stays valid until then.
+        #[arg(long)]
+        renew: bool,
     },
     /// Revoke a certificate by name or serial number, and publish a new list.
     Revoke {
         /// A full name, a local name, or a serial number.
         who: String,
     },
-    /// Publish both lists anew, before they end.
+    /// Publish the lists anew, before they end.
     Crl,
+    /// Make another issuing authority, or another root with an issuing authority of its own, beside those that are in trust.
+    Rollover {
+        /// What to make. `issuing` needs the newest root's key; `root` needs no key of another.
+        what: Role,
+        /// The most the new issuing authority may give, once a policy; without any it is what the one before may give.
+        #[arg(long, value_name = "CLEARANCE")]
+        up_to: Vec<String>,
+    },
+    /// Take an authority out of trust, and with a root those below it.
+    Retire {
+        /// Its name in the workshop, such as `issuing` or `root-2`; `show --authorities` lists them.
+        authority: String,
+        /// Although subjects have no other live certificate: they are believed no more.
+        #[arg(long)]
+        with_live: bool,
+    },
     /// Everything issued, or what a certificate file says.
     Show {
         /// A certificate, PEM.
+        #[arg(conflicts_with = "authorities")]
         file: Option<PathBuf>,
+        /// The roots and issuing authorities in place of what they have issued.
+        #[arg(long)]
+        authorities: bool,
         /// One JSON object a line.
         #[arg(long)]
         json: bool,
@@ -131,7 +161,22 @@ impl From<WorkshopError> for Failure {
                 USAGE,
             ),
             WorkshopError::Authority(_) => ("restore both files from the same copy", REFUSED),
-            WorkshopError::Live(_) => ("revoke it first, or use it", REFUSED),
+            WorkshopError::KeyAway(_) => (
+                "bring the key back for this, and take it away again after it",
+                REFUSED,
+            ),
+            WorkshopError::NoAuthority(_) => {
+                ("`ordonnans-ca show --authorities` lists them", REFUSED)
+            }
+            WorkshopError::Last(_) => ("make another first with `ordonnans-ca rollover`", REFUSED),
+            WorkshopError::StillUsed { .. } => (
+                "issue them new certificates and bring those around first, or give them up with --with-live",
+                REFUSED,
+            ),
+            WorkshopError::Live(_) => (
+                "use it, revoke it first, or ask for the next one with --renew",
+                REFUSED,
+            ),
             WorkshopError::Missing(_) => (
                 "make one with `ordonnans-ca --dir DIR init --structure NAME`",
                 USAGE,
@@ -204,7 +249,7 @@ fn remark(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
-fn line(out: &mut Vec<u8>, text: impl std::fmt::Display) {
+pub(crate) fn line(out: &mut Vec<u8>, text: impl std::fmt::Display) {
     out.extend_from_slice(format!("{text}\n").as_bytes());
 }
 
@@ -233,6 +278,7 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             circle,
             compartment,
             days,
+            renew,
         } => {
             let kind = match kind {
                 Subject::Node => Kind::Node,
@@ -242,7 +288,11 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             };
             let holds = holds(&clearance, &circle, &compartment, &policies)?;
             let mut w = Workshop::open(&dir)?.with_policies(policies);
-            let path = w.issue(kind, &name, &holds, days, now)?;
+            let path = if renew {
+                w.renew(kind, &name, &holds, days, now)?
+            } else {
+                w.issue(kind, &name, &holds, days, now)?
+            };
             line(out, path.display());
         }
         Command::Revoke { who } => {
@@ -259,7 +309,40 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             w.lists(now)?;
             line(out, w.trust_dir().display());
         }
-        Command::Show { file: None, json } => {
+        Command::Rollover { what, up_to } => {
+            let most = clearances("--up-to", &up_to, &policies)?;
+            let mut w = Workshop::open(&dir)?;
+            match what {
+                Role::Issuing => line(out, w.rollover_issuing(&most, &policies, now)?),
+                Role::Root => {
+                    let [root, issuing] = w.rollover_root(&most, &policies, now)?;
+                    remark(&format!("Keep `{root}/{root}.key.pem` offline."));
+                    line(out, root);
+                    line(out, issuing);
+                }
+            }
+            remark(&format!(
+                "Bring {} everywhere before the first certificate of the new authority is used.",
+                w.trust_dir().display()
+            ));
+        }
+        Command::Retire {
+            authority,
+            with_live,
+        } => {
+            let mut w = Workshop::open(&dir)?;
+            w.retire(&authority, with_live, now)?;
+            line(out, w.trust_dir().display());
+            remark("Bring the folder above everywhere, to the broker first.");
+        }
+        Command::Show {
+            file: None,
+            authorities: true,
+            json,
+        } => authorities(&Workshop::open(&dir)?, json, out),
+        Command::Show {
+            file: None, json, ..
+        } => {
             let w = Workshop::open(&dir)?;
             list(&w, json, now, out);
             if !w.published() {
@@ -269,6 +352,7 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
         Command::Show {
             file: Some(path),
             json,
+            ..
         } => {
             let hint = "name a certificate in PEM, such as issued/NAME/cert.pem";
             let der = CertificateDer::from_pem_file(&path)
@@ -403,6 +487,7 @@ fn list(w: &Workshop, json: bool, now: OffsetDateTime, out: &mut Vec<u8>) {
                 "kind": e.name.kind().as_str(),
                 "until": until,
                 "standing": standing,
+                "by": e.by,
                 "revoked": e.revoked.and_then(|at| date(at).ok()),
             });
             line(out, row);
@@ -410,7 +495,10 @@ fn list(w: &Workshop, json: bool, now: OffsetDateTime, out: &mut Vec<u8>) {
             let name = e.name.as_str();
             line(
                 out,
-                format_args!("{serial}  {name:<40} {standing:<8} until {until}"),
+                format_args!(
+                    "{serial}  {name:<40} {standing:<8} until {until} by {}",
+                    e.by
+                ),
             );
         }
     }

@@ -4,9 +4,12 @@
 //! list of revoked certificates from the first day, because a chain without one is refused. The same code mints on disk and
 //! in memory.
 
+mod authorities;
 mod cli;
 mod holds;
 mod mint;
+mod publishing;
+mod rollover;
 mod state;
 mod workshop;
 
@@ -15,5 +18,5 @@ pub mod memory;
 pub use cli::run;
 pub use holds::Holds;
 pub use mint::{Flaw, Issued, MintError, Validity};
-pub use state::{Entry, Standing};
+pub use state::{Entry, Held, Standing};
 pub use workshop::{Workshop, WorkshopError};

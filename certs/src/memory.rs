@@ -6,7 +6,7 @@ use rustls_pki_types::CertificateRevocationListDer;
 use time::OffsetDateTime;
 
 use crate::holds::Holds;
-use crate::mint::{Authority as Minting, Flaw, Issued, MintError, Validity, constraint};
+use crate::mint::{Authority as Minting, Flaw, Issued, MintError, Validity, common, constraint};
 
 /// What the authorities are held to (RFC 5913): values of the extension, DER, or none. Nothing looks at them, so that a test can see a
 /// bad one refused.
@@ -63,8 +63,9 @@ impl Authority {
         validity: Validity,
         constraints: Constraints,
     ) -> Result<Self, MintError> {
-        let root = Minting::root(structure, validity, constraints.root)?;
-        let issuing = root.issuing(structure, validity, constraints.issuing)?;
+        let root = Minting::root(&common(structure, "root", 1), validity, constraints.root)?;
+        let name = common(structure, "issuing", 1);
+        let issuing = root.issuing(&name, structure, validity, constraints.issuing)?;
         Ok(Self {
             structure: structure.into(),
             policies: Policies::built_in().clone(),
@@ -143,6 +144,56 @@ impl Authority {
             self.issuing
                 .list(&self.revoked, self.number, self.validity)?,
         ])
+    }
+
+    /// The same lists, from when until when they are asked to be valid.
+    ///
+    /// # Errors
+    /// [`MintError`].
+    pub fn lists_of(
+        &self,
+        validity: Validity,
+    ) -> Result<[CertificateRevocationListDer<'static>; 2], MintError> {
+        let issuing = &self.issuing;
+        Ok([
+            self.root.list(&[], self.number, validity)?,
+            issuing.list(&self.revoked, self.number, validity)?,
+        ])
+    }
+
+    /// A certificate by an authority below the issuing one, which may have none below it (its path length is 0), and a trust that has both.
+    ///
+    /// # Errors
+    /// [`MintError`].
+    pub fn issue_from_below(
+        &self,
+        name: &Name,
+        holds: &impl Holds,
+    ) -> Result<(Issued, Result<Trust, InvalidTrust>), MintError> {
+        let common = common(&self.structure, "issuing", 9);
+        let below = &self.issuing;
+        let below = below.issuing(&common, &self.structure, self.validity, None)?;
+        let holds: Clearances = holds.clearances();
+        let issued = below.leaf(name, (&holds, &self.policies), self.validity, 1, None)?;
+        let mut lists: Vec<_> = self.lists()?.into();
+        lists.push(below.list(&[], 1, self.validity)?);
+        let issuing = vec![self.issuing.certificate.clone(), below.certificate.clone()];
+        let roots = vec![self.root.certificate.clone()];
+        Ok((issued, Trust::from_parts(roots, issuing, lists)))
+    }
+
+    /// What a subject trusts that has this structure's authorities and another's, each with its lists.
+    ///
+    /// # Errors
+    /// [`InvalidTrust`], as [`Trust::from_parts`].
+    pub fn trust_beside(&self, other: &Self) -> Result<Trust, InvalidTrust> {
+        let (mut roots, mut issuing, mut lists) = (vec![], vec![], vec![]);
+        for a in [self, other] {
+            roots.push(a.root.certificate.clone());
+            issuing.push(a.issuing.certificate.clone());
+            lists.extend(a.lists().map_err(|_| InvalidTrust::List)?);
+        }
+        Trust::from_parts(roots, issuing, lists)
     }
 
     /// What a subject of the structure trusts, with these lists.

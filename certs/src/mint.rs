@@ -5,8 +5,8 @@ use ordonnans_label::{Clearances, Kind, Name, Policies};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
     DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SanType,
-    SerialNumber,
+    KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
+    PublicKeyData, RevokedCertParams, SanType, SerialNumber, SignatureAlgorithm,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -78,6 +78,44 @@ pub enum Flaw {
     Uri,
     /// The clearance extension is critical.
     CriticalClearance,
+    /// The DNS name has a kind that there is not.
+    OtherKind,
+    /// The key is RSA of 1024 bits.
+    WeakKey,
+}
+
+/// The public half of an RSA key of 1024 bits whose other half nobody has; RSAPublicKey of RFC 8017, appendix A.1.1. The libraries here make none.
+struct Weak;
+
+#[rustfmt::skip]
+const WEAK: [u8; 140] = [
+    0x30, 0x81, 0x89, 0x02, 0x81, 0x81, 0x00, 0xb4, 0x08, 0x77, 0xb8, 0x8a, 0x89, 0xcf, 0x1c, 0x27,
+    0xfa, 0xcc, 0x3a, 0x28, 0x63, 0x90, 0x66, 0xda, 0xea, 0x0f, 0xee, 0xf3, 0x4c, 0xdc, 0xcb, 0x39,
+    0x61, 0xca, 0xf4, 0x2b, 0xb6, 0xda, 0xa8, 0xcd, 0x80, 0x5a, 0x4c, 0xdc, 0x6d, 0x52, 0x8f, 0xa6,
+    0x25, 0xdd, 0x64, 0x4e, 0x8c, 0x59, 0x18, 0xc6, 0x09, 0xbf, 0x01, 0xc2, 0x87, 0x7e, 0xd8, 0xf3,
+    0xc6, 0xd8, 0x12, 0xcb, 0x09, 0x6c, 0x2f, 0xca, 0x54, 0xe2, 0x26, 0xcd, 0x70, 0x2c, 0xc9, 0x8a,
+    0x57, 0xdc, 0x75, 0x82, 0x1a, 0xf2, 0x14, 0x2e, 0xdb, 0xe7, 0xbb, 0x77, 0x68, 0x6b, 0x80, 0x27,
+    0x91, 0x4b, 0x26, 0x8a, 0x2a, 0x25, 0x3c, 0xa6, 0x3e, 0xa6, 0x3d, 0x66, 0x7e, 0xfa, 0xa0, 0xcb,
+    0x37, 0x5d, 0xf1, 0x82, 0xfe, 0x62, 0xba, 0x13, 0xa2, 0x23, 0x0f, 0xde, 0xe7, 0x6e, 0xaa, 0x0c,
+    0xd3, 0xe0, 0xae, 0xd3, 0x4a, 0x8a, 0xc1, 0x02, 0x03, 0x01, 0x00, 0x01,
+];
+
+impl PublicKeyData for Weak {
+    fn der_bytes(&self) -> &[u8] {
+        &WEAK
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_RSA_SHA256
+    }
+}
+
+/// The name of an authority: the first one has no number.
+pub(crate) fn common(structure: &str, role: &str, generation: usize) -> String {
+    match generation {
+        ..=1 => format!("{structure} {role}"),
+        n => format!("{structure} {role} {n}"),
+    }
 }
 
 pub(crate) struct Authority {
@@ -105,6 +143,16 @@ pub(crate) fn constraint(
     Ok(Some(clearance::constraints_value(up_to, policies)?))
 }
 
+/// The value of an authority's constraint, as its certificate carries it.
+pub(crate) fn constraint_of_certificate(der: &[u8]) -> Option<Vec<u8>> {
+    let (_, x) = X509Certificate::from_der(der).ok()?;
+    let oid: Vec<String> = clearance::CONSTRAINTS.iter().map(u64::to_string).collect();
+    let oid = oid.join(".");
+    let mut all = x.extensions().iter();
+    let found = all.find(|e| e.oid.to_id_string() == oid)?;
+    Some(found.value.to_vec())
+}
+
 fn constrain(p: &mut CertificateParams, constraint: Option<Vec<u8>>) {
     // Not critical: the verifier refuses critical extensions it does not know.
     p.custom_extensions = constraint
@@ -123,14 +171,14 @@ fn params(common: &str, validity: Validity) -> CertificateParams {
 }
 
 impl Authority {
-    /// The offline root of a structure, and the value of its constraint.
+    /// An offline root, and the value of its constraint.
     pub(crate) fn root(
-        structure: &str,
+        common: &str,
         validity: Validity,
         constraint: Option<Vec<u8>>,
     ) -> Result<Self, MintError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut p = params(&format!("{structure} root"), validity);
+        let mut p = params(common, validity);
         p.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         p.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         constrain(&mut p, constraint);
@@ -168,12 +216,13 @@ impl Authority {
     /// The issuing authority: signs leaves only, and only below the structure. Nobody below it holds more than its constraint says.
     pub(crate) fn issuing(
         &self,
+        common: &str,
         structure: &str,
         validity: Validity,
         constraint: Option<Vec<u8>>,
     ) -> Result<Self, MintError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        self.issuing_of(key, structure, validity, constraint)
+        self.issuing_of(key, common, structure, validity, constraint)
     }
 
     /// The same issuing authority with another constraint: its name and key stay, and what it has signed.
@@ -185,17 +234,19 @@ impl Authority {
         constraint: Option<Vec<u8>>,
     ) -> Result<Self, MintError> {
         let key = KeyPair::try_from(issuing.issuer.key().serialize_der())?;
-        self.issuing_of(key, structure, validity, constraint)
+        let common = common(structure, "issuing", 1);
+        self.issuing_of(key, &common, structure, validity, constraint)
     }
 
     fn issuing_of(
         &self,
         key: KeyPair,
+        common: &str,
         structure: &str,
         validity: Validity,
         constraint: Option<Vec<u8>>,
     ) -> Result<Self, MintError> {
-        let mut p = params(&format!("{structure} issuing"), validity);
+        let mut p = params(common, validity);
         p.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         p.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let permitted_subtrees = vec![GeneralSubtree::DnsName(structure.into())];
@@ -238,6 +289,10 @@ impl Authority {
         let dns = |n: &str| n.try_into().map(SanType::DnsName);
         p.subject_alt_names = match flaw {
             Some(Flaw::NoName) => vec![],
+            Some(Flaw::OtherKind) => {
+                let other = format!("{}.printer.{}", name.local(), name.structure());
+                vec![dns(&other)?]
+            }
             Some(Flaw::TwoNames) => vec![dns(name.as_str())?, dns(&format!("x{name}"))?],
             Some(Flaw::Uri) => vec![
                 dns(name.as_str())?,
@@ -251,7 +306,11 @@ impl Authority {
             extension.set_criticality(flaw == Some(Flaw::CriticalClearance));
             p.custom_extensions = vec![extension];
         }
-        let certificate = p.signed_by(&key, &self.issuer)?.der().clone();
+        let certificate = match flaw {
+            Some(Flaw::WeakKey) => p.signed_by(&Weak, &self.issuer)?,
+            _ => p.signed_by(&key, &self.issuer)?,
+        };
+        let certificate = certificate.der().clone();
         Ok(Issued {
             name: name.clone(),
             certificate,

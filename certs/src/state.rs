@@ -8,11 +8,12 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use ordonnans_label::Name;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::workshop::WorkshopError;
 
@@ -42,6 +43,53 @@ impl Standing {
     }
 }
 
+/// An authority of the workshop: what everyone sees of it. Its key is in the folder of its name, or kept elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// The name by which the workshop knows it: `root`, `issuing`, and from the second on with a number, such as `issuing-2`.
+    pub name: String,
+    /// The root that it stands below; nothing for a root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<String>,
+    /// Its certificate, DER in base64.
+    pub(crate) certificate: String,
+    /// Its last list, DER in base64.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) list: String,
+    /// When it was taken out of trust, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<i64>,
+}
+
+impl Held {
+    /// Whether it is a root.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.under.is_none()
+    }
+
+    /// Its certificate, DER.
+    #[must_use]
+    pub fn certificate(&self) -> Vec<u8> {
+        // It was looked at when the state was read.
+        BASE64
+            .decode(self.certificate.as_bytes())
+            .unwrap_or_default()
+    }
+
+    /// Its last list, DER.
+    #[must_use]
+    pub fn list(&self) -> Vec<u8> {
+        BASE64.decode(self.list.as_bytes()).unwrap_or_default()
+    }
+
+    fn is_whole(&self) -> bool {
+        BASE64.decode(self.list.as_bytes()).is_ok()
+            && X509Certificate::from_der(&self.certificate()).is_ok()
+    }
+}
+
 /// A certificate that was issued.
 // Unknown keys are refused: a revocation that was read over would be undone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +102,8 @@ pub struct Entry {
     /// When it was revoked, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<i64>,
+    /// The authority that issued it.
+    pub by: String,
 }
 
 impl Entry {
@@ -76,6 +126,8 @@ pub(crate) struct State {
     pub(crate) structure: String,
     /// Number of the last list.
     pub(crate) list: u64,
+    /// Roots and issuing authorities, the oldest first.
+    pub(crate) authority: Vec<Held>,
     /// By serial number, hex.
     #[serde(default)]
     pub(crate) issued: BTreeMap<String, Entry>,
@@ -86,6 +138,7 @@ impl State {
         Self {
             structure: structure.into(),
             list: 0,
+            authority: vec![],
             issued: BTreeMap::new(),
         }
     }
@@ -96,11 +149,16 @@ impl State {
         let text = fs::read_to_string(path).map_err(io_at(path))?;
         let state: Self = toml::from_str(&text).map_err(|_| damaged())?;
         let mut entries = state.issued.iter();
-        if entries.all(|(s, e)| {
-            decode(s).is_some()
-                && e.name.structure() == state.structure
-                && OffsetDateTime::from_unix_timestamp(e.until).is_ok()
-        }) {
+        let whole = state.authority.iter().all(Held::is_whole);
+        if whole
+            && state.current().is_some()
+            && entries.all(|(s, e)| {
+                decode(s).is_some()
+                    && e.name.structure() == state.structure
+                    && OffsetDateTime::from_unix_timestamp(e.until).is_ok()
+                    && state.authority.iter().any(|a| a.name == e.by)
+            })
+        {
             Ok(state)
         } else {
             Err(damaged())
@@ -110,6 +168,21 @@ impl State {
     pub(crate) fn save(&self, path: &Path) -> Result<(), WorkshopError> {
         let text = toml::to_string(self).map_err(|_| WorkshopError::State(path.into()))?;
         replace(path, &text)
+    }
+
+    /// The authorities that are in trust.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Held> {
+        self.authority.iter().filter(|a| a.retired.is_none())
+    }
+
+    /// The one that issues: the newest below a root that is in trust.
+    pub(crate) fn current(&self) -> Option<&Held> {
+        let under = |a: &Held| {
+            a.under
+                .as_ref()
+                .is_some_and(|r| self.live().any(|l| l.name == *r))
+        };
+        self.live().filter(|a| under(a)).last()
     }
 
     /// A number no certificate here has: random, so that it tells nothing, and positive (RFC 5280 section 4.1.2.2).
@@ -127,15 +200,34 @@ impl State {
         }
     }
 
-    /// What a list must name: every revoked certificate and when it was revoked, from the revocation until `keep` seconds after its
+    /// What the list of an issuing authority must name: every certificate of its own that was revoked, and when it was revoked, from the revocation until `keep` seconds after its
     /// own end, so that it stands on a list made after that end (RFC 5280 section 3.3).
-    pub(crate) fn revoked(&self, now: OffsetDateTime, keep: i64) -> Vec<(Vec<u8>, OffsetDateTime)> {
+    pub(crate) fn revoked(
+        &self,
+        by: &str,
+        now: OffsetDateTime,
+        keep: i64,
+    ) -> Vec<(Vec<u8>, OffsetDateTime)> {
         let named = |(serial, e): (&String, &Entry)| {
             let at = OffsetDateTime::from_unix_timestamp(e.revoked?).unwrap_or(now);
             let over = e.until.saturating_add(keep) <= now.unix_timestamp();
             decode(serial).filter(|_| !over).map(|s| (s, at))
         };
-        self.issued.iter().filter_map(named).collect()
+        let own = self.issued.iter().filter(|(_, e)| e.by == by);
+        own.filter_map(named).collect()
+    }
+
+    /// What the list of a root must name: authorities below it that were retired.
+    pub(crate) fn retired(&self, root: &str) -> Vec<(Vec<u8>, OffsetDateTime)> {
+        let named = |a: &Held| {
+            let at = OffsetDateTime::from_unix_timestamp(a.retired?).ok()?;
+            let der = a.certificate();
+            let (_, x) = X509Certificate::from_der(&der).ok()?;
+            Some((x.raw_serial().to_vec(), at))
+        };
+        let below = self.authority.iter();
+        let below = below.filter(|a| a.under.as_deref() == Some(root));
+        below.filter_map(named).collect()
     }
 
     /// The serial numbers of whom `who` means: a serial number, else a full name, else a local name that only one subject has.

@@ -3,38 +3,33 @@
 //! | path | what |
 //! |---|---|
 //! | `root/` | the root's certificate and key; kept offline, it is needed once a year for its own list |
-//! | `issuing/` | the issuing authority's certificate, key and `state.toml`: what it has issued and revoked |
-//! | `trust/` | what everyone gets: both certificates and both lists of revoked certificates |
+//! | `issuing/` | the issuing authority's certificate and key, and `state.toml`: the authorities, and what they have issued and revoked |
+//! | `root-2/`, `issuing-2/` … | those that came after them (`rollover.rs`) |
+//! | `trust/` | what everyone gets: certificates and lists of the authorities that are in trust, made from the state |
 //! | `issued/NAME/` | a subject's `cert.pem` (with the issuing certificate behind it) and `key.pem` |
 //!
 //! Keys have mode 0600. Nothing is overwritten but lists and state, and those whole or not at all. Several processes may use one workshop.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::HEXLOWER;
 use ordonnans_identity::clearance::constraint_of;
-use ordonnans_identity::{
-    Certified, KeyFileError, Unwritable, read_secret_file, write_secret_file,
-};
+use ordonnans_identity::{Certified, KeyFileError, Unwritable, write_secret_file};
 use ordonnans_label::{Clearances, InvalidName, Kind, Name, Policies};
-use rustls_pki_types::CertificateRevocationListDer;
-use rustls_pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
-use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::holds::Holds;
-use crate::mint::{Authority, MintError, Validity, constraint};
-use crate::state::{Entry, Standing, State, io_at, lock, replace, sync_folder_of};
+use crate::mint::{Authority, MintError, Validity, common, constraint};
+use crate::publishing::{held, keep_key, load_keys, pem};
+use crate::state::{Entry, Held, Standing, State, io_at, lock, replace, sync_folder_of};
 
 /// Lives, in days: the root is replaced by plan, a leaf every quarter, lists every month so that a lost list ends by itself.
-const ROOT_DAYS: i64 = 3650;
-const ISSUING_DAYS: i64 = 1825;
-const LIST_DAYS: i64 = 30;
-/// The root's own list needs the root, which is offline.
-const ROOT_LIST_DAYS: i64 = 365;
+pub(crate) const ROOT_DAYS: i64 = 3650;
+pub(crate) const ISSUING_DAYS: i64 = 1825;
 /// Clocks that are behind accept what was just made.
 const BACKDATED: Duration = Duration::minutes(5);
 
@@ -102,6 +97,27 @@ pub enum WorkshopError {
     /// The system gave no random numbers.
     #[error("the system gives no random numbers")]
     Random,
+    /// The key of an authority is not here.
+    #[error("the key of '{0}' is not here; its place is {0}/{0}.key.pem")]
+    KeyAway(String),
+    /// No authority of this name is in trust.
+    #[error("no authority in trust is called '{0}'")]
+    NoAuthority(String),
+    /// Nobody could issue or be believed without it.
+    #[error("'{0}' is the last one; nothing was retired")]
+    Last(String),
+    /// Subjects would be left without a certificate that is believed.
+    #[error(
+        "{count} subjects have no live certificate but one below '{authority}', such as {example}; nothing was retired"
+    )]
+    StillUsed {
+        /// The authority that was to be retired.
+        authority: String,
+        /// How many.
+        count: usize,
+        /// Whose, for example.
+        example: Name,
+    },
     /// Minting.
     #[error(transparent)]
     Mint(MintError),
@@ -118,13 +134,10 @@ impl From<MintError> for WorkshopError {
 
 /// A certificate authority in a folder.
 pub struct Workshop {
-    dir: PathBuf,
-    state: State,
-    /// Absent once the root is kept offline.
-    root: Option<Authority>,
-    issuing: Authority,
-    /// What the issuing authority is held to.
-    most: Option<Certified>,
+    pub(crate) dir: PathBuf,
+    pub(crate) state: State,
+    /// Those whose keys are here, by name: not the root's once it is kept offline, and none that was lost.
+    pub(crate) keys: BTreeMap<String, Authority>,
     policies: Policies,
 }
 
@@ -134,22 +147,11 @@ impl std::fmt::Debug for Workshop {
     }
 }
 
-fn validity(now: OffsetDateTime, days: i64) -> Validity {
+pub(crate) fn validity(now: OffsetDateTime, days: i64) -> Validity {
     Validity {
         from: now - BACKDATED,
         until: now + Duration::days(days),
     }
-}
-
-/// PEM (RFC 7468).
-fn pem(kind: &str, der: &[u8]) -> String {
-    let body = BASE64.encode(der);
-    let mut text = format!("-----BEGIN {kind}-----\n");
-    for line in body.as_bytes().chunks(64) {
-        text.push_str(std::str::from_utf8(line).unwrap_or_default());
-        text.push('\n');
-    }
-    text + &format!("-----END {kind}-----\n")
 }
 
 /// Clearances as people write them.
@@ -210,28 +212,31 @@ impl Workshop {
             let made = fs::DirBuilder::new().mode(mode).create(&path);
             made.map_err(io_at(&path))?;
         }
-        let root = Authority::root(structure, validity(now, ROOT_DAYS), None)?;
-        let issuing = root.issuing(structure, validity(now, ISSUING_DAYS), constraint)?;
-        for (name, authority) in [("root", &root), ("issuing", &issuing)] {
-            let text = pem("CERTIFICATE", &authority.certificate);
-            let folder = dir.join(name);
-            write_secret_file(
-                &folder.join(format!("{name}.key.pem")),
-                authority.key_pem().as_bytes(),
-            )?;
-            replace(&folder.join(format!("{name}.pem")), &text)?;
-            replace(&dir.join("trust").join(format!("{name}.pem")), &text)?;
+        let root = Authority::root(
+            &common(structure, "root", 1),
+            validity(now, ROOT_DAYS),
+            None,
+        )?;
+        let issuing = root.issuing(
+            &common(structure, "issuing", 1),
+            structure,
+            validity(now, ISSUING_DAYS),
+            constraint,
+        )?;
+        let mut state = State::new(structure);
+        for (name, under, authority) in [("root", None, &root), ("issuing", Some("root"), &issuing)]
+        {
+            keep_key(&dir.join(name), name, authority)?;
+            state.authority.push(held(name, under, authority));
         }
+        let keys = [("root".to_owned(), root), ("issuing".to_owned(), issuing)];
         let mut workshop = Self {
             dir: dir.into(),
             state: State::new(structure),
-            root: Some(root),
-            most: constraint_of(&issuing.certificate)
-                .map_err(|_| WorkshopError::Authority(dir.join("issuing")))?,
-            issuing,
+            keys: keys.into(),
             policies: policies.clone(),
         };
-        workshop.publish(State::new(structure), now)?;
+        workshop.publish(state, now)?;
         Ok(workshop)
     }
 
@@ -245,23 +250,8 @@ impl Workshop {
             return Err(WorkshopError::Missing(dir.into()));
         }
         let state = State::load(&state_file)?;
-        let load = |name: &str| {
-            let folder = dir.join(name);
-            let path = folder.join(format!("{name}.pem"));
-            let certificate = fs::read_to_string(&path).map_err(io_at(&path))?;
-            let key_file = folder.join(format!("{name}.key.pem"));
-            let key = read_secret_file(&key_file)?;
-            let key = std::str::from_utf8(&key).ok();
-            key.and_then(|k| Authority::load(&certificate, k).ok())
-                .ok_or(WorkshopError::Authority(folder))
-        };
-        let here = dir.join("root").join("root.key.pem").exists();
-        let issuing = load("issuing")?;
         Ok(Self {
-            root: here.then(|| load("root")).transpose()?,
-            most: constraint_of(&issuing.certificate)
-                .map_err(|_| WorkshopError::Authority(dir.join("issuing")))?,
-            issuing,
+            keys: load_keys(dir, &state)?,
             dir: dir.into(),
             state,
             policies: Policies::built_in().clone(),
@@ -298,18 +288,16 @@ impl Workshop {
         self.state.issued.iter().map(|(s, e)| (s.as_str(), e))
     }
 
-    /// Whether the issuing list in `trust` is the last one made; not so where its making was cut short, and [`Self::lists`] mends it.
+    /// Roots and issuing authorities, the oldest first.
     #[must_use]
-    pub fn published(&self) -> bool {
-        let path = self.trust_dir().join("issuing.crl.pem");
-        let Ok(der) = CertificateRevocationListDer::from_pem_file(path) else {
-            return false;
-        };
-        let Ok((_, list)) = CertificateRevocationList::from_der(&der) else {
-            return false;
-        };
-        list.crl_number()
-            .is_some_and(|n| *n == self.state.list.into())
+    pub fn authorities(&self) -> &[Held] {
+        &self.state.authority
+    }
+
+    /// Whether an authority's key is here.
+    #[must_use]
+    pub fn has_key(&self, authority: &str) -> bool {
+        self.keys.contains_key(authority)
     }
 
     /// Issues a certificate with one clearance or several, and its key, and gives the folder they are in. A subject whose certificate is over or revoked gets a new one; the old
@@ -327,17 +315,48 @@ impl Workshop {
         days: i64,
         now: OffsetDateTime,
     ) -> Result<PathBuf, WorkshopError> {
+        self.issue_beside(kind, local, holds, days, now, false)
+    }
+
+    /// The same for a subject whose live certificate is about to end: that one stays valid, so that nobody stands still while they change places.
+    ///
+    /// # Errors
+    /// As [`Self::issue`], but for [`WorkshopError::Live`].
+    pub fn renew(
+        &mut self,
+        kind: Kind,
+        local: &str,
+        holds: &impl Holds,
+        days: i64,
+        now: OffsetDateTime,
+    ) -> Result<PathBuf, WorkshopError> {
+        self.issue_beside(kind, local, holds, days, now, true)
+    }
+
+    fn issue_beside(
+        &mut self,
+        kind: Kind,
+        local: &str,
+        holds: &impl Holds,
+        days: i64,
+        now: OffsetDateTime,
+        renewal: bool,
+    ) -> Result<PathBuf, WorkshopError> {
         let name = Name::new(local, kind, &self.state.structure)?;
         if !(1..=ISSUING_DAYS).contains(&days) {
             return Err(WorkshopError::Days);
         }
         let valid = validity(now, days);
-        if valid.until > self.issuing.until {
-            return Err(WorkshopError::Outlives(self.issuing.until.date()));
-        }
         let holds = holds.clearances();
         let says = Certified::of(&holds, &self.policies)?;
-        if let Some(most) = &self.most
+        let _lock = self.lock()?;
+        let (by, issuing) = self.issuer()?;
+        if valid.until > issuing.until {
+            return Err(WorkshopError::Outlives(issuing.until.date()));
+        }
+        let most = constraint_of(&issuing.certificate)
+            .map_err(|_| WorkshopError::Authority(self.dir.join(&by)))?;
+        if let Some(most) = &most
             && says.meet(most) != says
         {
             return Err(WorkshopError::Beyond {
@@ -345,15 +364,13 @@ impl Workshop {
                 most: written(&most.clearances(&self.policies)),
             });
         }
-        let _lock = self.lock()?;
-        let live = |e: &Entry| e.name == name && e.standing(now) == Standing::Live;
-        if self.state.issued.values().any(live) {
+        // After a rollover a subject has one of the old authority and one of the new for a while.
+        let live = |e: &Entry| e.name == name && e.by == by && e.standing(now) == Standing::Live;
+        if !renewal && self.state.issued.values().any(live) {
             return Err(WorkshopError::Live(name));
         }
         let serial = self.state.new_serial()?;
-        let issued = self
-            .issuing
-            .leaf(&name, (&holds, &self.policies), valid, serial, None)?;
+        let issued = issuing.leaf(&name, (&holds, &self.policies), valid, serial, None)?;
         let serial = HEXLOWER.encode(&issued.serial);
         let dir = self.issued_dir(&name);
         // What a run that was cut short left here was never handed out.
@@ -363,8 +380,8 @@ impl Workshop {
         }
         fs::create_dir_all(&staged).map_err(io_at(&staged))?;
         write_secret_file(&staged.join("key.pem"), issued.key_pem().as_bytes())?;
-        let chain = pem("CERTIFICATE", &issued.certificate)
-            + &pem("CERTIFICATE", &self.issuing.certificate);
+        let chain =
+            pem("CERTIFICATE", &issued.certificate) + &pem("CERTIFICATE", &issuing.certificate);
         replace(&staged.join("cert.pem"), &chain)?;
         // The state before the certificate is handed out: one that is not in it could never be revoked.
         let mut state = self.state.clone();
@@ -376,6 +393,7 @@ impl Workshop {
                 name,
                 until,
                 revoked,
+                by,
             },
         );
         self.save(state)?;
@@ -418,42 +436,27 @@ impl Workshop {
         Ok(if revoked == 0 { before } else { revoked })
     }
 
-    /// Publishes the lists anew, with a higher number; the root's own only where the root is here.
-    ///
-    /// # Errors
-    /// The disk: publish again.
-    pub fn lists(&mut self, now: OffsetDateTime) -> Result<(), WorkshopError> {
-        let _lock = self.lock()?;
-        self.publish(self.state.clone(), now)
-    }
-
-    fn publish(&mut self, mut state: State, now: OffsetDateTime) -> Result<(), WorkshopError> {
-        state.list += 1;
-        let number = state.list;
-        let revoked = state.revoked(now, LIST_DAYS * 86_400);
-        let when = validity(now, LIST_DAYS);
-        let mut lists = vec![("issuing", self.issuing.list(&revoked, number, when)?)];
-        if let Some(root) = &self.root {
-            let when = validity(now, ROOT_LIST_DAYS);
-            lists.push(("root", root.list(&[], number, when)?));
-        }
-        // The state first: a revocation that was made is on every later list.
-        self.save(state)?;
-        for (name, list) in lists {
-            let path = self.trust_dir().join(format!("{name}.crl.pem"));
-            replace(&path, &pem("X509 CRL", &list))?;
-        }
-        Ok(())
+    /// The authority that issues now, by name.
+    fn issuer(&self) -> Result<(String, &Authority), WorkshopError> {
+        let current = self.state.current().map(|a| a.name.clone());
+        let name = current.unwrap_or_default();
+        let key = self.keys.get(&name);
+        let key = key.ok_or_else(|| WorkshopError::KeyAway(name.clone()))?;
+        Ok((name, key))
     }
 
     /// Takes the workshop for one change, and what other processes have written meanwhile.
-    fn lock(&mut self) -> Result<File, WorkshopError> {
+    pub(crate) fn lock(&mut self) -> Result<File, WorkshopError> {
         let held = lock(&self.dir.join("issuing").join("lock"))?;
-        self.state = State::load(&self.dir.join("issuing").join("state.toml"))?;
+        let state = State::load(&self.dir.join("issuing").join("state.toml"))?;
+        if state.authority != self.state.authority {
+            self.keys = load_keys(&self.dir, &state)?;
+        }
+        self.state = state;
         Ok(held)
     }
 
-    fn save(&mut self, state: State) -> Result<(), WorkshopError> {
+    pub(crate) fn save(&mut self, state: State) -> Result<(), WorkshopError> {
         state.save(&self.dir.join("issuing").join("state.toml"))?;
         self.state = state;
         Ok(())

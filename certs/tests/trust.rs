@@ -350,7 +350,8 @@ fn the_published_constraint_leaves_nothing_of_ours() {
     assert_eq!(cut(a, &holds().into()), Clearances::default());
 }
 
-/// What a trust remembers of a certificate is what it would say anew, on both sides of every time at which that changes.
+/// What a trust remembers of a certificate is what it would say anew, on both sides of every time at which that changes: also where a list still counts
+/// for a while after its successor was due.
 #[test]
 fn what_is_remembered_is_what_would_be_said_anew() {
     let mut a = authority();
@@ -360,29 +361,41 @@ fn what_is_remembered_is_what_would_be_said_anew() {
     let outlives = a
         .issue_with(&ncc(), &holds(), days(-5, 90), None)
         .expect("made");
-    let fresh = || a.trust().expect("trust");
-    let remembers = fresh();
-    let (mut yes, mut no) = (0, 0);
+    // The authorities end on day 30; these lists do so before.
+    let early = a.lists_of(days(0, 12)).expect("lists");
     let day = 86_400_000;
     let began = 1_790_000_000_000;
-    let edges = [-5i64, 0, 3, 9, 30, 90].map(|d| began + d * day);
-    let around = [-day, -1_000, -1, 0, 1, 999, 1_000, 1_001, day];
-    let times = edges.iter().flat_map(|e| around.map(|d| e + d));
-    // There, and back again: what is known of later counts for earlier.
-    let there: Vec<i64> = times.collect();
-    for at in there.iter().chain(there.iter().rev()) {
-        let at = Timestamp::from_millis(u64::try_from(*at).expect("a time"));
-        for usage in [Usage::Client, Usage::Server] {
-            for i in [&leaf, &outlives] {
-                let said = remembers.verify(&i.certificate, usage, at);
-                assert_eq!(said, fresh().verify(&i.certificate, usage, at), "at {at}");
-                if said.is_ok() {
-                    yes += 1;
-                } else {
-                    no += 1;
+    for (grace, last) in [(0, 12), (3, 15), (90, 30)] {
+        let grace = std::time::Duration::from_millis(grace * 86_400_000);
+        let fresh = || {
+            let trust = a.trust_with(early.clone().into()).expect("trust");
+            trust.with_grace(grace)
+        };
+        let remembers = fresh();
+        let (mut yes, mut no) = (0, 0);
+        let edges = [-5i64, 0, 3, 9, 12, 15, 30, 90].map(|d| began + d * day);
+        let around = [-day, -1_000, -1, 0, 1, 999, 1_000, 1_001, day];
+        let times = edges.iter().flat_map(|e| around.map(|d| e + d));
+        // There, and back again: what is known of later counts for earlier.
+        let there: Vec<i64> = times.collect();
+        for ms in there.iter().chain(there.iter().rev()) {
+            let at = Timestamp::from_millis(u64::try_from(*ms).expect("a time"));
+            for usage in [Usage::Client, Usage::Server] {
+                for i in [&leaf, &outlives] {
+                    let said = remembers.verify(&i.certificate, usage, at);
+                    assert_eq!(said, fresh().verify(&i.certificate, usage, at), "at {at}");
+                    if said.is_ok() {
+                        yes += 1;
+                    } else {
+                        no += 1;
+                    }
                 }
             }
+            let believed = remembers.verify(&outlives.certificate, Usage::Client, at);
+            // The last second of a certificate counts; that of a list does not.
+            let last = began + last * day + if last == 30 { 1_000 } else { 0 };
+            assert_eq!(believed.is_ok(), (began..last).contains(ms), "at {at}");
         }
+        assert!(yes > 40 && no > 40, "{yes} {no}");
     }
-    assert!(yes > 40 && no > 40, "{yes} {no}");
 }

@@ -342,10 +342,19 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             desk.forget_log()?;
             desk.witnessing()
         }
+        Request::Reload => {
+            let problems = desk.reload();
+            if !problems.is_empty() {
+                let hint = "what was in force stays; put the files right and reload again";
+                return Err(Failure::new(Exit::Refused, problems.join("; "), hint));
+            }
+            Ok(json!({ "reloaded": true }))
+        }
         Request::Status => {
             let mut status = daemon.line_status();
             status["node"] = json!(desk.name);
-            status["certificate_until"] = json!(desk.signer.certificate().not_after());
+            status["certificate_until"] = json!(desk.signer().certificate().not_after());
+            status["warnings"] = json!(desk.warnings());
             status["outbox"] = json!(desk.outbox().order.len());
             status["receipts_owed"] = json!(desk.owed().len());
             status["directory"] = json!(desk.spool.directory()?.len());

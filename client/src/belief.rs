@@ -1,6 +1,8 @@
 //! What a message was believed by: the authorities and lists of the moment it came in, kept beside it. Whoever is revoked later does not take
 //! back what was received before; and a list of then is the only one by which a check of then can be done again.
 
+use std::time::Duration;
+
 use data_encoding::BASE64;
 use ordonnans_identity::Trust;
 use ordonnans_message::{Digest, sha256};
@@ -15,6 +17,8 @@ pub(crate) struct Belief {
     roots: Vec<String>,
     intermediates: Vec<String>,
     lists: Vec<String>,
+    /// How long lists counted beyond their ends, in milliseconds.
+    grace: u64,
 }
 
 impl Belief {
@@ -26,6 +30,7 @@ impl Belief {
             roots: texts(trust.roots()),
             intermediates: texts(trust.intermediates()),
             lists: texts(trust.lists()),
+            grace: u64::try_from(trust.grace().as_millis()).unwrap_or(u64::MAX),
         }
     }
 
@@ -33,6 +38,7 @@ impl Belief {
     pub(crate) fn digest(&self) -> Digest {
         let all = [&self.roots, &self.intermediates, &self.lists];
         let text = all.map(|part| part.join(" ")).join("\n");
+        let text = format!("{text}\n{}", self.grace);
         sha256(&[text.as_bytes()])
     }
 
@@ -46,6 +52,7 @@ impl Belief {
             ders(&self.intermediates)?,
             ders(&self.lists)?,
         )
+        .map(|t| t.with_grace(Duration::from_millis(self.grace)))
         .map_err(internal)
     }
 }

@@ -56,6 +56,8 @@ pub enum Command {
     Directory(Listing),
     /// Show the state of the daemon.
     Status(Listing),
+    /// Have the daemon read certificate, key, trust and policies again now; it does so by itself every minute.
+    Reload(Listing),
     /// Print a message on paper: signs the receipt *printed*, then hands the content to a program that prints.
     Print(PrintArgs),
     /// Take a message of ours back: copies that wait are dropped, and who has one is asked to destroy it.

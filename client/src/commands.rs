@@ -98,6 +98,7 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
         Command::Board { all, listing } => simple(&Request::Board { all }, listing),
         Command::Directory(listing) => simple(&Request::Directory, listing),
         Command::Status(listing) => simple(&Request::Status, listing),
+        Command::Reload(listing) => simple(&Request::Reload, listing),
         Command::Receipts { id, listing } => {
             let id = id.map(|id| message_id(&id)).transpose()?;
             simple(&Request::Receipts { id }, listing)

@@ -4,7 +4,9 @@
 //! node's whole folder can be moved. Nothing past this module sees the form of the file.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use ordonnans_identity::{GRACE_HOURS, MAX_GRACE_HOURS};
 use ordonnans_label::{Kind, Name};
 use serde::Deserialize;
 
@@ -37,6 +39,9 @@ pub struct Config {
     pub log_key: Option<PathBuf>,
     /// Whether a broker without hybrid post-quantum key exchange is refused. Default false.
     pub hybrid_only: bool,
+    /// How long a list of revoked certificates still counts after the next one was due (0 to 720 hours; default 72). Who can write this can keep a
+    /// revoked peer believed for so long, where no newer list comes.
+    pub crl_grace: Duration,
 }
 
 /// Why a configuration cannot be used. All of them are for the operator to mend.
@@ -81,6 +86,14 @@ struct File {
     log_key: Option<PathBuf>,
     #[serde(default)]
     hybrid_only: bool,
+    #[serde(default)]
+    crl: Crl,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Crl {
+    grace_hours: Option<u64>,
 }
 
 fn default_data() -> PathBuf {
@@ -143,6 +156,11 @@ impl Config {
             }
             Ok(folder.join(path))
         };
+        let grace = file.crl.grace_hours.unwrap_or(GRACE_HOURS);
+        if grace > MAX_GRACE_HOURS {
+            let why = format!("it is {grace}; it must be from 0 to {MAX_GRACE_HOURS}");
+            return Err(value("crl.grace_hours", &why));
+        }
         let data = inside("data", file.data)?;
         let socket = match file.socket {
             Some(path) => inside("socket", path)?,
@@ -163,6 +181,7 @@ impl Config {
             socket,
             log_key: file.log_key.map(|p| inside("log_key", p)).transpose()?,
             hybrid_only: file.hybrid_only,
+            crl_grace: Duration::from_secs(grace * 3_600),
         })
     }
 }
@@ -200,6 +219,21 @@ key = "key.pem"
         let config = Config::parse(&text, Path::new("/n")).expect("good");
         assert_eq!(config.data, Path::new("/n/data"));
         assert_eq!(config.socket, Path::new("/n/data/ordonnans.sock"));
+    }
+
+    #[test]
+    fn a_grace_may_be_nothing_and_not_without_end() {
+        let with = |text: &str| {
+            let text = format!("{GOOD}\n[crl]\ngrace_hours = {text}");
+            Config::parse(&text, Path::new("."))
+        };
+        let hours = |c: Config| c.crl_grace.as_secs() / 3_600;
+        let usual = Config::parse(GOOD, Path::new(".")).expect("good");
+        assert_eq!(hours(usual), 72);
+        assert_eq!(hours(with("0").expect("least")), 0);
+        assert_eq!(hours(with("720").expect("most")), 720);
+        let e = with("721").expect_err("too long").to_string();
+        assert!(e.contains("crl.grace_hours") && e.contains("721"), "{e}");
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn receipts_for_ours_are_kept_and_confirmed_and_others_are_not() {
         .fold(other.envelope, |d, _| {
             ordonnans_message::sha256(&[d.as_bytes()])
         });
-    let forged = sign_statement(&other, &b.signer).expect("signed");
+    let forged = sign_statement(&other, &*b.signer()).expect("signed");
     let frame = Frame::Receipt {
         receipt: forged.encode(),
     };

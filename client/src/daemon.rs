@@ -68,7 +68,7 @@ impl Daemon {
             loop {
                 tokio::select! {
                     () = daemon.stop.cancelled() => return Ok(()),
-                    _ = tick.tick() => daemon.desk.reload(),
+                    _ = tick.tick() => drop(daemon.desk.reload()),
                 }
             }
         };
@@ -114,7 +114,7 @@ impl Daemon {
                 () = tokio::time::sleep(backoff.next_wait()) => {}
             }
             // A new list of revoked certificates may be why, or may be due.
-            self.desk.reload();
+            drop(self.desk.reload());
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use ordonnans_audit::Fork;
 use ordonnans_identity::ed25519::SigningKey;
-use ordonnans_identity::{FileSigner, Signer, Trust, read_policies};
+use ordonnans_identity::{FileSigner, ListNumbers, Signer, Trust, read_policies};
 use ordonnans_label::{Kind, Label, Name, Policies};
 use ordonnans_message::{
     Addressee, AttachmentRef, Digest, DirectoryEntry, Frame, Group, Header, Members, MessageId,
@@ -136,15 +136,20 @@ pub(crate) struct Desk {
     pub(crate) attachments: AttachmentStore,
     /// Sealed attachments of the outbox.
     pub(crate) sealed: AttachmentStore,
-    pub(crate) signer: FileSigner,
+    pub(crate) signer: RwLock<Arc<FileSigner>>,
+    /// Told where another certificate is in use.
+    pub(crate) renewals: watch::Sender<u64>,
+    pub(crate) numbers: Mutex<ListNumbers>,
+    /// Warnings that are in the log already.
+    pub(crate) warned: Mutex<Vec<String>>,
     pub(crate) secret: NodeSecret,
     /// What it countersigns the broker's log with.
     pub(crate) witness: SigningKey,
     /// A checkpoint that the broker was asked about.
     questioned: Mutex<Option<Fork>>,
     clock: Clock,
-    trust: RwLock<Arc<Trust>>,
-    policies: RwLock<Arc<Policies>>,
+    pub(crate) trust: RwLock<Arc<Trust>>,
+    pub(crate) policies: RwLock<Arc<Policies>>,
     asked: Mutex<Vec<Asked>>,
     outbox: Mutex<Outbox>,
     owed: Mutex<BTreeMap<ReceiptKey, Bytes>>,
@@ -164,7 +169,7 @@ pub(crate) fn internal(e: impl std::fmt::Display) -> Failure {
     Failure::internal(e.to_string())
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -219,6 +224,17 @@ impl Desk {
         let mut folder = std::fs::DirBuilder::new();
         folder.recursive(true).mode(0o700);
         folder.create(&config.data).map_err(internal)?;
+        let mut numbers = ListNumbers::open(&config.data.join("crl.numbers")).map_err(|e| {
+            let hint = "where the lists in `trust` are the newest (`ordonnans-ca show --authorities`), remove the file";
+            usage(e.to_string(), hint)
+        })?;
+        let trust = trust.with_grace(config.crl_grace);
+        numbers.accept(&trust).map_err(|e| {
+            usage(
+                e.to_string(),
+                "copy the newest four files of the workshop's folder `trust`",
+            )
+        })?;
         let spool = Spool::open(&config.data.join("spool.redb"))?;
         let secret = secret(&config.data)?;
         let witness = witness::key(&config.data)?;
@@ -245,7 +261,10 @@ impl Desk {
             spool,
             attachments,
             sealed,
-            signer,
+            signer: RwLock::new(Arc::new(signer)),
+            renewals: watch::channel(0).0,
+            numbers: numbers.into(),
+            warned: Mutex::default(),
             secret,
             witness,
             questioned: Mutex::default(),
@@ -276,6 +295,16 @@ impl Desk {
 
     pub(crate) fn trust(&self) -> Arc<Trust> {
         Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What signs for the node now.
+    pub(crate) fn signer(&self) -> Arc<FileSigner> {
+        Arc::clone(&self.signer.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells when another certificate came into use.
+    pub(crate) fn renewals(&self) -> watch::Receiver<u64> {
+        self.renewals.subscribe()
     }
 
     pub(crate) fn policies(&self) -> Arc<Policies> {
@@ -320,30 +349,10 @@ impl Desk {
         all
     }
 
-    /// Reads the policy and trust folders again; where one cannot be used, what was stays.
-    pub(crate) fn reload(&self) {
-        match policies(self.config.policies.as_deref()) {
-            Ok(new) => {
-                *self
-                    .policies
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-            }
-            Err(why) => tracing::warn!(%why, "a policy cannot be used; the old ones stay"),
-        }
-        match Trust::load_dir(&self.config.trust) {
-            Ok(trust) => {
-                *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
-            }
-            Err(why) => {
-                tracing::warn!(%why, "the trust folder cannot be used; the old trust stays");
-            }
-        }
-    }
-
     /// The key that others seal to, signed. The same statement as long as it holds, so that a broken line makes no records.
     pub(crate) fn package(&self) -> Result<Bytes, Failure> {
-        let certificate = self.signer.certificate().der();
+        let signer = self.signer();
+        let certificate = signer.certificate().der();
         if let Some(kept) = self.spool.package()?
             && let Ok(package) = SignedKeyPackage::decode(&kept)
             && package.said().kid() == self.secret.kid()
@@ -355,7 +364,7 @@ impl Desk {
         let package = self
             .secret
             .package(&self.name, self.now().after(KEY_LIFETIME_MS));
-        let package = sign_statement(&package, &self.signer).map_err(internal)?;
+        let package = sign_statement(&package, &*signer).map_err(internal)?;
         self.spool.put_package(&package.encode())?;
         Ok(package.encode())
     }

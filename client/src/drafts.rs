@@ -141,7 +141,7 @@ impl Desk {
             expires: header.created.after(limits::MAX_LIFETIME_MS),
             ..header
         };
-        let envelope = seal(header, content, &[own], &self.signer, &mut SystemEntropy);
+        let envelope = seal(header, content, &[own], &*self.signer(), &mut SystemEntropy);
         let envelope = envelope.map_err(internal)?;
         let draft = Draft {
             proposed: now,

@@ -27,8 +27,8 @@ const NOW: i64 = 1_800_000_000;
 
 pub(crate) struct House {
     pub(crate) dir: TempDir,
-    authority: Authority,
-    clock: Arc<AtomicU64>,
+    pub(crate) authority: Authority,
+    pub(crate) clock: Arc<AtomicU64>,
 }
 
 pub(crate) fn name(local: &str, kind: Kind) -> Name {
@@ -110,6 +110,7 @@ impl House {
             data,
             log_key: None,
             hybrid_only: true,
+            crl_grace: std::time::Duration::ZERO,
         }
     }
 

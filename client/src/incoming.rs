@@ -65,7 +65,7 @@ impl Desk {
             by: self.name.clone(),
             at: self.now(),
         };
-        sign_statement(&receipt, &self.signer).map_err(internal)
+        sign_statement(&receipt, &*self.signer()).map_err(internal)
     }
 
     /// Takes a delivered message: verified, complete and openable, it is kept once, together with its receipt.

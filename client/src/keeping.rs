@@ -201,7 +201,7 @@ fn a_recall_is_signed_by_its_originator_and_marks_the_copy() {
     // Somebody else's word for it.
     let mut other = recall.said().clone();
     other.by = b.name.clone();
-    let other = sign_statement(&other, &b.signer).expect("signed");
+    let other = sign_statement(&other, &*b.signer()).expect("signed");
     machine.take(told(other.encode()), now).expect("taken");
     assert!(heard(&mut machine).is_empty() && !marked());
     machine.take(told(recall.encode()), now).expect("taken");

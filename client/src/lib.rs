@@ -39,6 +39,7 @@ pub mod officer;
 mod outgoing;
 mod partners;
 mod queues;
+mod renewal;
 pub mod signing;
 mod spool;
 mod table;

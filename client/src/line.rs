@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ordonnans_identity::Usage;
 use ordonnans_message::{BulkHead, Digest, Frame, PROTOCOL_VERSION};
 use ordonnans_transport::{CloseCode, Closed, Connection, Lane, TrySend};
 use tokio::task::JoinSet;
@@ -96,6 +97,7 @@ async fn talk(daemon: &Arc<Daemon>, connection: &Connection) -> Result<(), End> 
     }
     let mut streams = JoinSet::new();
     let mut tick = tokio::time::interval(TICK);
+    let mut renewals = desk.renewals();
     loop {
         for transfer in machine.uploads() {
             let (desk, connection) = (Arc::clone(desk), connection.clone());
@@ -142,8 +144,30 @@ async fn talk(daemon: &Arc<Daemon>, connection: &Connection) -> Result<(), End> 
                 Err(e) => return Err(Failure::internal(e.to_string()).into()),
             },
             () = desk.woken() => machine.pump(Instant::now())?,
-            _ = tick.tick() => machine.pump(Instant::now())?,
+            _ = tick.tick() => {
+                still_believed(daemon, connection)?;
+                machine.pump(Instant::now())?;
+            }
+            // What was said and not answered is said again on the next line.
+            Ok(()) = renewals.changed() => {
+                let why = "the node's certificate was renewed";
+                connection.clone().finish(CloseCode::Done, why).await;
+                return Err(End::Lost(why.into()));
+            }
             () = daemon.stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// A broker that was believed at the handshake may be revoked since, or its certificate may have ended.
+fn still_believed(daemon: &Daemon, connection: &Connection) -> Result<(), End> {
+    let (desk, broker) = (&daemon.desk, connection.peer().der());
+    match desk.trust().verify(broker, Usage::Server, desk.now()) {
+        Ok(_) => Ok(()),
+        Err(e) => {
+            let why = format!("the broker is no longer believed: {e}");
+            connection.close(CloseCode::NotBelieved, &why);
+            Err(End::Lost(why))
         }
     }
 }

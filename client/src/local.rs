@@ -197,6 +197,8 @@ pub enum Request {
     Witness,
     /// Forget what it remembered of that log.
     ForgetLog,
+    /// Read certificate, trust and policies again now.
+    Reload,
     /// What the daemon is doing.
     Status,
 }

@@ -65,6 +65,7 @@ impl Officer {
         let identity = Identity::load(&config.certificate, &config.key).map_err(usage)?;
         let signer = FileSigner::load(&config.certificate, &config.key).map_err(usage)?;
         let trust = Trust::load_dir(&config.trust).map_err(usage)?;
+        let trust = trust.with_grace(config.crl_grace);
         let mut addresses = config.broker.to_socket_addrs().map_err(unreachable)?;
         let address = addresses
             .next()

@@ -165,7 +165,7 @@ impl Desk {
     ) -> Result<MessageId, Failure> {
         let Composed { header, content } = composed;
         let keys = self.all_known(&header.recipients)?;
-        let envelope = seal(header, &content, &keys, &self.signer, &mut SystemEntropy)
+        let envelope = seal(header, &content, &keys, &*self.signer(), &mut SystemEntropy)
             .map_err(|e| refused(&e))?;
         let header = envelope.header();
         let sent = Sent {
@@ -288,7 +288,7 @@ impl Desk {
             by: self.name.clone(),
             at: self.now(),
         };
-        let receipt = sign_statement(&receipt, &self.signer).map_err(internal)?;
+        let receipt = sign_statement(&receipt, &*self.signer()).map_err(internal)?;
         self.spool.receipted(&receipt)?;
         self.owe(&receipt)
     }

@@ -826,8 +826,10 @@ impl World<'_> {
                     self.wire
                         .retain(|(n, _, w)| *n != gone || !matches!(w, Wire::Down(_)));
                 }
-                let believed =
-                    Believed::new(move |c| (Some(c.name()) != gone.as_ref()).then(|| c.clone()));
+                let believed = Believed::new(move |c| {
+                    let still = Some(c.name()) != gone.as_ref();
+                    still.then(|| c.clone()).ok_or("it is revoked")
+                });
                 self.input(Input::TrustChanged { believed })?;
             }
             95..96 => {

@@ -18,16 +18,18 @@ use crate::sessions::Session;
 /// at the runner's time.
 pub struct Believed(Box<Ask>);
 
-type Ask = dyn Fn(&Certificate) -> Option<Certificate> + Send;
+type Ask = dyn Fn(&Certificate) -> Result<Certificate, &'static str> + Send;
 
 impl Believed {
-    /// Asks this.
+    /// Asks this. A no says why, in a few words for the record.
     #[must_use]
-    pub fn new(ask: impl Fn(&Certificate) -> Option<Certificate> + Send + 'static) -> Self {
+    pub fn new(
+        ask: impl Fn(&Certificate) -> Result<Certificate, &'static str> + Send + 'static,
+    ) -> Self {
         Self(Box::new(ask))
     }
 
-    pub(crate) fn now(&self, known: &Certificate) -> Option<Certificate> {
+    pub(crate) fn now(&self, known: &Certificate) -> Result<Certificate, &'static str> {
         (self.0)(known)
     }
 }
@@ -59,6 +61,8 @@ pub enum Input {
     Strangers {
         /// How many since the last time.
         count: u64,
+        /// Why, in a few words of our own, with how many of each. May be empty.
+        why: String,
     },
     /// A node brings a message.
     Publish {

@@ -297,7 +297,7 @@ impl Engine {
     #[must_use]
     pub fn agrees_with(&self, believed: &Believed) -> bool {
         let mut known = self.certified.values();
-        known.all(|c| believed.now(c).as_ref() == Some(c))
+        known.all(|c| believed.now(c).as_ref() == Ok(c))
     }
 
     /// Takes an input at a time. The time may run back; what rests on order does not look at it.
@@ -305,7 +305,7 @@ impl Engine {
         match input {
             Input::Opened { session, peer } => self.opened(now, session, peer),
             Input::Closed { session, note } => self.closed(now, session, note),
-            Input::Strangers { count } => self.strangers(now, count),
+            Input::Strangers { count, why } => self.strangers(now, count, &why),
             Input::Publish { session, envelope } => self.publish(now, session, &envelope),
             Input::Rejected { session, id, code } => self.rejected(now, session, id, code),
             Input::Receipt { session, receipt } => self.receipt(now, session, &receipt),

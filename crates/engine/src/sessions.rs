@@ -145,10 +145,12 @@ impl Engine {
         self.ledger.record(now, Verb::SessionClosed, OPEN, detail);
     }
 
-    pub(crate) fn strangers(&mut self, now: Timestamp, count: u64) {
+    pub(crate) fn strangers(&mut self, now: Timestamp, count: u64, why: &str) {
         if count > 0 {
+            let said = if why.is_empty() { "" } else { ": " };
+            let note = format!("{count} refused before they were known{said}{why}");
             let detail = Detail {
-                note: Some(format!("{count} refused before they were known")),
+                note: Some(note),
                 ..Detail::default()
             };
             self.ledger.record(now, Verb::SessionRefused, OPEN, detail);
@@ -238,14 +240,14 @@ impl Engine {
         let (mut gone, mut cut) = (vec![], vec![]);
         for (name, c) in &mut self.certified {
             match believed.now(c) {
-                Some(now) => *c = now,
-                None => gone.push(name.clone()),
+                Ok(now) => *c = now,
+                Err(_) => gone.push(name.clone()),
             }
         }
         for (session, p) in &mut self.sessions {
             match believed.now(&p.certificate) {
-                Some(now) => p.certificate = now,
-                None => cut.push(*session),
+                Ok(now) => p.certificate = now,
+                Err(why) => cut.push((*session, why)),
             }
         }
         let detail = Detail {
@@ -266,8 +268,9 @@ impl Engine {
             });
         }
         self.resolve();
-        for session in cut {
-            self.end(now, session, "certificate no longer believed");
+        for (session, why) in cut {
+            let note = format!("certificate no longer believed: {why}");
+            self.end(now, session, &note);
             self.out.push(Effect::Close {
                 session,
                 why: Why::NotBelieved,

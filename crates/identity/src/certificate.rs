@@ -3,6 +3,7 @@
 use ordonnans_label::Name;
 use ordonnans_message::{Digest, Timestamp, sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::{Certified, clearance};
 
@@ -35,6 +36,9 @@ pub enum InvalidCertificate {
     /// No extended key usage, or one that allows neither side of a connection.
     #[error("the certificate lacks an extended key usage for TLS")]
     Usage,
+    /// The key is of a kind that nothing here verifies with, such as RSA or a weak curve.
+    #[error("the certificate's key is none of P-256, P-384 and Ed25519")]
+    Key,
     /// The clearance attribute cannot be read.
     #[error("the certificate's clearance cannot be read")]
     Clearance,
@@ -66,6 +70,9 @@ impl Certificate {
         let usage = usage.ok_or(InvalidCertificate::Usage)?.value;
         if !usage.client_auth && !usage.server_auth {
             return Err(InvalidCertificate::Usage);
+        }
+        if !strong(x.public_key()) {
+            return Err(InvalidCertificate::Key);
         }
         let certified = clearance::extension(&x, clearance::EXTENSION)
             .and_then(|value| value.map_or(Ok(Certified::default()), clearance::from_extension))
@@ -134,6 +141,13 @@ impl Certificate {
         self.not_after
     }
 
+    /// Whether it is time for another one: a third of its life is left, or less.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let life = self.not_after.since(self.not_before);
+        self.not_after.since(now) <= life / 3
+    }
+
     /// The public key: the uncompressed point of an elliptic curve, or the 32 bytes of Ed25519.
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
@@ -150,6 +164,22 @@ impl Certificate {
     #[must_use]
     pub fn allows_server(&self) -> bool {
         self.server
+    }
+}
+
+/// Whether a key is of one of the three kinds (RFC 5480 section 2.1.1, RFC 8410 section 3).
+fn strong(key: &SubjectPublicKeyInfo<'_>) -> bool {
+    let curve = || {
+        let named = key.algorithm.parameters.as_ref()?.as_oid().ok()?;
+        Some(named.to_id_string())
+    };
+    match key.algorithm.algorithm.to_id_string().as_str() {
+        "1.2.840.10045.2.1" => matches!(
+            curve().as_deref(),
+            Some("1.2.840.10045.3.1.7" | "1.3.132.0.34")
+        ),
+        "1.3.101.112" => true,
+        _ => false,
     }
 }
 

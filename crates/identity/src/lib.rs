@@ -14,6 +14,8 @@ pub mod clearance;
 mod der;
 pub mod ed25519;
 pub mod ess;
+mod lists;
+mod numbers;
 mod oid;
 mod policies;
 mod remembered;
@@ -23,6 +25,8 @@ mod trust;
 
 pub use certificate::{Certificate, InvalidCertificate};
 pub use certified::{CategoryValue, Certified, Statement, Unwritable};
+pub use lists::{GRACE_HOURS, InvalidNumber, Late, List, ListNumber, MAX_GRACE_HOURS};
+pub use numbers::{ListNumbers, NumbersError};
 pub use policies::{PolicyFileError, read_policies};
 pub use secret::{KeyFileError, read_secret_file, write_secret_file};
 pub use signer::{BadSignature, FileSigner, InvalidSigner, SignError, Signer, verify_signature};

@@ -2,13 +2,16 @@
 //!
 //! An authority may be held to what those below it can be cleared for (RFC 5913). Such a constraint only ever takes away, and one that cannot be
 //! read is no trust at all.
+//!
+//! A list counts until the next one was due, and for a stated time of grace after that: a crisis must not stop because somebody could not reach the
+//! machine that makes the lists. Within the grace only the age of the list is overlooked, and [`Trust::late`] says so; everything else counts as always.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ordonnans_message::Timestamp;
+use ordonnans_message::{Timestamp, sha256};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use webpki::{
@@ -16,9 +19,9 @@ use webpki::{
     OwnedCertRevocationList, RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
     VerifiedPath, anchor_from_trusted_cert, ring as algorithms,
 };
-use x509_parser::num_bigint::BigUint;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
+use crate::lists::{Late, List, ListNumber};
 use crate::remembered::Remembered;
 use crate::{Certificate, Certified, InvalidCertificate, clearance};
 
@@ -55,6 +58,9 @@ pub enum InvalidTrust {
     /// A list whose signature does not fit: forged, or of another authority of the same name.
     #[error("the list of revoked certificates by '{0}' has a wrong signature")]
     Forged(String),
+    /// Two authorities of one name with different keys: the verifier would take the list of either for the other's.
+    #[error("two authorities are called '{0}' and have different keys; keep one of them")]
+    Twins(String),
     /// What those below an authority may be cleared for cannot be read.
     #[error("the clearance constraint in the certificate of the authority '{0}' cannot be read")]
     Constraint(String),
@@ -71,6 +77,32 @@ pub enum Untrusted {
     Chain(webpki::Error),
 }
 
+impl Untrusted {
+    /// The same in a few words of our own, for a record: none of them comes from the certificate.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Form(_) => "it has another form",
+            Self::Chain(webpki::Error::CertRevoked) => "it is revoked",
+            Self::Chain(webpki::Error::CertExpired { .. }) => "it has ended",
+            Self::Chain(webpki::Error::CertNotValidYet { .. }) => "it is not valid yet",
+            Self::Chain(webpki::Error::CrlExpired { .. }) => "a list above it is beyond its grace",
+            Self::Chain(webpki::Error::UnknownIssuer) => "its authority is not in trust",
+            Self::Chain(webpki::Error::UnknownRevocationStatus) => "no list says of it",
+            Self::Chain(webpki::Error::NameConstraintViolation) => {
+                "its name is not its authority's to give"
+            }
+            Self::Chain(_) => "its chain does not hold",
+        }
+    }
+
+    /// Whether the one thing wrong is that a list on the path is beyond its grace: new lists mend it.
+    #[must_use]
+    pub fn is_stale_list(&self) -> bool {
+        matches!(self, Self::Chain(webpki::Error::CrlExpired { .. }))
+    }
+}
+
 /// Roots, issuing authorities and one CRL for each.
 #[derive(Clone)]
 pub struct Trust {
@@ -78,7 +110,13 @@ pub struct Trust {
     intermediates: Vec<CertificateDer<'static>>,
     lists: Vec<CertificateRevocationListDer<'static>>,
     anchors: Vec<TrustAnchor<'static>>,
-    parsed: Vec<OwnedCertRevocationList>,
+    /// The same, read; shared, for a list may have ten thousand entries.
+    parsed: Arc<Vec<CertRevocationList<'static>>>,
+    details: Vec<List>,
+    /// How long a list still counts after its successor was due, in milliseconds.
+    grace: u64,
+    /// When authorities begin and end.
+    lifetimes: Vec<Timestamp>,
     /// The constraint of each anchor, and of each issuing authority.
     root_limits: Vec<Option<Certified>>,
     issuing_limits: Vec<Option<Certified>>,
@@ -141,9 +179,18 @@ impl Trust {
             let (_, x) = X509Certificate::from_der(der).map_err(|_| InvalidTrust::Authority)?;
             authorities.push(x);
         }
-        let mut newest: BTreeMap<Vec<u8>, (BigUint, &CertificateRevocationListDer<'static>)> =
+        for (i, a) in authorities.iter().enumerate() {
+            let twin = |b: &&X509Certificate<'_>| {
+                a.subject().as_raw() == b.subject().as_raw()
+                    && a.public_key().raw != b.public_key().raw
+            };
+            if authorities[..i].iter().any(|b| twin(&b)) {
+                return Err(InvalidTrust::Twins(a.subject().to_string()));
+            }
+        }
+        let mut newest: BTreeMap<Vec<u8>, (List, &CertificateRevocationListDer<'static>)> =
             BTreeMap::new();
-        let mut edges: Vec<Timestamp> = authorities.iter().flat_map(lifetime).collect();
+        let lifetimes: Vec<Timestamp> = authorities.iter().flat_map(lifetime).collect();
         for der in &lists {
             let (_, list) =
                 CertificateRevocationList::from_der(der).map_err(|_| InvalidTrust::List)?;
@@ -151,22 +198,35 @@ impl Trust {
             let named = list.issuer().to_string();
             let mut own = authorities
                 .iter()
-                .filter(|a| a.subject().as_raw() == issuer)
+                .zip(roots.iter().chain(&intermediates))
+                .filter(|(a, _)| a.subject().as_raw() == issuer)
                 .peekable();
             if own.peek().is_none() {
                 return Err(InvalidTrust::Stranger(named));
             }
-            let signed = |a: &X509Certificate<'_>| {
+            let signed = |(a, _): &(&X509Certificate<'_>, &CertificateDer<'_>)| {
                 BorrowedCertRevocationList::from_der(der).is_ok()
                     && list.verify_signature(a.public_key()).is_ok()
             };
-            if !own.any(signed) {
+            let Some((by, certificate)) = own.find(signed) else {
                 return Err(InvalidTrust::Forged(named));
-            }
+            };
             let number = list.crl_number().cloned().ok_or(InvalidTrust::List)?;
-            edges.extend(list.next_update().map(|t| seconds(t.timestamp())));
-            if newest.get(&issuer).is_none_or(|(old, _)| *old < number) {
-                newest.insert(issuer, (number, der));
+            let until = list.next_update().ok_or(InvalidTrust::List)?;
+            let subject = anchor_from_trusted_cert(certificate)
+                .map_err(|_| InvalidTrust::Authority)?
+                .subject
+                .to_vec();
+            let details = List {
+                authority: named,
+                by: sha256(&[&issuer, by.public_key().raw]),
+                number: ListNumber(number),
+                until: seconds(until.timestamp()),
+                subject,
+            };
+            let older = |(other, _): &(List, _)| other.number < details.number;
+            if newest.get(&issuer).is_none_or(older) {
+                newest.insert(issuer, (details, der));
             }
         }
         if let Some(bare) = authorities
@@ -192,22 +252,74 @@ impl Trust {
                     .map_err(|_| InvalidTrust::Authority)
             })
             .collect::<Result<_, _>>()?;
-        let lists: Vec<_> = newest.into_values().map(|(_, der)| der.clone()).collect();
+        let (details, lists): (Vec<_>, Vec<_>) = newest
+            .into_values()
+            .map(|(details, der)| (details, der.clone()))
+            .unzip();
         let parsed = lists
             .iter()
-            .map(|der| OwnedCertRevocationList::from_der(der).map_err(|_| InvalidTrust::List))
-            .collect::<Result<_, _>>()?;
+            .map(|der| {
+                let list = OwnedCertRevocationList::from_der(der);
+                list.map(Into::into).map_err(|_| InvalidTrust::List)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         drop(authorities);
-        Ok(Self {
+        let trust = Self {
             roots,
             intermediates,
             lists,
             anchors,
-            parsed,
+            parsed: Arc::new(parsed),
+            details,
+            grace: 0,
+            lifetimes,
             root_limits,
             issuing_limits,
-            remembered: Arc::new(Remembered::new(edges)),
+            remembered: Arc::new(Remembered::new(vec![])),
+        };
+        Ok(trust.with_grace(Duration::ZERO))
+    }
+
+    /// The same, where a list still counts for this long after the next one was due; by itself that is not at all. From then on nobody below its
+    /// authority is believed.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let ends = self.details.iter().map(|l| self.over(l));
+        let edges = self.lifetimes.iter().copied().chain(ends).collect();
+        // What was said by another grace does not hold.
+        self.remembered = Arc::new(Remembered::new(edges));
+        self
+    }
+
+    /// How long a list still counts after the next one was due.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace)
+    }
+
+    /// From when on nobody below the authority of a list is believed.
+    fn over(&self, list: &List) -> Timestamp {
+        Timestamp::from_millis(list.until.as_millis().saturating_add(self.grace))
+    }
+
+    /// Lists whose successors were due and are not here: an alarm, within the grace and beyond it.
+    pub fn late(&self, now: Timestamp) -> impl Iterator<Item = Late<'_>> {
+        let late = self.details.iter().filter(move |l| l.until <= now);
+        late.map(move |list| {
+            let refused_from = self.over(list);
+            Late {
+                list,
+                refused_from,
+                refused: refused_from <= now,
+            }
         })
+    }
+
+    /// Whose lists are in force, with their numbers and ends.
+    #[must_use]
+    pub fn list_details(&self) -> &[List] {
+        &self.details
     }
 
     /// Reads a certificate and checks its chain, its time, its usage, its name constraints, and that nobody on the path is revoked. What it says of
@@ -232,17 +344,18 @@ impl Trust {
     fn judge(&self, leaf: &[u8], usage: Usage, now: Timestamp) -> Result<Certificate, Untrusted> {
         let certificate = Certificate::parse_der(leaf)?;
         let der = CertificateDer::from(leaf);
-        let lists: Vec<CertRevocationList<'_>> =
-            self.parsed.iter().cloned().map(Into::into).collect();
-        let lists: Vec<&CertRevocationList<'_>> = lists.iter().collect();
+        let lists: Vec<&CertRevocationList<'_>> = self.parsed.iter().collect();
         let Ok(revocation) = RevocationOptionsBuilder::new(&lists) else {
             return Err(Untrusted::Chain(webpki::Error::UnknownRevocationStatus));
         };
         let revocation = revocation
             .with_depth(RevocationCheckDepth::Chain)
             .with_status_policy(UnknownStatusPolicy::Deny)
-            .with_expiration_policy(ExpirationPolicy::Enforce)
+            // Below, with the grace.
+            .with_expiration_policy(ExpirationPolicy::Ignore)
             .build();
+        let time = UnixTime::since_unix_epoch(Duration::from_millis(now.as_millis()));
+        let fresh = |path: &VerifiedPath<'_>| self.fresh(path, now, time);
         let purpose = match usage {
             Usage::Client => KeyUsage::client_auth(),
             Usage::Server => KeyUsage::server_auth(),
@@ -264,15 +377,39 @@ impl Trust {
                     ],
                     &self.anchors,
                     &self.intermediates,
-                    UnixTime::since_unix_epoch(Duration::from_millis(now.as_millis())),
+                    time,
                     purpose,
                     Some(revocation),
-                    None,
+                    Some(&fresh),
                 )
                 .map(|path| self.limits(&path))
             })
             .map_err(Untrusted::Chain)?;
         Ok(limits.into_iter().fold(certificate, Certificate::within))
+    }
+
+    /// Whether no list on a path is beyond its grace.
+    fn fresh(
+        &self,
+        path: &VerifiedPath<'_>,
+        now: Timestamp,
+        time: UnixTime,
+    ) -> Result<(), webpki::Error> {
+        let issuing = path.intermediate_certificates().map(|c| c.subject());
+        let mut issuers = issuing.chain(std::iter::once(path.anchor().subject.as_ref()));
+        let over = issuers.find_map(|name| {
+            let of = |l: &&List| l.subject == name && self.over(l) <= now;
+            self.details.iter().find(of)
+        });
+        match over {
+            None => Ok(()),
+            Some(list) => Err(webpki::Error::CrlExpired {
+                time,
+                next_update: UnixTime::since_unix_epoch(Duration::from_millis(
+                    list.until.as_millis(),
+                )),
+            }),
+        }
     }
 
     /// The constraints on a path. Of roots with one name and key, which the verifier takes for one, all count.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ordonnans_certs::Flaw;
+use ordonnans_label::{Clearance, Level};
 use rustls::NamedGroup;
 use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
@@ -17,7 +18,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::UdpSocket;
 
 use crate::connection::Connection;
-use crate::house::{House, endpoint, soon, told, until};
+use crate::house::{House, endpoint, identity, soon, told, until};
 use crate::tls::{self, KeyExchange};
 use crate::{CloseCode, ConnectError, Lane, Listener, connect};
 
@@ -78,6 +79,7 @@ async fn flawed_certificates_do_not_come_in() {
         Flaw::NoName,
         Flaw::Uri,
         Flaw::CriticalClearance,
+        Flaw::OtherKind,
     ];
     for (n, flaw) in flaws.into_iter().enumerate() {
         let shown = house.flawed(flaw);
@@ -89,6 +91,13 @@ async fn flawed_certificates_do_not_come_in() {
         assert!(heard, "{flaw:?}: {end}");
         until(|| listener.refused() == n as u64 + 1).await;
     }
+    let (count, why) = listener.refusals();
+    assert_eq!(count, 6);
+    assert_eq!(
+        why,
+        "1 certificate not believed, 5 certificate of another form"
+    );
+    assert_eq!(listener.refusals(), (0, String::new()), "counted once");
 }
 
 /// Counts what a client keeps for later.
@@ -183,6 +192,42 @@ async fn who_would_take_a_ticket_gets_none() {
     };
     let (n, _) = tokio::join!(given(&house, server, config, &tickets), serving);
     assert_eq!(n, 2);
+}
+
+#[tokio::test]
+async fn who_was_revoked_does_not_come_back_by_what_it_kept() {
+    let mut house = House::new();
+    let name = "b.node.crisis.example".parse().expect("a name");
+    let holds = Clearance::new(Level::DepV);
+    let issued = house.authority.issue(&name, &holds).expect("issues");
+    let node = identity(&issued);
+    let (trust, broker) = (house.trust(), house.broker_name());
+    let groups = KeyExchange::HybridFirst;
+    let config = tls::client_tls(&node, &trust, &house.clock, &broker, groups);
+    let mut config = config.expect("fits");
+    config.resumption = Resumption::in_memory_sessions(8);
+    let config = tls::client_quic(config, &house.limits).expect("fits");
+    let listener = house.listen();
+    let first = house.raw_with(&listener, config.clone()).await;
+    let served = listener.accept().await.expect("comes in");
+    served
+        .send(Lane::Control, Bytes::from_static(b"welcome"))
+        .await
+        .expect("sends");
+    // What came with it would have brought a ticket, too.
+    let (mut send, mut lane) = first.quinn.open_bi().await.expect("opens");
+    send.write_all(&[0]).await.expect("writes");
+    soon(lane.read_exact(&mut [0; 5])).await.expect("reads");
+    first.quinn.close(0u32.into(), b"");
+    soon(served.closed()).await;
+    house.authority.revoke(&issued);
+    let cut = listener.reload(&house.broker, &house.trust());
+    assert!(cut.expect("reloads").is_empty(), "nobody is on the line");
+    let second = house.raw_with(&listener, config).await;
+    let end = soon(second.quinn.closed()).await.to_string();
+    let heard = end.contains("Revoked") || end == "reset by peer";
+    assert!(heard, "{end}");
+    until(|| listener.refused() == 1).await;
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ mod house;
 mod identity;
 mod lanes;
 mod listener;
+mod refusals;
 mod tls;
 
 pub use bulk::{BulkRecv, BulkSend};

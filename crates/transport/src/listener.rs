@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::connection::{CloseCode, Connection, Inner};
 use crate::identity::{Identity, InvalidIdentity};
+use crate::refusals::{self, Refusals};
 use crate::tls::{self, Clock, KeyExchange, Limits};
 
 /// Accepted connections that wait to be taken.
@@ -41,6 +42,7 @@ struct State {
     live: Live,
     half_open: AtomicUsize,
     refused: AtomicU64,
+    refusals: Refusals,
     trust: Mutex<Trust>,
 }
 
@@ -80,6 +82,7 @@ impl Listener {
             live: Live::default(),
             half_open: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
+            refusals: Refusals::default(),
             trust: Mutex::new(trust.clone()),
         });
         let (hand, accepted) = mpsc::channel(ACCEPTED);
@@ -113,6 +116,12 @@ impl Listener {
         self.state.refused.load(Ordering::Relaxed)
     }
 
+    /// How many handshakes were refused since this was last asked, and why, with how many of each: a fixed few reasons, in words of our own.
+    #[must_use]
+    pub fn refusals(&self) -> (u64, String) {
+        self.state.refusals.take()
+    }
+
     /// From now on handshakes use this certificate and this trust; live peers that are no longer believed are closed. Gives their names.
     ///
     /// # Errors
@@ -138,6 +147,7 @@ impl Listener {
                 Ok(_) => "what the certificate gives has changed".to_owned(),
                 Err(e) => e.to_string(),
             };
+            tracing::warn!(peer = %connection.peer().name(), why, "cut off");
             connection.close(CloseCode::NotBelieved, &why);
             gone.push(connection.peer().name().clone());
         }
@@ -185,7 +195,8 @@ impl State {
         self.endpoint.close(code, WHY.as_bytes());
     }
 
-    fn refuse(&self) {
+    fn refuse(&self, why: &'static str) {
+        self.refusals.add(why);
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -251,7 +262,7 @@ async fn door(state: Arc<State>, hand: mpsc::Sender<Connection>) {
         let crowded = half_open >= state.limits.handshakes + state.limits.connections;
         let address = incoming.remote_address().ip();
         if crowded || !state.live.has_room(address, &state.limits) {
-            state.refuse();
+            state.refuse(refusals::FULL);
             incoming.refuse();
             continue;
         }
@@ -261,15 +272,19 @@ async fn door(state: Arc<State>, hand: mpsc::Sender<Connection>) {
 }
 
 async fn handshake(state: Arc<State>, incoming: Incoming, hand: mpsc::Sender<Connection>) {
-    let done = async { incoming.await.ok() };
-    let quinn = tokio::time::timeout(state.limits.handshake_timeout, done).await;
+    let quinn = tokio::time::timeout(state.limits.handshake_timeout, incoming).await;
     state.half_open.fetch_sub(1, Ordering::Relaxed);
-    let Some(connection) = quinn.ok().flatten().and_then(Connection::serve) else {
-        return state.refuse();
+    let quinn = match quinn {
+        Ok(Ok(quinn)) => quinn,
+        Ok(Err(e)) => return state.refuse(refusals::of(&e)),
+        Err(_) => return state.refuse(refusals::SILENT),
+    };
+    let Some(connection) = Connection::serve(quinn) else {
+        return state.refuse(refusals::FORM);
     };
     // Many handshakes may have begun while there was room for one.
     if !state.live.admit(&connection, &state.limits) {
-        state.refuse();
+        state.refuse(refusals::FULL);
         return connection.close(CloseCode::Full, "too many connections");
     }
     let (id, line) = (connection.id(), Arc::clone(&connection.0.line));
@@ -280,7 +295,8 @@ async fn handshake(state: Arc<State>, incoming: Incoming, hand: mpsc::Sender<Con
             }
         }
         Err(e) => {
-            state.refuse();
+            tracing::warn!(peer = %connection.peer().name(), why = %e, "refused after its handshake");
+            state.refuse(e.reason());
             connection.close(CloseCode::NotBelieved, &e.to_string());
         }
     }

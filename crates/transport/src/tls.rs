@@ -157,6 +157,10 @@ fn why(e: &Untrusted) -> CertificateError {
             CertificateError::UnknownRevocationStatus
         }
         Untrusted::Chain(webpki::Error::CertExpired { .. }) => CertificateError::Expired,
+        Untrusted::Chain(webpki::Error::CertNotValidYet { .. }) => CertificateError::NotValidYet,
+        Untrusted::Chain(webpki::Error::CrlExpired { .. }) => {
+            CertificateError::ExpiredRevocationList
+        }
         Untrusted::Chain(_) => CertificateError::ApplicationVerificationFailure,
     }
 }

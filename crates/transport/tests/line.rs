@@ -204,6 +204,9 @@ async fn who_is_not_believed_does_not_come_in() {
         "another authority's"
     );
     assert_eq!(listener.refused(), 2);
+    let (count, why) = listener.refusals();
+    assert_eq!(count, 2);
+    assert!(why.contains("1 certificate revoked"), "{why}");
 }
 
 #[tokio::test]

@@ -1,0 +1,131 @@
+//! Authorities on the disk, and what everyone gets of them: `trust`, made from the state alone, so that a run that was cut short is mended by the next one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64;
+use ordonnans_identity::{read_secret_file, write_secret_file};
+use time::OffsetDateTime;
+
+use crate::mint::Authority;
+use crate::state::{Held, State, replace};
+use crate::workshop::{Workshop, WorkshopError, validity};
+
+/// Lives of lists, in days: a month, so that one that was lost or held back ends by itself.
+const LIST_DAYS: i64 = 30;
+/// The root's own list needs the root, which is offline.
+const ROOT_LIST_DAYS: i64 = 365;
+
+/// PEM (RFC 7468).
+pub(crate) fn pem(kind: &str, der: &[u8]) -> String {
+    let body = BASE64.encode(der);
+    let mut text = format!("-----BEGIN {kind}-----\n");
+    for line in body.as_bytes().chunks(64) {
+        text.push_str(std::str::from_utf8(line).unwrap_or_default());
+        text.push('\n');
+    }
+    text + &format!("-----END {kind}-----\n")
+}
+
+/// What everyone sees of an authority.
+pub(crate) fn held(name: &str, under: Option<&str>, authority: &Authority) -> Held {
+    Held {
+        name: name.into(),
+        under: under.map(Into::into),
+        certificate: BASE64.encode(&authority.certificate),
+        list: String::new(),
+        retired: None,
+    }
+}
+
+/// Writes an authority's certificate and key into its folder.
+pub(crate) fn keep_key(folder: &Path, name: &str, a: &Authority) -> Result<(), WorkshopError> {
+    let key = folder.join(format!("{name}.key.pem"));
+    write_secret_file(&key, a.key_pem().as_bytes())?;
+    let text = pem("CERTIFICATE", &a.certificate);
+    replace(&folder.join(format!("{name}.pem")), &text)
+}
+
+/// The authorities in trust whose keys are here.
+pub(crate) fn load_keys(
+    dir: &Path,
+    state: &State,
+) -> Result<BTreeMap<String, Authority>, WorkshopError> {
+    let mut keys = BTreeMap::new();
+    for a in state.live() {
+        let folder = dir.join(&a.name);
+        let key_file = folder.join(format!("{}.key.pem", a.name));
+        if !key_file.exists() {
+            continue;
+        }
+        let key = read_secret_file(&key_file)?;
+        let certificate = pem("CERTIFICATE", &a.certificate());
+        let key = std::str::from_utf8(&key).ok();
+        let authority = key.and_then(|k| Authority::load(&certificate, k).ok());
+        let authority = authority.ok_or(WorkshopError::Authority(folder))?;
+        keys.insert(a.name.clone(), authority);
+    }
+    Ok(keys)
+}
+
+impl Workshop {
+    /// Whether the files in `trust` are those that were made last; not so where their making was cut short, and [`Self::lists`] mends it.
+    #[must_use]
+    pub fn published(&self) -> bool {
+        let mut files = self.trust_files().into_iter();
+        files.all(|(path, text)| fs::read_to_string(path).is_ok_and(|there| there == text))
+    }
+
+    /// Publishes the lists anew, with a higher number; those of authorities whose keys are not here stay as they are.
+    ///
+    /// # Errors
+    /// The disk: publish again.
+    pub fn lists(&mut self, now: OffsetDateTime) -> Result<(), WorkshopError> {
+        let _lock = self.lock()?;
+        self.publish(self.state.clone(), now)
+    }
+
+    pub(crate) fn publish(
+        &mut self,
+        mut state: State,
+        now: OffsetDateTime,
+    ) -> Result<(), WorkshopError> {
+        state.list += 1;
+        let said = state.clone();
+        let live = state.authority.iter_mut().filter(|a| a.retired.is_none());
+        for a in live {
+            let Some(key) = self.keys.get(&a.name) else {
+                continue;
+            };
+            let (revoked, days) = if a.is_root() {
+                (said.retired(&a.name), ROOT_LIST_DAYS)
+            } else {
+                (said.revoked(&a.name, now, LIST_DAYS * 86_400), LIST_DAYS)
+            };
+            let list = key.list(&revoked, said.list, validity(now, days))?;
+            a.list = BASE64.encode(&list);
+        }
+        // The state first: a revocation that was made is on every later list.
+        self.save(state)?;
+        for (path, text) in self.trust_files() {
+            replace(&path, &text)?;
+        }
+        Ok(())
+    }
+
+    /// What everyone gets, by the state.
+    fn trust_files(&self) -> [(PathBuf, String); 4] {
+        let file = |name: &str, kind: &str, root: bool, der: &dyn Fn(&Held) -> Vec<u8>| {
+            let all = self.state.live().filter(|a| a.is_root() == root);
+            let text = all.map(|a| pem(kind, &der(a))).collect();
+            (self.trust_dir().join(name), text)
+        };
+        [
+            file("root.pem", "CERTIFICATE", true, &Held::certificate),
+            file("issuing.pem", "CERTIFICATE", false, &Held::certificate),
+            file("root.crl.pem", "X509 CRL", true, &Held::list),
+            file("issuing.crl.pem", "X509 CRL", false, &Held::list),
+        ]
+    }
+}

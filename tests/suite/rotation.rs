@@ -1,0 +1,402 @@
+//! Certificates, the issuing authority and the root change while messages flow: nothing is lost, nothing comes twice, and who still shows a certificate of
+//! the old root is refused only once that is retired.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ordonnans_broker::{Broker, admin};
+use ordonnans_certs::Workshop;
+use ordonnans_client::Daemon;
+use ordonnans_client::config::Config;
+use ordonnans_client::local::{Request, Submission, ask};
+use ordonnans_identity::Trust;
+use ordonnans_label::{Clearance, Clearances, Kind, Level, Policies};
+use ordonnans_message::{Digest, Frame, PROTOCOL_VERSION};
+use ordonnans_tests::house::{STRUCTURE, register_text};
+use ordonnans_tests::site::now;
+use ordonnans_transport::{ClientOptions, CloseCode, Connection, Identity, Lane, Limits, connect};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+const NCC: usize = 0;
+const DEF: usize = 1;
+const LOCAL: [&str; 2] = ["ncc", "def"];
+/// Nothing here takes so long.
+const WITHIN: Duration = Duration::from_secs(120);
+/// Messages each way in every phase.
+const PHASE: usize = 5;
+
+/// Two nodes that write to each other all the time, each message once.
+struct Traffic {
+    sent: [Arc<Mutex<BTreeSet<String>>>; 2],
+    going: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
+    writers: Vec<std::thread::JoinHandle<()>>,
+}
+
+struct World {
+    dir: PathBuf,
+    workshop: Workshop,
+    broker: Broker,
+    configs: Vec<Config>,
+    traffic: Traffic,
+    stop: CancellationToken,
+    daemons: Vec<tokio::task::JoinHandle<()>>,
+    days: i64,
+    _dir: tempfile::TempDir,
+}
+
+fn submission(to: &str) -> Request {
+    let message = Submission {
+        to: vec![to.into()],
+        info: vec![],
+        precedence: "ROUTINE".into(),
+        info_precedence: None,
+        label: "Ongerubriceerd".into(),
+        exercise: true,
+        subject: "x".into(),
+        media_type: "text/plain".into(),
+        name: None,
+        body: vec![7; 256],
+        attachments: vec![],
+        author: None,
+        expires: now().after(3_600_000),
+        reply_by: None,
+        references: vec![],
+        supersedes: None,
+    };
+    Request::Send {
+        message: Box::new(message),
+        wait: false,
+    }
+}
+
+fn send(from: &Config, to: &str) -> Option<String> {
+    let answer = ask(&from.socket, &submission(to)).ok()?;
+    answer["id"].as_str().map(str::to_owned)
+}
+
+fn ids(config: &Config, request: &Request, only: impl Fn(&Value) -> bool) -> Vec<String> {
+    let rows = ask(&config.socket, request).expect("answers");
+    let rows = rows.as_array().cloned().unwrap_or_default();
+    let ids = rows
+        .iter()
+        .filter(|r| only(r))
+        .filter_map(|r| r["id"].as_str());
+    ids.map(str::to_owned).collect()
+}
+
+impl Traffic {
+    fn begin(configs: &[Config]) -> Self {
+        let (going, ended) = (Arc::new(AtomicBool::new(true)), Arc::default());
+        let mut traffic = Self {
+            sent: Default::default(),
+            going,
+            ended,
+            writers: vec![],
+        };
+        for from in [NCC, DEF] {
+            let config = configs[from].clone();
+            let sent = Arc::clone(&traffic.sent[from]);
+            let (going, ended) = (Arc::clone(&traffic.going), Arc::clone(&traffic.ended));
+            traffic.writers.push(std::thread::spawn(move || {
+                while !ended.load(Ordering::SeqCst) {
+                    if !going.load(Ordering::SeqCst) {
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    // An id that was given is a promise.
+                    let mut all = sent.lock().expect("held by nobody that failed");
+                    let before = all.len();
+                    all.extend(send(&config, LOCAL[1 - from]));
+                    assert_eq!(all.len(), before + 1, "the daemon takes it, once");
+                    drop(all);
+                    // As people write, and not as fast as a disk takes it.
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }));
+        }
+        traffic
+    }
+
+    fn count(&self, from: usize) -> usize {
+        self.sent[from]
+            .lock()
+            .expect("held by nobody that failed")
+            .len()
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().to_owned();
+        let at = now_utc();
+        let mut workshop = Workshop::init(&dir.join("ca"), STRUCTURE, at).expect("makes");
+        let issued = |w: &mut Workshop, kind, local: &str| {
+            let holds = Clearance::new(Level::Ongerubriceerd);
+            let path = w.issue(kind, local, &holds, 60, at).expect("issues");
+            let (cert, key) = (path.join("cert.pem"), path.join("key.pem"));
+            format!("trust = \"ca/trust\"\n[identity]\ncertificate = {cert:?}\nkey = {key:?}\n")
+        };
+        std::fs::write(dir.join("register.toml"), register_text(1, None)).expect("writes");
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let address = socket.local_addr().expect("an address");
+        drop(socket);
+        let lines = issued(&mut workshop, Kind::Broker, "b1");
+        let head =
+            format!("listen = \"{address}\"\ndata = \"data\"\nregister = \"register.toml\"\n");
+        let toml = dir.join("broker.toml");
+        std::fs::write(
+            &toml,
+            head + &lines + "[quotas]\nmessages = 1000000\ncopies = 1000000\n",
+        )
+        .expect("writes");
+        let config = ordonnans_broker::config::Config::load(&toml).expect("a configuration");
+        let broker = Broker::start(config).await.expect("starts");
+        let stop = CancellationToken::new();
+        let (mut configs, mut daemons) = (vec![], vec![]);
+        issued(&mut workshop, Kind::Node, "locc");
+        for local in LOCAL {
+            let lines = issued(&mut workshop, Kind::Node, local);
+            let toml = dir.join(format!("{local}.toml"));
+            let head = format!(
+                "broker = \"{address}\"\nbroker_name = \"b1.broker.{STRUCTURE}\"\ndata = \"{local}\"\n"
+            );
+            std::fs::write(&toml, head + &lines).expect("writes");
+            let config = Config::load(&toml).expect("a configuration");
+            let running = Daemon::run(config.clone(), stop.clone());
+            daemons.push(tokio::spawn(async move { running.await.expect("runs") }));
+            configs.push(config);
+        }
+        // Written to once each way, both have the other's key.
+        let mut known = [None, None];
+        let began = Instant::now();
+        for from in [NCC, DEF] {
+            while known[from].is_none() {
+                assert!(began.elapsed() < WITHIN, "they do not know each other");
+                known[from] = tokio::task::block_in_place(|| send(&configs[from], LOCAL[1 - from]));
+            }
+        }
+        let traffic = Traffic::begin(&configs);
+        for (from, id) in known.into_iter().enumerate() {
+            traffic.sent[from].lock().expect("free").extend(id);
+        }
+        Self {
+            dir,
+            workshop,
+            broker,
+            configs,
+            traffic,
+            stop,
+            daemons,
+            days: 60,
+            _dir: folder,
+        }
+    }
+
+    async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let began = Instant::now();
+        while !tokio::task::block_in_place(|| holds(self)) {
+            assert!(began.elapsed() < WITHIN, "it does not come about: {what}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A certificate in place of the one there is, by the authority that issues now. Each lives for another number of days, by which it is known.
+    fn renew(&mut self, kind: Kind, local: &str) {
+        self.days += 1;
+        let holds = Clearance::new(Level::Ongerubriceerd);
+        let issued = self
+            .workshop
+            .issue(kind, local, &holds, self.days, now_utc());
+        issued.expect("issues");
+    }
+
+    /// What was brought is taken, by everyone.
+    async fn reload(&self, nodes: &[usize]) {
+        self.broker.reload().await.expect("reloads");
+        for node in nodes {
+            let socket = &self.configs[*node].socket;
+            tokio::task::block_in_place(|| ask(socket, &Request::Reload)).expect("takes it");
+        }
+    }
+
+    /// Until when the certificate is valid that a node shows on its line; nothing where it has none.
+    async fn shown(&self, node: usize) -> Option<String> {
+        let status = admin::ask(&self.dir.join("data/admin.sock")).await;
+        let sessions = status.expect("answers").sessions;
+        let name = format!("{}.node.{STRUCTURE}", LOCAL[node]);
+        let own = sessions.into_iter().find(|s| s.peer == name);
+        own.map(|s| s.certificate_until)
+    }
+
+    async fn shows(&self, node: usize, other_than: Option<&String>) -> String {
+        let began = Instant::now();
+        loop {
+            let shown = self.shown(node).await;
+            if let Some(until) = shown.filter(|u| Some(u) != other_than) {
+                return until;
+            }
+            assert!(
+                began.elapsed() < WITHIN,
+                "{} shows nothing new",
+                LOCAL[node]
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Messages go on arriving, both ways.
+    async fn flows(&self, phase: &str) {
+        for from in [NCC, DEF] {
+            let goal = self.traffic.count(from) + PHASE;
+            self.until(phase, |w| w.traffic.count(from) >= goal).await;
+        }
+        self.settled(phase).await;
+    }
+
+    /// Everything that was handed in until now was accepted, and lies with its recipient, once.
+    async fn settled(&self, phase: &str) {
+        for from in [NCC, DEF] {
+            let sent = self.traffic.sent[from].lock().expect("free").clone();
+            let mut missing = 0;
+            self.until(phase, |w| {
+                let inbox = ids(&w.configs[1 - from], &Request::Inbox, |_| true);
+                let once: BTreeSet<&String> = inbox.iter().collect();
+                assert_eq!(once.len(), inbox.len(), "{phase}: twice");
+                let refused = ids(&w.configs[from], &Request::Receipts { id: None }, |r| {
+                    r["state"] == "refused"
+                });
+                assert!(refused.is_empty(), "{phase}: {refused:?}");
+                missing = sent.iter().filter(|id| !once.contains(id)).count();
+                missing == 0
+            })
+            .await;
+        }
+    }
+}
+
+fn now_utc() -> time::OffsetDateTime {
+    time::OffsetDateTime::now_utc()
+}
+
+/// A line by hand, of a node that has no daemon; what certificate the broker shows on it.
+async fn by_hand(dir: &Path, to: std::net::SocketAddr) -> (Connection, Digest) {
+    let own = dir.join(format!("ca/issued/locc.node.{STRUCTURE}"));
+    let identity = Identity::load(&own.join("cert.pem"), &own.join("key.pem")).expect("fits");
+    let trust = Trust::load_dir(&dir.join("ca/trust")).expect("trust");
+    let options = ClientOptions {
+        hybrid_only: false,
+        limits: Limits::default(),
+        clock: Arc::new(now),
+    };
+    let broker = format!("b1.broker.{STRUCTURE}").parse().expect("a name");
+    let line = connect(to, &broker, &identity, &trust, options).await;
+    let line = line.expect("connects");
+    let hello = Frame::Hello {
+        version: PROTOCOL_VERSION,
+        checkpoint: None,
+    };
+    line.send(Lane::Control, hello.encode())
+        .await
+        .expect("says");
+    let (_, welcome) = line.recv().await.expect("hears");
+    assert!(matches!(Frame::decode(&welcome), Ok(Frame::Welcome { .. })));
+    let shown = line.peer().fingerprint();
+    (line, shown)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authorities_and_certificates_change_while_messages_flow() {
+    let (nothing, policies) = (Clearances::default(), Policies::built_in());
+    let mut w = World::new().await;
+    w.flows("as it was").await;
+    let first = [w.shows(NCC, None).await, w.shows(DEF, None).await];
+
+    // Another issuing authority, and a node that gets its certificate from it.
+    let made = w.workshop.rollover_issuing(&nothing, policies, now_utc());
+    assert_eq!(made.expect("another"), "issuing-2");
+    w.reload(&[NCC, DEF]).await;
+    w.flows("two issuing authorities").await;
+    w.renew(Kind::Node, "ncc");
+    w.reload(&[NCC]).await;
+    let second = w.shows(NCC, Some(&first[NCC])).await;
+    w.flows("a node of the new authority").await;
+
+    // The broker shows another certificate to whoever comes; who is on the line stays.
+    let address = w.broker.local_addr();
+    let (line, old) = by_hand(&w.dir, address).await;
+    w.renew(Kind::Broker, "b1");
+    w.reload(&[]).await;
+    line.send(Lane::Control, Frame::DirectoryGet.encode())
+        .await
+        .expect("it holds");
+    loop {
+        let (_, frame) = line.recv().await.expect("it is answered");
+        if let Ok(Frame::Directory { more: false, .. }) = Frame::decode(&frame) {
+            break;
+        }
+    }
+    line.finish(CloseCode::Done, "done").await;
+    let (line, new) = by_hand(&w.dir, address).await;
+    assert_ne!(old, new);
+    line.finish(CloseCode::Done, "done").await;
+    assert_eq!(w.shown(NCC).await.as_ref(), Some(&second), "its line holds");
+    w.flows("a broker of the new authority").await;
+
+    // Another root beside the first: both count, and one node stays what it was.
+    let made = w.workshop.rollover_root(&nothing, policies, now_utc());
+    assert_eq!(made.expect("another"), ["root-2", "issuing-3"]);
+    w.reload(&[NCC, DEF]).await;
+    w.renew(Kind::Broker, "b1");
+    w.renew(Kind::Node, "ncc");
+    w.reload(&[NCC, DEF]).await;
+    w.shows(NCC, Some(&second)).await;
+    w.flows("two roots").await;
+    assert_eq!(
+        w.shown(DEF).await.as_ref(),
+        Some(&first[DEF]),
+        "with what it had at first"
+    );
+
+    // The first root goes, and with it who still shows a certificate of it.
+    w.traffic.going.store(false, Ordering::SeqCst);
+    w.settled("before the end of the old root").await;
+    w.workshop.retire("root", true, now_utc()).expect("retires");
+    w.reload(&[NCC]).await;
+    w.until("it is cut off and refused", |w| {
+        let status = ask(&w.configs[DEF].socket, &Request::Status).expect("answers");
+        let why = status["why"].as_str().unwrap_or_default();
+        status["connected"] == false && why.contains("UnknownIssuer")
+    })
+    .await;
+    let began = Instant::now();
+    while w.shown(DEF).await.is_some() {
+        assert!(
+            began.elapsed() < WITHIN,
+            "the broker still has it on the line"
+        );
+        tokio::task::yield_now().await;
+    }
+    assert!(w.shown(NCC).await.is_some(), "who has the new one stays");
+    w.renew(Kind::Node, "def");
+    w.reload(&[NCC, DEF]).await;
+    w.shows(DEF, Some(&first[DEF])).await;
+    w.traffic.going.store(true, Ordering::SeqCst);
+    w.flows("the new root alone").await;
+
+    w.traffic.ended.store(true, Ordering::SeqCst);
+    for writer in w.traffic.writers.drain(..) {
+        writer.join().expect("wrote until the end");
+    }
+    w.settled("the end").await;
+    w.stop.cancel();
+    for daemon in w.daemons.drain(..) {
+        daemon.await.expect("stops");
+    }
+    w.broker.stop().await.expect("stops");
+}
