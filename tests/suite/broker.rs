@@ -126,7 +126,9 @@ async fn from_a_sender_to_a_reader_and_back() {
     let got = next_delivery(&to).await;
     assert_eq!(got.digest(), e.get().digest());
     let def = &w.house.nodes[DEF];
-    let content = open(&e, std::slice::from_ref(&def.secret), &def.name).expect("opens");
+    let content = open(&e, std::slice::from_ref(&def.secret), &def.name)
+        .expect("opens")
+        .content;
     assert_eq!(content.body, b"inhoud");
     let receipt = w
         .house
