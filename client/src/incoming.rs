@@ -51,7 +51,7 @@ pub(crate) enum Inside {
     Open(Content, Option<CopyNumber>),
     /// It is sealed to the reader, who alone can open it; with what it was believed by when it came in, and where its sealed attachments are.
     Sealed {
-        envelope: Envelope,
+        envelope: Box<Envelope>,
         belief: Belief,
         received: Timestamp,
         attachments: Vec<PathBuf>,
@@ -202,7 +202,7 @@ impl Desk {
             let attachments = header.attachments.iter().map(file);
             Inside::Sealed {
                 attachments: attachments.collect::<Result<_, _>>()?,
-                envelope,
+                envelope: Box::new(envelope),
                 belief,
                 received: arrived.received,
             }

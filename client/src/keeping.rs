@@ -326,7 +326,7 @@ fn what_is_sealed_to_persons_no_daemon_opens() {
         let Inside::Sealed { envelope, .. } = read.inside else {
             panic!("the daemon has opened it");
         };
-        let verified = verify_envelope(envelope, &b.trust(), b.now()).expect("authentic");
+        let verified = verify_envelope(*envelope, &b.trust(), b.now()).expect("authentic");
         assert!(b.open_own(&verified).is_err());
         let opened = open(&verified, std::slice::from_ref(secret), name).expect("opens");
         assert_eq!(opened.content.body, b"for you alone");

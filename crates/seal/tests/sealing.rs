@@ -527,7 +527,8 @@ fn what_was_changed_is_refused_by_its_own_name() {
     }
 
     // Parts of a seal.
-    let of_seal: [(fn(&mut Seal), OpenError); 3] = [
+    type Change = fn(&mut Seal);
+    let of_seal: [(Change, OpenError); 3] = [
         (|s| s.kid[0] ^= 1, OpenError::OtherKey),
         (|s| s.wrapped[0] ^= 1, OpenError::Damaged),
         (|s| s.enc[0] ^= 1, OpenError::Damaged),
