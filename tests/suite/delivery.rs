@@ -504,7 +504,8 @@ fn groups_reach_their_cleared_members_of_then_and_the_rest_is_counted() {
     assert!(noted.ends_with("list:allen: 4; left out: 2"), "{noted}");
     assert_eq!(
         n.notes(Verb::CopyMade).last().map(String::as_str),
-        Some("copy 4 of 4")
+        Some("copy 4 of 6"),
+        "as it was sealed: who was left out keeps the number, and gets no copy"
     );
     // The same with one of them named: no.
     let e = n.seal(
