@@ -379,3 +379,104 @@ fn established(header: &Header, content: &Content) -> bool {
     let act = header.act.as_ref();
     act.is_none_or(|a| a.said().subject == content.digest())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SeededEntropy, sign_statement, verify_envelope, verify_statement};
+    use ordonnans_certs::Validity;
+    use ordonnans_certs::memory::Authority;
+    use ordonnans_identity::FileSigner;
+    use ordonnans_label::{Clearance, Kind, Level};
+    use ordonnans_message::{MessageId, Precedence, Recipient, Role};
+
+    /// An originator that tells the register one number and its recipient another is found out by the recipient.
+    #[test]
+    fn the_number_inside_is_the_one_of_the_register() {
+        let now: Timestamp = "2026-11-23T03:00:00Z".parse().expect("a time");
+        let at = |t: Timestamp| {
+            let ms = std::time::Duration::from_millis(t.as_millis());
+            std::time::UNIX_EPOCH + ms
+        };
+        let day = Timestamp::from_millis(now.as_millis() - 86_400_000);
+        let (from, until) = (at(day).into(), at(now.after(86_400_000)).into());
+        let mut authority =
+            Authority::new("crisis.example", Validity { from, until }).expect("an authority");
+        let name = Name::new("a", Kind::Node, "crisis.example").expect("a name");
+        let issued = authority.issue(&name, &Clearance::new(Level::StgG));
+        let issued = issued.expect("a certificate");
+        let signer =
+            FileSigner::from_der(&issued.certificate, &issued.key_pkcs8()).expect("a signer");
+        let trust = authority.trust().expect("trust");
+        let mut entropy = SeededEntropy::new(1);
+        let secret = SealSecret::generate(&mut entropy);
+        let package = secret.package(&name, now.after(1000));
+        let signed = sign_statement(&package, &signer).expect("signed");
+        let keys = [verify_statement(signed, &trust, now).expect("its own")];
+        let none = sha256(&[]);
+        let header = Header {
+            id: MessageId::new(now, [0; 10]),
+            originator: name.clone(),
+            author: None,
+            label: "Stg.C // TOT 2036-01-01".parse().expect("a label"),
+            recipients: vec![Recipient {
+                node: name.clone(),
+                person: None,
+                role: Role::Action,
+                precedence: Precedence::Routine,
+            }],
+            exercise: true,
+            created: now,
+            expires: now.after(60_000),
+            reply_by: None,
+            references: vec![],
+            supersedes: None,
+            content: ContentRef {
+                digest: none,
+                length: 0,
+            },
+            attachments: vec![],
+            sealing: Sealing {
+                suite: SUITE_X_WING,
+                commitment: none,
+                seals: none,
+            },
+            act: None,
+            groups: vec![],
+        };
+        let content = Content::default();
+        let binding = header.binding();
+        for (number, of, expected) in [
+            (1, 1, Ok(())),
+            (2, 1, Err(OpenError::OtherNumber)),
+            (1, 2, Err(OpenError::OtherNumber)),
+        ] {
+            let key = fresh(&mut entropy);
+            let text = numbered_text(CopyNumber { number, of }, &content.encode());
+            let package = key_of(&name, &keys, now).expect("a key");
+            let seal = wrap(&key, package, Some(1), &binding, &mut entropy).expect("wrapped");
+            let copies = [SealedCopy {
+                commitment: commitment(&key, &binding),
+                sealed: seal_body(&key, text, &binding, limits::MAX_CONTENT).expect("sealed"),
+            }];
+            let (seals, body) = (Seal::encode_all(&[seal]), SealedCopy::encode_all(&copies));
+            let header = Header {
+                content: ContentRef {
+                    digest: sha256(&[&body]),
+                    length: u32::try_from(body.len()).expect("small"),
+                },
+                sealing: Sealing {
+                    suite: SUITE_X_WING,
+                    commitment: SealedCopy::commitment_of_all(&copies),
+                    seals: sha256(&[&seals]),
+                },
+                ..header.clone()
+            };
+            let signed = sign(Purpose::Envelope, header.encode(), &signer).expect("signed");
+            let envelope = Envelope::new(signed, seals, body.into()).expect("fits");
+            let verified = verify_envelope(envelope, &trust, now).expect("authentic");
+            let opened = open(&verified, std::slice::from_ref(&secret), &name);
+            assert_eq!(opened.map(drop), expected);
+        }
+    }
+}
