@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ordonnans_label::Name;
+use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{
     Addressed, Addressee, Group, Members, Precedence, Recipient, Role, SignedKeyPackage,
 };
@@ -15,6 +15,9 @@ use crate::address::Address;
 use crate::desk::{Desk, usage};
 use crate::failure::{Exit, Failure};
 use crate::local::Submission;
+
+/// Keys to seal to, and who has none, with why.
+pub(crate) type Keys = (Vec<Verified<SignedKeyPackage>>, Vec<(Name, String)>);
 
 /// What the broker said of groups.
 pub(crate) type Expanded = BTreeMap<Group, Members>;
@@ -63,8 +66,13 @@ impl Desk {
         Ok(One::Named(address))
     }
 
-    /// Whom a message is for. Members of groups whose key is not known are left out.
-    pub(crate) fn addressed(&self, s: &Submission, expanded: &Expanded) -> Result<To, Failure> {
+    /// Whom a message of a level is for. Members of groups whose key is not known are left out.
+    pub(crate) fn addressed(
+        &self,
+        s: &Submission,
+        level: Level,
+        expanded: &Expanded,
+    ) -> Result<To, Failure> {
         let precedence = |text: &str| -> Result<Precedence, Failure> {
             text.parse()
                 .map_err(|e| usage(format!("{e}"), "for example -p IMMEDIATE, or O"))
@@ -104,7 +112,9 @@ impl Desk {
                     // Who is named is named.
                     Some(place) if place < named => continue,
                     Some(place) => place,
-                    None if !self.keys_of(std::slice::from_ref(&r))?.1.is_empty() => continue,
+                    None if !self.keys_of(std::slice::from_ref(&r), level)?.1.is_empty() => {
+                        continue;
+                    }
                     None => {
                         recipients.push(r);
                         recipients.len() - 1
@@ -136,11 +146,8 @@ impl Desk {
         })
     }
 
-    /// The keys of every named recipient; the names whose key is not known.
-    pub(crate) fn keys(
-        &self,
-        s: &Submission,
-    ) -> Result<(Vec<Verified<SignedKeyPackage>>, Vec<Name>), Failure> {
+    /// The keys of every named recipient at a level; the names without one, each with why.
+    pub(crate) fn keys(&self, s: &Submission, level: Level) -> Result<Keys, Failure> {
         let mut named = vec![];
         for (text, role) in s.lines() {
             if let One::Named(a) = self.one(text)? {
@@ -152,21 +159,30 @@ impl Desk {
                 });
             }
         }
-        self.keys_of(&named)
+        self.keys_of(&named, level)
     }
 
-    pub(crate) fn keys_of(
-        &self,
-        recipients: &[Recipient],
-    ) -> Result<(Vec<Verified<SignedKeyPackage>>, Vec<Name>), Failure> {
+    /// From Stg.G up the keys are those of the persons who are named, below those of nodes. A key whose owner's certificate is revoked or has
+    /// ended counts as none, and so does a stale one.
+    pub(crate) fn keys_of(&self, recipients: &[Recipient], level: Level) -> Result<Keys, Failure> {
         let (trust, now) = (self.trust(), self.now());
         let (mut keys, mut missing) = (vec![], vec![]);
         for r in recipients {
-            let listed = self.spool.listed(&r.node)?;
-            let package = listed.and_then(|l| l.package());
-            match package.and_then(|p| verify_statement(p, &trust, now).ok()) {
-                Some(key) => keys.push(key),
-                None => missing.push(r.node.clone()),
+            let person = r.person.as_ref().filter(|_| level >= Level::StgG);
+            let owner = person.unwrap_or(&r.node);
+            let mut no = |why: String| missing.push((owner.clone(), why));
+            let listed = self.spool.listed(owner)?;
+            let Some(package) = listed.and_then(|l| l.package()) else {
+                no("has published no key to seal to".into());
+                continue;
+            };
+            match verify_statement(package, &trust, now) {
+                Err(e) => no(format!("has a key that cannot be believed: {e}")),
+                Ok(p) if p.get().said().name != *owner => {
+                    no("is listed with a key that is not its own".into());
+                }
+                Ok(p) if p.get().said().not_after <= now => no("has a key that is stale".into()),
+                Ok(p) => keys.push(p),
             }
         }
         Ok((keys, missing))
@@ -176,14 +192,22 @@ impl Desk {
     pub(crate) fn all_known(
         &self,
         recipients: &[Recipient],
+        level: Level,
     ) -> Result<Vec<Verified<SignedKeyPackage>>, Failure> {
-        let (keys, missing) = self.keys_of(recipients)?;
+        let (keys, missing) = self.keys_of(recipients, level)?;
         match missing.first() {
             None => Ok(keys),
-            Some(node) => Err(Failure::new(
+            Some((owner, why)) => Err(Failure::new(
                 Exit::Refused,
-                format!("{node} is not in the directory with a key to seal to"),
-                "check the name with `ordonnans directory`; the node's daemon must have connected once",
+                format!("{owner} {why}"),
+                match owner.kind() {
+                    Kind::Person => {
+                        "that person publishes one with `ordonnans key publish`; `ordonnans directory` shows who has"
+                    }
+                    _ => {
+                        "check the name with `ordonnans directory`; a node's daemon publishes a key when it connects"
+                    }
+                },
             )),
         }
     }
@@ -193,7 +217,6 @@ impl Desk {
 mod tests {
     use super::*;
     use crate::house::{House, message, name};
-    use ordonnans_label::Kind;
 
     #[test]
     fn groups_are_sealed_to_their_members_and_who_is_named_stays_named() {
@@ -232,7 +255,9 @@ mod tests {
         m.info_precedence = Some("DEFERRED".into());
         m.precedence = "FLASH".into();
         assert_eq!(m.groups(), [role.clone(), group.clone()]);
-        let to = a.addressed(&m, &expanded).expect("addressed");
+        let to = a
+            .addressed(&m, Level::Ongerubriceerd, &expanded)
+            .expect("addressed");
         let who: Vec<_> = to
             .recipients
             .iter()
@@ -257,11 +282,15 @@ mod tests {
             ("list:ochtend", "has no list:ochtend"),
             ("node:locc", "is not a group"),
         ] {
-            let e = a.addressed(&message(&[to], b"x"), &expanded);
+            let e = a.addressed(&message(&[to], b"x"), Level::Ongerubriceerd, &expanded);
             assert!(e.expect_err(to).to_string().contains(says), "{to}");
         }
         let nobody = [(group, Members::default())].into();
-        let e = a.addressed(&message(&["list:avond"], b"x"), &nobody);
+        let e = a.addressed(
+            &message(&["list:avond"], b"x"),
+            Level::Ongerubriceerd,
+            &nobody,
+        );
         assert!(e.expect_err("nobody").to_string().contains("no member"));
     }
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use ordonnans_identity::Signer;
-use ordonnans_label::Language;
+use ordonnans_label::{Language, Level};
 use ordonnans_message::{
     Addressee, Envelope, Frame, Header, MessageId, Receipt, ReceiptKind, SignedAct, limits,
 };
@@ -20,8 +20,9 @@ use crate::daemon::Daemon;
 use crate::desk::{Desk, internal, usage};
 use crate::drafts::{Draft, DraftId};
 use crate::failure::{Exit, Failure};
-use crate::incoming::Opened;
+use crate::incoming::{Inside, Read};
 use crate::local::{Request, Submission};
+use crate::opening::{chosen, show};
 use crate::spool::{Arrived, Listed, Sent, Verdict};
 
 /// How long `label catalog` waits for the broker.
@@ -44,7 +45,8 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, request: Request) -> Result<Val
             let act = act.map_err(|_| internal("the statement is not base64"))?;
             let desk = Arc::clone(&daemon.desk);
             let message = desk.draft(draft)?.0.message;
-            with_keys(daemon, &message).await?;
+            let level = SignedAct::decode(&act).map(|a| a.said().label.confidentiality.level());
+            with_keys(daemon, &message, level.map_err(internal)?).await?;
             let expanded = expand(daemon, &message).await?;
             let id = blocking(move || desk.establish(draft, &act, &expanded)).await?;
             sent(daemon, id, wait).await
@@ -58,7 +60,8 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, request: Request) -> Result<Val
 }
 
 async fn send(daemon: &Arc<Daemon>, message: Submission, wait: bool) -> Result<Value, Failure> {
-    with_keys(daemon, &message).await?;
+    let level = daemon.desk.label(&message)?.confidentiality.level();
+    with_keys(daemon, &message, level).await?;
     let expanded = expand(daemon, &message).await?;
     let keeper = Arc::clone(&daemon.desk);
     let id = blocking(move || keeper.submit_to(&message, &expanded)).await?;
@@ -66,12 +69,12 @@ async fn send(daemon: &Arc<Daemon>, message: Submission, wait: bool) -> Result<V
 }
 
 /// Waits for the keys of the recipients, where one is not known yet.
-async fn with_keys(daemon: &Daemon, message: &Submission) -> Result<(), Failure> {
+async fn with_keys(daemon: &Daemon, message: &Submission, level: Level) -> Result<(), Failure> {
     let desk = &daemon.desk;
     let mut changed = desk.changed();
     // A node may have published its key a moment ago: one look at the directory, where there is a line.
     let before = desk.directories();
-    if !desk.keys(message)?.1.is_empty() {
+    if !desk.keys(message, level)?.1.is_empty() {
         desk.want_directory();
         let listed =
             async { while desk.directories() == before && changed.changed().await.is_ok() {} };
@@ -280,6 +283,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
                 row["received"] = json!(a.received);
                 row["opened"] = json!(a.opened);
                 row["recalled"] = json!(a.recalled);
+                row["opens_until"] = json!(desk.openable_until(&e)?);
                 let told = desk.spool.told_of(e.header().id)?;
                 let due = told.iter().find(|t| t.what == "due");
                 row["reminded"] = json!(due.map(|t| t.at));
@@ -290,8 +294,9 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             all.into_iter().map(row).collect()
         }
         Request::Prepare { id, by, kind } => {
+            let kid = desk.sealed_to(id, &by)?.map(|k| HEXLOWER.encode(&k));
             let r = desk.to_be_opened(id, by, kind)?;
-            Ok(json!({ "message": r.message, "envelope": r.envelope, "at": r.at }))
+            Ok(json!({ "message": r.message, "envelope": r.envelope, "at": r.at, "kid": kid }))
         }
         Request::Read {
             id,
@@ -301,7 +306,15 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
         } => {
             let receipt = decoded(receipt)?;
             let opened = desk.read(id, kind, receipt.as_deref())?;
-            read(daemon, &opened, attachment)
+            read(daemon, opened, attachment)
+        }
+        Request::Publish { package } => {
+            let package = BASE64.decode(package.as_bytes());
+            let kept = desk.publish(&package.map_err(|_| internal("the key is not base64"))?)?;
+            let p = kept.said();
+            Ok(
+                json!({ "name": p.name, "kid": HEXLOWER.encode(&p.kid()), "seal_until": p.not_after }),
+            )
         }
         Request::Recall { id } => {
             desk.recall(id)?;
@@ -409,32 +422,33 @@ fn about(h: &Header) -> Value {
 
 fn read(
     daemon: &Daemon,
-    opened: &Opened,
+    read: Read,
     attachment: Option<(usize, PathBuf)>,
 ) -> Result<Value, Failure> {
-    let content = &opened.content;
-    let mut value = about(&opened.header);
-    value["label_now"] = json!(label_now(&daemon.desk, opened.header.id)?);
-    value["still_believed"] = json!(opened.still_believed);
-    value["subject"] = json!(content.subject);
-    value["media_type"] = json!(content.media_type);
-    value["name"] = json!(content.name);
-    let names: Vec<Value> = content
-        .attachments
-        .iter()
-        .map(|a| json!({ "name": a.name, "media_type": a.media_type, "length": a.length }))
-        .collect();
-    value["attachments"] = json!(names);
-    match attachment {
-        None => value["body"] = json!(BASE64.encode(&content.body)),
-        Some((n, path)) => {
-            let a = n.checked_sub(1).and_then(|n| content.attachments.get(n));
-            let a = a.ok_or_else(|| {
-                let all = content.attachments.len();
-                usage(format!("the message has {all} attachments"), "count from 1")
-            })?;
-            daemon.desk.save_attachment(a, &path)?;
-            value["saved"] = json!(path);
+    let mut value = about(&read.header);
+    value["label_now"] = json!(label_now(&daemon.desk, read.header.id)?);
+    value["still_believed"] = json!(read.still_believed);
+    match read.inside {
+        Inside::Open(content, copy) => {
+            show(&mut value, &content, copy);
+            match attachment {
+                None => value["body"] = json!(BASE64.encode(&content.body)),
+                Some((n, path)) => {
+                    daemon.desk.save_attachment(chosen(&content, n)?, &path)?;
+                    value["saved"] = json!(path);
+                }
+            }
+        }
+        Inside::Sealed {
+            envelope,
+            belief,
+            received,
+            attachments,
+        } => {
+            value["sealed"] = json!({
+                "envelope": BASE64.encode(&envelope.encode()), "belief": belief, "received": received,
+                "attachments": attachments,
+            });
         }
     }
     Ok(value)

@@ -60,6 +60,8 @@ pub enum Command {
     Reload(Listing),
     /// Print a message on paper: signs the receipt *printed*, then hands the content to a program that prints.
     Print(PrintArgs),
+    /// The encryption key of a person, for what is sealed to them from Stg.G up.
+    Key(KeyArgs),
     /// Take a message of ours back: copies that wait are dropped, and who has one is asked to destroy it.
     Recall {
         /// The message.
@@ -178,9 +180,46 @@ pub struct ReadArgs {
     /// That person's private key, mode 0600; it never leaves this command.
     #[arg(long, value_name = "KEY", requires = "reader")]
     pub key: Option<PathBuf>,
+    /// That person's encryption key, for what is sealed to them (from Stg.G up); it never leaves this command. Repeat it for older keys.
+    #[arg(long = "seal-key", value_name = "FILE", requires = "key")]
+    pub seal_keys: Vec<PathBuf>,
     /// How to print what is known beside the content (on standard error).
     #[command(flatten)]
     pub listing: Listing,
+}
+
+/// What `key` takes.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+/// The key commands.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make an encryption key in a new file, mode 0600; prints how a seal names it. Publish it next.
+    Make {
+        /// The file to make.
+        file: PathBuf,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Sign an encryption key and have it listed in the directory, to be sealed to for 90 days. Keep the file for 30 days more, for what is on its
+    /// way then; after that destroy it.
+    Publish {
+        /// Whose it is.
+        #[command(flatten)]
+        signer: SignerArgs,
+        /// The encryption key.
+        #[arg(long = "seal-key", value_name = "FILE")]
+        seal_key: PathBuf,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
 }
 
 /// What `label` takes.
@@ -353,6 +392,9 @@ pub struct ExportArgs {
     /// That person's private key, mode 0600; it never leaves this command.
     #[arg(long, value_name = "KEY", requires = "reader")]
     pub key: Option<PathBuf>,
+    /// That person's encryption key, for what is sealed to them (from Stg.G up); it never leaves this command. Repeat it for older keys.
+    #[arg(long = "seal-key", value_name = "FILE", requires = "key")]
+    pub seal_keys: Vec<PathBuf>,
     /// How to print.
     #[command(flatten)]
     pub listing: Listing,
@@ -706,6 +748,9 @@ pub struct PrintArgs {
     /// That person's private key, mode 0600; it never leaves this command.
     #[arg(long, value_name = "KEY", requires = "reader")]
     pub key: Option<PathBuf>,
+    /// That person's encryption key, for what is sealed to them (from Stg.G up); it never leaves this command. Repeat it for older keys.
+    #[arg(long = "seal-key", value_name = "FILE", requires = "key")]
+    pub seal_keys: Vec<PathBuf>,
 }
 
 /// What `destroy` takes.

@@ -4,22 +4,20 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use data_encoding::BASE64;
-use ordonnans_identity::{FileSigner, Signer};
-use ordonnans_message::{MessageId, Receipt, ReceiptKind, Timestamp, limits};
-use ordonnans_seal::sign_statement;
+use ordonnans_message::{MessageId, ReceiptKind, Timestamp, limits};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit;
 use crate::cli::{
-    AuditCommand, Cli, Command, DestroyArgs, LabelArgs, Listing, PrintArgs, ReadArgs, SendArgs,
-    WitnessCommand,
+    AuditCommand, Cli, Command, DestroyArgs, KeyCommand, LabelArgs, Listing, PrintArgs, ReadArgs,
+    SendArgs, SignerArgs, WitnessCommand,
 };
 use crate::config::Config;
 use crate::daemon::Daemon;
@@ -27,6 +25,7 @@ use crate::desk::{now, usage};
 use crate::failure::{Exit, Failure};
 use crate::labels;
 use crate::local::{Request, Submission, ask};
+use crate::opening::{Reader, make_key, open_message, pages, publish_key};
 use crate::partners;
 use crate::signing;
 use crate::table;
@@ -105,6 +104,7 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Print(args) => print(&config, &args),
         Command::Destroy(args) => destroy(&config, &args),
+        Command::Key(args) => key(&config, args.command),
         Command::Recall { id } => {
             let id = message_id(&id)?;
             ask(&config.socket, &Request::Recall { id }).map(|_| Exit::Done)
@@ -338,8 +338,7 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
             "name a file that does not exist yet",
         ));
     }
-    let (reader, key) = (args.reader.as_deref(), args.key.as_deref());
-    let receipt = by_reader(config, id, ReceiptKind::Opened, reader, key)?;
+    let reader = by_reader(args.reader.as_deref(), args.key.as_deref(), &args.seal_keys)?;
     let attachment = match (args.attachment, &args.out) {
         (None, _) => None,
         (Some(n), Some(out)) => {
@@ -355,13 +354,8 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
         }
     };
     let saved = attachment.is_some();
-    let request = Request::Read {
-        id,
-        kind: ReceiptKind::Opened,
-        receipt,
-        attachment,
-    };
-    let mut answer = ask(&config.socket, &request)?;
+    let kind = ReceiptKind::Opened;
+    let mut answer = open_message(&config.socket, id, kind, reader.as_ref(), attachment)?;
     let body = answer
         .as_object_mut()
         .and_then(|o| o.remove("body"))
@@ -404,13 +398,7 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
 /// Hands a message to a program that prints. The receipt *printed* is kept before anything is opened.
 fn print(config: &Config, args: &PrintArgs) -> Result<Exit, Failure> {
     let (id, kind) = (message_id(&args.id)?, ReceiptKind::Printed);
-    let receipt = by_reader(
-        config,
-        id,
-        kind,
-        args.reader.as_deref(),
-        args.key.as_deref(),
-    )?;
+    let reader = by_reader(args.reader.as_deref(), args.key.as_deref(), &args.seal_keys)?;
     let cannot = |e: &dyn std::fmt::Display| {
         usage(
             format!("{} does not print: {e}", args.with),
@@ -422,18 +410,14 @@ fn print(config: &Config, args: &PrintArgs) -> Result<Exit, Failure> {
         .stdin(std::process::Stdio::piped())
         .spawn()
         .map_err(|e| cannot(&e))?;
-    let request = Request::Read {
-        id,
-        kind,
-        receipt,
-        attachment: None,
-    };
-    let mut answer = ask(&config.socket, &request).inspect_err(|_| drop(program.kill()))?;
+    let opened = open_message(&config.socket, id, kind, reader.as_ref(), None);
+    let mut answer = opened.inspect_err(|_| drop(program.kill()))?;
     let body = answer.as_object_mut().and_then(|o| o.remove("body"));
     let body = body.as_ref().and_then(Value::as_str).unwrap_or_default();
     let body = BASE64
         .decode(body.as_bytes())
         .map_err(|_| Failure::internal("the daemon's answer is not base64"))?;
+    let body = numbered(&answer, body).inspect_err(|_| drop(program.kill()))?;
     if let Some(mut to) = program.stdin.take() {
         to.write_all(&body).map_err(|e| cannot(&e))?;
     }
@@ -448,63 +432,57 @@ fn print(config: &Config, args: &PrintArgs) -> Result<Exit, Failure> {
 
 fn destroy(config: &Config, args: &DestroyArgs) -> Result<Exit, Failure> {
     let (id, kind) = (message_id(&args.id)?, ReceiptKind::Destroyed);
-    let receipt = by_reader(
-        config,
-        id,
-        kind,
-        args.reader.as_deref(),
-        args.key.as_deref(),
-    )?;
+    let reader = by_reader(args.reader.as_deref(), args.key.as_deref(), &[])?;
+    let receipt = reader
+        .map(|r| r.receipt(&config.socket, id, kind))
+        .transpose()?;
     ask(&config.socket, &Request::Destroy { id, receipt })?;
     Ok(Exit::Done)
 }
 
-/// The receipt of a person, where one is named.
+/// What goes to the printer: of a numbered copy, which is text then, every page with its label and number.
+fn numbered(answer: &Value, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    let Some(copy) = answer["copy"].as_str() else {
+        return Ok(body);
+    };
+    let text = answer["media_type"]
+        .as_str()
+        .is_some_and(|t| t.starts_with("text/"));
+    let body = String::from_utf8(body).ok().filter(|_| text).ok_or_else(|| {
+        Failure::new(
+            Exit::Refused,
+            "the copy is numbered and no text, so its number cannot be put on every page",
+            "take it out with `ordonnans export`, and print it with the sheet `copy.txt`; the log says that it was printed",
+        )
+    })?;
+    let label = answer["label_now"].as_str().or(answer["label"].as_str());
+    let head = format!("{}  -  {copy}", label.unwrap_or_default());
+    Ok(pages(&body, &head))
+}
+
+/// Who reads, where a person is named.
 fn by_reader(
-    config: &Config,
-    id: MessageId,
-    kind: ReceiptKind,
     certificate: Option<&Path>,
     key: Option<&Path>,
-) -> Result<Option<String>, Failure> {
+    seal_keys: &[PathBuf],
+) -> Result<Option<Reader>, Failure> {
     match (certificate, key) {
-        (Some(certificate), Some(key)) => {
-            persons_receipt(config, id, kind, certificate, key).map(Some)
-        }
+        (Some(certificate), Some(key)) => Reader::load(certificate, key, seal_keys).map(Some),
         _ => Ok(None),
     }
 }
 
-/// The receipt of a reader, signed with a person's own key, which never leaves this command.
-pub(crate) fn persons_receipt(
-    config: &Config,
-    id: MessageId,
-    kind: ReceiptKind,
-    certificate: &Path,
-    key: &Path,
-) -> Result<String, Failure> {
-    let signer = FileSigner::load(certificate, key).map_err(|e| {
-        usage(
-            format!("the person's certificate and key: {e}"),
-            "the workshop issues both; the key file has mode 0600",
-        )
-    })?;
-    let by = signer.certificate().name().clone();
-    let prepare = Request::Prepare {
-        id,
-        by: by.clone(),
-        kind,
-    };
-    let prepared = ask(&config.socket, &prepare)?;
-    let broken = || Failure::internal("the daemon's answer is no receipt");
-    let text = |k: &str| prepared[k].as_str().ok_or_else(broken);
-    let receipt = Receipt {
-        message: id,
-        envelope: text("envelope")?.parse().map_err(|_| broken())?,
-        kind,
-        by,
-        at: text("at")?.parse().map_err(|_| broken())?,
-    };
-    let signed = sign_statement(&receipt, &signer).map_err(|e| Failure::internal(e.to_string()))?;
-    Ok(BASE64.encode(&signed.encode()))
+fn key(config: &Config, command: KeyCommand) -> Result<Exit, Failure> {
+    match command {
+        KeyCommand::Make { file, listing } => show(&make_key(&file)?, listing),
+        KeyCommand::Publish {
+            signer,
+            seal_key,
+            listing,
+        } => {
+            let SignerArgs { certificate, key } = signer;
+            let published = publish_key(&config.socket, &certificate, &key, &seal_key)?;
+            show(&published, listing)
+        }
+    }
 }

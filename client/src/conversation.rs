@@ -128,7 +128,7 @@ fn what_is_delivered_twice_is_kept_once_and_answered_each_time() {
     assert_eq!(receipts(&mut machine).len(), 1, "and again when asked");
     let opened = b.read(id, ReceiptKind::Opened, None).expect("opens");
     assert_eq!(
-        (opened.header.id, &opened.content.body[..]),
+        (opened.header.id, &opened.content().body[..]),
         (id, &b"the text"[..])
     );
     assert!(opened.still_believed);
@@ -289,7 +289,8 @@ fn attachments_go_before_the_message_and_arrive_before_its_receipt() {
     let content = b
         .read(id, ReceiptKind::Opened, None)
         .expect("opens")
-        .content;
+        .content()
+        .clone();
     let out = house.dir.path().join("out.bin");
     b.save_attachment(&content.attachments[0], &out)
         .expect("saved");

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,23 +14,19 @@ use ordonnans_identity::ed25519::SigningKey;
 use ordonnans_identity::{FileSigner, ListNumbers, Signer, Trust, read_policies};
 use ordonnans_label::{Kind, Label, Name, Policies};
 use ordonnans_message::{
-    Addressee, AttachmentRef, Digest, DirectoryEntry, Frame, Group, Header, Members, MessageId,
-    Precedence, SignedKeyPackage, SignedReceipt, Timestamp,
+    Addressee, AttachmentRef, Digest, DirectoryEntry, Envelope, Frame, Group, Header, Members,
+    MessageId, Precedence, SignedKeyPackage, SignedReceipt, Timestamp,
 };
-use ordonnans_seal::{NodeSecret, SystemEntropy, sign_statement};
+use ordonnans_seal::{OpenError, Opened, Verified, open, sign_statement, verify_statement};
 use ordonnans_store::AttachmentStore;
 use ordonnans_transport::Clock;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
+use crate::keys::Ring;
 use crate::spool::{ReceiptKey, Spool, receipt_key};
 use crate::witness;
-
-/// How long a published encryption key is offered, in milliseconds.
-const KEY_LIFETIME_MS: u64 = 90 * 24 * 60 * 60 * 1000;
-/// A key offered for less than this is offered anew: every message to it must be able to reach the end of its life.
-const KEY_RENEWED_MS: u64 = 60 * 24 * 60 * 60 * 1000;
 
 /// The time by the system's clock.
 pub(crate) fn now() -> Timestamp {
@@ -142,7 +137,10 @@ pub(crate) struct Desk {
     pub(crate) numbers: Mutex<ListNumbers>,
     /// Warnings that are in the log already.
     pub(crate) warned: Mutex<Vec<String>>,
-    pub(crate) secret: NodeSecret,
+    /// The keys that content is sealed to.
+    ring: Mutex<Ring>,
+    /// Keys of persons here that the broker has not been told of in this session.
+    unsaid: Mutex<Vec<Bytes>>,
     /// What it countersigns the broker's log with.
     pub(crate) witness: SigningKey,
     /// A checkpoint that the broker was asked about.
@@ -171,21 +169,6 @@ pub(crate) fn internal(e: impl std::fmt::Display) -> Failure {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The node's encryption key, made at the first start. A start that was killed half-way leaves no half key under the name.
-fn secret(data: &Path) -> Result<NodeSecret, Failure> {
-    let (path, draft) = (data.join("node.x-wing"), data.join("node.x-wing.new"));
-    if !path.exists() {
-        if draft.exists() {
-            std::fs::remove_file(&draft).map_err(internal)?;
-        }
-        NodeSecret::create(&draft, &mut SystemEntropy).map_err(internal)?;
-        std::fs::rename(&draft, &path).map_err(internal)?;
-        let folder = File::open(data).and_then(|f| f.sync_all());
-        folder.map_err(internal)?;
-    }
-    NodeSecret::load(&path).map_err(internal)
 }
 
 impl Desk {
@@ -236,7 +219,7 @@ impl Desk {
             )
         })?;
         let spool = Spool::open(&config.data.join("spool.redb"))?;
-        let secret = secret(&config.data)?;
+        let ring = Ring::open(&config.data.join("keys"), clock())?;
         let witness = witness::key(&config.data)?;
         let attachments = |name| AttachmentStore::open(&config.data.join(name)).map_err(internal);
         let (attachments, sealed) = (attachments("attachments")?, attachments("sealed")?);
@@ -265,7 +248,8 @@ impl Desk {
             renewals: watch::channel(0).0,
             numbers: numbers.into(),
             warned: Mutex::default(),
-            secret,
+            ring: Mutex::new(ring),
+            unsaid: Mutex::default(),
             witness,
             questioned: Mutex::default(),
             clock,
@@ -349,24 +333,78 @@ impl Desk {
         all
     }
 
-    /// The key that others seal to, signed. The same statement as long as it holds, so that a broken line makes no records.
+    /// Whether the next encryption key is to be made and published.
+    pub(crate) fn key_is_due(&self) -> bool {
+        lock(&self.ring).is_due(self.now())
+    }
+
+    /// The key that others seal to, signed; the next one where it is time. The same statement as long as it holds, so that a broken line makes no
+    /// records.
     pub(crate) fn package(&self) -> Result<Bytes, Failure> {
+        let mut ring = lock(&self.ring);
+        ring.turn(self.now())?;
+        let package = ring.package(&self.name)?;
+        drop(ring);
         let signer = self.signer();
         let certificate = signer.certificate().der();
         if let Some(kept) = self.spool.package()?
-            && let Ok(package) = SignedKeyPackage::decode(&kept)
-            && package.said().kid() == self.secret.kid()
-            && package.signed().certificate() == certificate
-            && package.said().not_after >= self.now().after(KEY_RENEWED_MS)
+            && let Ok(old) = SignedKeyPackage::decode(&kept)
+            && *old.said() == package
+            && old.signed().certificate() == certificate
         {
             return Ok(kept);
         }
-        let package = self
-            .secret
-            .package(&self.name, self.now().after(KEY_LIFETIME_MS));
         let package = sign_statement(&package, &*signer).map_err(internal)?;
         self.spool.put_package(&package.encode())?;
         Ok(package.encode())
+    }
+
+    /// Opens what is sealed to this node.
+    pub(crate) fn open_own(&self, envelope: &Verified<Envelope>) -> Result<Opened, OpenError> {
+        open(envelope, lock(&self.ring).secrets(), &self.name)
+    }
+
+    /// Until when something sealed to a key of this node can be opened.
+    pub(crate) fn opens_until(&self, kid: [u8; 8]) -> Option<Timestamp> {
+        lock(&self.ring).opens_until(kid)
+    }
+
+    /// Keeps a person's signed encryption key and tells the broker, now and at the start of every session.
+    pub(crate) fn publish(&self, package: &[u8]) -> Result<SignedKeyPackage, Failure> {
+        let wrong = |what: String| {
+            Failure::new(
+                Exit::Refused,
+                what,
+                "publish it with `ordonnans key publish --as CERT --key KEY --seal-key FILE`",
+            )
+        };
+        let package =
+            SignedKeyPackage::decode(package).map_err(|e| wrong(format!("the key: {e}")))?;
+        let package = verify_statement(package, &self.trust(), self.now())
+            .map_err(|e| wrong(format!("the person's certificate: {e}")))?
+            .into_inner();
+        let p = package.said();
+        if p.name.kind() != Kind::Person || p.not_after <= self.now() {
+            return Err(wrong(format!(
+                "this is no live key of a person: {}",
+                p.name
+            )));
+        }
+        self.spool.put_persons_package(&package)?;
+        lock(&self.unsaid).push(package.encode());
+        self.work();
+        Ok(package)
+    }
+
+    /// The keys of persons that a new session begins with; those that have ended are forgotten.
+    pub(crate) fn persons_packages(&self) -> Result<Vec<Bytes>, Failure> {
+        lock(&self.unsaid).clear();
+        self.spool.persons_packages(self.now())
+    }
+
+    /// The keys of persons to tell the broker of.
+    pub(crate) fn take_packages(&self) -> Vec<Bytes> {
+        std::mem::take(&mut *lock(&self.unsaid))
     }
 
     pub(crate) fn outbox(&self) -> MutexGuard<'_, Outbox> {

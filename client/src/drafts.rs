@@ -11,7 +11,7 @@ use ordonnans_message::{
     ActKind, AttachmentRef, Content, Envelope, Header, MessageId, Precedence, Recipient, Role,
     SignedAct, SignedKeyPackage, Timestamp, limits,
 };
-use ordonnans_seal::{Entropy, SystemEntropy, open, seal, verify_envelope, verify_statement};
+use ordonnans_seal::{Entropy, SystemEntropy, seal, verify_envelope, verify_statement};
 use serde::{Deserialize, Serialize};
 
 use crate::acts;
@@ -102,7 +102,8 @@ impl Desk {
     /// Keeps a message until its label is established. The label is proposed, whatever was typed.
     pub(crate) fn propose(&self, s: &Submission) -> Result<DraftId, Failure> {
         // Whom it goes to is settled when it is established; a name that cannot be one is told now.
-        self.keys(s)?;
+        let level = self.label(s)?.confidentiality.level();
+        self.keys(s, level)?;
         let to = To {
             recipients: vec![],
             groups: vec![],
@@ -161,23 +162,32 @@ impl Desk {
         Ok(DraftId(id))
     }
 
-    /// A draft and what is in it.
-    pub(crate) fn draft(&self, id: DraftId) -> Result<(Draft, Header, Content), Failure> {
-        let draft = self.spool.draft(id)?.ok_or_else(|| {
+    fn kept(&self, id: DraftId) -> Result<Draft, Failure> {
+        self.spool.draft(id)?.ok_or_else(|| {
             Failure::new(
                 Exit::Refused,
                 format!("there is no draft {id}"),
                 "`ordonnans label drafts` lists them",
             )
-        })?;
+        })
+    }
+
+    /// A draft and what is in it.
+    pub(crate) fn draft(&self, id: DraftId) -> Result<(Draft, Header, Content), Failure> {
+        let draft = self.kept(id)?;
         let envelope = draft.envelope()?;
         let header = envelope.header().clone();
         // Sealed by this node for itself: its certificate may have been renewed since.
         let verified =
             verify_envelope(envelope, &self.trust(), header.created).map_err(internal)?;
-        let content = open(&verified, std::slice::from_ref(&self.secret), &self.name);
-        let content = content.map_err(internal)?;
-        Ok((draft, header, content))
+        let opened = self.open_own(&verified).map_err(|e| {
+            Failure::new(
+                Exit::Refused,
+                format!("the draft {id}: {e}"),
+                "a draft is kept as long as the key it is sealed to, at least 90 days; drop it with `ordonnans label discard`",
+            )
+        })?;
+        Ok((draft, header, opened.content))
     }
 
     /// Sends a draft with the statement of its vaststeller.
@@ -205,7 +215,8 @@ impl Desk {
             return Err(wrong("the statement is about something else".into()));
         }
         self.usable(&a.label, &content.body)?;
-        let To { recipients, groups } = self.addressed(&draft.message, expanded)?;
+        let level = a.label.confidentiality.level();
+        let To { recipients, groups } = self.addressed(&draft.message, level, expanded)?;
         let (at, mut random) = (self.now(), [0; 10]);
         SystemEntropy.fill(&mut random);
         let header = Header {
@@ -223,9 +234,13 @@ impl Desk {
 
     /// Drops a draft and its attachments.
     pub(crate) fn discard_draft(&self, id: DraftId) -> Result<(), Failure> {
-        let (draft, _, content) = self.draft(id)?;
+        let draft = self.kept(id)?;
         still_here(id, &draft)?;
+        let attachments = draft.attachments()?;
         self.spool.discard(id)?;
-        self.discard(&content.attachments)
+        for a in attachments {
+            self.sealed.remove(&a.digest).map_err(internal)?;
+        }
+        Ok(())
     }
 }

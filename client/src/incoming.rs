@@ -1,23 +1,18 @@
 //! What comes in: verified, kept once, answered with a receipt, opened for readers.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ordonnans_identity::Trust;
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::{
-    AttachmentKey, AttachmentRef, Content, Envelope, Header, MessageId, Receipt, ReceiptKind,
-    SignedReceipt, Timestamp,
+    AttachmentKey, AttachmentRef, Content, CopyNumber, Envelope, Header, Holder, MessageId,
+    Receipt, ReceiptKind, SignedReceipt, Timestamp,
 };
-use ordonnans_seal::{
-    NotAuthentic, Verified, open, open_attachment, sign_statement, verify_envelope,
-    verify_statement,
-};
+use ordonnans_seal::{NotAuthentic, sign_statement, verify_envelope, verify_statement};
 
 use crate::belief::Belief;
-use crate::desk::{Desk, internal, usage};
+use crate::desk::{Desk, internal};
 use crate::failure::{Exit, Failure};
+use crate::opening::{authentic, save};
 use crate::spool::{Arrived, ReceiptKey, receipt_key};
 
 /// What becomes of a message that was delivered.
@@ -31,29 +26,36 @@ pub(crate) enum Arrival {
     Receipted(ReceiptKey),
 }
 
-/// A message that was opened.
-pub(crate) struct Opened {
+/// A message that a reader may have.
+pub(crate) struct Read {
     pub(crate) header: Header,
-    pub(crate) content: Content,
+    pub(crate) inside: Inside,
     /// Whether the originator's certificate is believed now too.
     pub(crate) still_believed: bool,
 }
 
-/// Verifies an envelope at a time. Where the originator's certificate has ended since it was made, which no one is to blame for while it waits,
-/// it is asked about the time it was made; a revocation counts at any time.
-fn authentic(
-    envelope: &Envelope,
-    trust: &Trust,
-    at: Timestamp,
-) -> Result<Verified<Envelope>, NotAuthentic> {
-    let created = envelope.header().created;
-    match verify_envelope(envelope.clone(), trust, at) {
-        Err(NotAuthentic::Certificate(why)) if created < at => {
-            let then = verify_envelope(envelope.clone(), trust, created);
-            then.map_err(|_| NotAuthentic::Certificate(why))
+#[cfg(test)]
+impl Read {
+    /// The content, where it was sealed to the node.
+    pub(crate) fn content(&self) -> &Content {
+        match &self.inside {
+            Inside::Open(content, _) => content,
+            Inside::Sealed { .. } => panic!("sealed to a person"),
         }
-        other => other,
     }
+}
+
+/// What is in it.
+pub(crate) enum Inside {
+    /// It was sealed to this node, and is open.
+    Open(Content, Option<CopyNumber>),
+    /// It is sealed to the reader, who alone can open it; with what it was believed by when it came in, and where its sealed attachments are.
+    Sealed {
+        envelope: Box<Envelope>,
+        belief: Belief,
+        received: Timestamp,
+        attachments: Vec<PathBuf>,
+    },
 }
 
 impl Desk {
@@ -85,11 +87,14 @@ impl Desk {
             Ok(verified) => verified,
             // A list or a clock of ours may be behind: it may be believed yet.
             Err(NotAuthentic::Certificate(why)) => return ignored(why.to_string()),
-            Err(NotAuthentic::Signer { .. } | NotAuthentic::Signature(_)) => {
+            Err(
+                NotAuthentic::Signer { .. } | NotAuthentic::Signature(_) | NotAuthentic::Seals(_),
+            ) => {
                 return self.answer(&envelope, ReceiptKind::Refused);
             }
         };
-        if open(&verified, std::slice::from_ref(&self.secret), &self.name).is_err() {
+        // What is sealed to persons here, only they can open.
+        if self.holds(&envelope).any(|h| h.person.is_none()) && self.open_own(&verified).is_err() {
             // It will never open: say so, rather than have it sent again and again.
             return self.answer(&envelope, ReceiptKind::Refused);
         }
@@ -107,6 +112,7 @@ impl Desk {
             belief: belief.digest(),
             opened: false,
             recalled: None,
+            destroyed: vec![],
         };
         self.spool.arrive(&envelope, &arrived, &belief, &receipt)?;
         self.owes(&receipt);
@@ -155,35 +161,82 @@ impl Desk {
         id: MessageId,
         kind: ReceiptKind,
         receipt: Option<&[u8]>,
-    ) -> Result<Opened, Failure> {
+    ) -> Result<Read, Failure> {
         let envelope = self.message(id)?;
         let receipt = self.of_reader(&envelope, kind, receipt)?;
         // As it was verified when it came, so again: the originator may have been revoked since.
         let arrived = self.spool.arrived(id)?;
         let arrived = arrived.ok_or_else(|| internal("a message has no row of its arrival"))?;
         let still_believed = verify_envelope(envelope.clone(), &self.trust(), self.now()).is_ok();
-        let then = self.spool.belief(&arrived.belief)?.trust()?;
-        let verified = authentic(&envelope, &then, arrived.received).map_err(|e| {
+        let by = &receipt.said().by;
+        if arrived.destroyed.contains(by) {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("{by} has destroyed this copy"),
+                "ask the originator to send it again",
+            ));
+        }
+        let belief = self.spool.belief(&arrived.belief)?;
+        let verified = authentic(&envelope, &belief.trust()?, arrived.received).map_err(|e| {
             Failure::new(
                 Exit::Proof,
                 format!("the message is not as it came in: {e}"),
                 "keep the data folder as it is and ask your security officer",
             )
         })?;
-        let content =
-            open(&verified, std::slice::from_ref(&self.secret), &self.name).map_err(|e| {
+        let header = verified.get().header().clone();
+        let inside = if self.holds(&envelope).any(|h| h.person.is_none()) {
+            let opened = self.open_own(&verified).map_err(|e| {
                 Failure::new(
                     Exit::Proof,
                     e.to_string(),
-                    "ask the originator to send it again",
+                    "what was sealed to an encryption key of this node ends with that key; ask the originator to send it again",
                 )
             })?;
+            Inside::Open(opened.content, opened.copy)
+        } else {
+            let file = |a: &AttachmentRef| {
+                let path = self.config.data.join("attachments");
+                std::path::absolute(path.join(a.digest.to_string())).map_err(internal)
+            };
+            let attachments = header.attachments.iter().map(file);
+            Inside::Sealed {
+                attachments: attachments.collect::<Result<_, _>>()?,
+                envelope: Box::new(envelope),
+                belief,
+                received: arrived.received,
+            }
+        };
+        // Durable before anything is given out.
         self.owe(&receipt)?;
-        Ok(Opened {
-            header: verified.get().header().clone(),
-            content,
+        Ok(Read {
+            header,
+            inside,
             still_believed,
         })
+    }
+
+    /// The copies of a message that are for this node or persons here.
+    fn holds<'e>(&self, envelope: &'e Envelope) -> impl Iterator<Item = Holder<'e>> {
+        let copies = envelope.header().copies().into_iter();
+        copies.filter(|h| *h.node == self.name)
+    }
+
+    /// Which key of a person a message is sealed to; `None` where it is sealed to this node.
+    pub(crate) fn sealed_to(
+        &self,
+        id: MessageId,
+        person: &Name,
+    ) -> Result<Option<[u8; 8]>, Failure> {
+        let seals = self.message(id)?.seals().map_err(internal)?;
+        Ok(seals.iter().find(|s| s.to == *person).map(|s| s.kid))
+    }
+
+    /// Until when a message that is sealed to this node can be opened; `None` where it is sealed to persons.
+    pub(crate) fn openable_until(&self, envelope: &Envelope) -> Result<Option<Timestamp>, Failure> {
+        let seals = envelope.seals().map_err(internal)?;
+        let own = seals.iter().find(|s| s.to == self.name);
+        Ok(own.and_then(|s| self.opens_until(s.kid)))
     }
 
     /// A recall of a message that came in, by whom it is from: it is marked, for a person to destroy it. Of one that is not here nothing is to be done.
@@ -204,6 +257,18 @@ impl Desk {
     pub(crate) fn destroy(&self, id: MessageId, receipt: Option<&[u8]>) -> Result<(), Failure> {
         let envelope = self.message(id)?;
         let receipt = self.of_reader(&envelope, ReceiptKind::Destroyed, receipt)?;
+        let arrived = self.spool.arrived(id)?;
+        let mut arrived = arrived.ok_or_else(|| internal("a message has no row of its arrival"))?;
+        if !arrived.destroyed.contains(&receipt.said().by) {
+            arrived.destroyed.push(receipt.said().by.clone());
+        }
+        // Each person here has a copy: the sealed message goes with the last.
+        let has = |h: Holder<'_>| h.person.is_some_and(|p| !arrived.destroyed.contains(p));
+        if self.holds(&envelope).any(has) {
+            self.spool.destroyed_by(id, &arrived, &receipt)?;
+            self.owes(&receipt);
+            return Ok(());
+        }
         self.spool.destroy(id, &receipt)?;
         self.owes(&receipt);
         let others = self.spool.inbox()?;
@@ -273,35 +338,7 @@ impl Desk {
 
     /// Opens an attachment of an opened message into a new file.
     pub(crate) fn save_attachment(&self, a: &AttachmentKey, to: &Path) -> Result<(), Failure> {
-        let mut from = self.attachments.read(&a.digest).map_err(internal)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(to)
-            .map_err(|e| {
-                usage(
-                    format!("{} cannot be made: {e}", to.display()),
-                    "choose a new file in a folder the daemon can write",
-                )
-            })?;
-        let opened = open_attachment(&mut from, &mut file, &a.key)
-            .map_err(|e| e.to_string())
-            .and_then(|n| {
-                if n == a.length {
-                    file.sync_all().map_err(|e| e.to_string())
-                } else {
-                    Err("it has another length than stated".into())
-                }
-            });
-        opened.map_err(|why| {
-            // Half a file is worse than none.
-            drop(std::fs::remove_file(to));
-            Failure::new(
-                Exit::Proof,
-                format!("the attachment was not opened: {why}"),
-                "ask the originator to send it again",
-            )
-        })
+        let from = self.attachments.read(&a.digest).map_err(internal)?;
+        save(from, a, to)
     }
 }

@@ -31,11 +31,13 @@ mod house;
 mod incoming;
 #[cfg(test)]
 mod keeping;
+mod keys;
 mod labels;
 mod line;
 pub mod local;
 mod machine;
 pub mod officer;
+pub mod opening;
 mod outgoing;
 mod partners;
 mod queues;

@@ -109,7 +109,8 @@ pub enum Request {
     },
     /// List the inbox.
     Inbox,
-    /// What a person signs before a message is opened for them: the answer has `message`, `envelope` and `at` of the receipt.
+    /// What a person signs before a message is opened for them: the answer has `message`, `envelope` and `at` of the receipt, and `kid`, the
+    /// person's key that it is sealed to, where it is.
     Prepare {
         /// The message.
         id: MessageId,
@@ -118,7 +119,7 @@ pub enum Request {
         /// Which receipt: *opened* or *exported*.
         kind: ReceiptKind,
     },
-    /// Open a message: to read it, or to take it out of the system.
+    /// Open a message: to read it, or to take it out of the system. What is sealed to a person comes as `sealed`.
     Read {
         /// The message.
         id: MessageId,
@@ -128,6 +129,11 @@ pub enum Request {
         receipt: Option<String>,
         /// Write this attachment, counted from 1, to this new file in place of answering with the body.
         attachment: Option<(usize, PathBuf)>,
+    },
+    /// Keep a person's signed encryption key and offer it to the broker.
+    Publish {
+        /// The key package, base64.
+        package: String,
     },
     /// Take a message of ours back.
     Recall {

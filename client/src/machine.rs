@@ -111,6 +111,9 @@ impl Machine {
             directory: vec![],
         };
         machine.say(Lane::Control, &Frame::KeyPackage { package });
+        for package in machine.desk.persons_packages()? {
+            machine.say(Lane::Control, &Frame::KeyPackage { package });
+        }
         machine.pump(now)?;
         Ok(machine)
     }
@@ -135,6 +138,18 @@ impl Machine {
             return Ok(());
         }
         let desk = Arc::clone(&self.desk);
+        if desk.key_is_due() {
+            let package = desk.package()?;
+            self.say(Lane::Control, &Frame::KeyPackage { package });
+        }
+        let packages = desk.take_packages();
+        if !packages.is_empty() {
+            // Who published sees it in the directory.
+            desk.want_directory();
+        }
+        for package in packages {
+            self.say(Lane::Control, &Frame::KeyPackage { package });
+        }
         let asked = now.saturating_duration_since(self.directory_asked);
         if desk.take_directory_wanted() || asked >= DIRECTORY_EVERY {
             self.directory_asked = now;

@@ -139,9 +139,11 @@ impl Desk {
         s: &Submission,
         expanded: &Expanded,
     ) -> Result<MessageId, Failure> {
-        let to = self.addressed(s, expanded)?;
-        self.all_known(&to.recipients)?;
-        if acts::needed(&self.label(s)?) {
+        let label = self.label(s)?;
+        let level = label.confidentiality.level();
+        let to = self.addressed(s, level, expanded)?;
+        self.all_known(&to.recipients, level)?;
+        if acts::needed(&label) {
             return Err(Failure::new(
                 Exit::Refused,
                 "from Dep.V up a message goes out with the signed statement of its vaststeller",
@@ -164,7 +166,8 @@ impl Desk {
         draft: Option<DraftId>,
     ) -> Result<MessageId, Failure> {
         let Composed { header, content } = composed;
-        let keys = self.all_known(&header.recipients)?;
+        let level = header.label.confidentiality.level();
+        let keys = self.all_known(&header.recipients, level)?;
         let envelope = seal(header, &content, &keys, &*self.signer(), &mut SystemEntropy)
             .map_err(|e| refused(&e))?;
         let header = envelope.header();
@@ -322,13 +325,16 @@ fn refused(e: &SealError) -> Failure {
     let (exit, hint) = match e {
         SealError::NoKey(_) | SealError::KeyExpired(_) | SealError::KeyUnusable(_) => (
             Exit::Refused,
-            "its daemon publishes a key when it connects; `ordonnans directory` shows who has one",
+            "a daemon publishes a key when it connects, a person with `ordonnans key publish`; `ordonnans directory` shows who has one",
         ),
         SealError::OtherContent => (
             Exit::Refused,
             "have this draft established anew: `ordonnans label establish`",
         ),
-        SealError::TooLarge { .. } => (Exit::Usage, "give the file with --attach"),
+        SealError::TooLarge { .. } => (
+            Exit::Usage,
+            "give the file with --attach; from Stg.C up every recipient has a copy of its own, which all must fit",
+        ),
         SealError::Header(_) => (
             Exit::Usage,
             "check recipients and times: a message has 1 to 64 recipients, each once, and lives at most 30 days",

@@ -18,12 +18,12 @@ use ordonnans_stanag::{label, spif, xmpp};
 use serde_json::{Value, json};
 
 use crate::cli::{ExportArgs, ImportArgs};
-use crate::commands::{message_id, persons_receipt, show};
+use crate::commands::{message_id, show};
 use crate::config::Config;
 use crate::desk::{now, policies, usage};
 use crate::exports::Folder;
 use crate::failure::{Exit, Failure};
-use crate::local::{Request, ask};
+use crate::opening::{Reader, open_message};
 
 /// How the file is called that holds a binding.
 const BINDING: &str = ".bdo";
@@ -138,20 +138,12 @@ pub(crate) fn export(config: &Config, args: &ExportArgs) -> Result<Exit, Failure
     // Before anything is opened: who exports must be able to keep it.
     let folder = Folder::make(&dir)?;
     let kind = ReceiptKind::Exported;
+    let reader = match (&args.reader, &args.key) {
+        (Some(certificate), Some(key)) => Some(Reader::load(certificate, key, &args.seal_keys)?),
+        _ => None,
+    };
     let read = |attachment: Option<(usize, PathBuf)>| {
-        let receipt = match (&args.reader, &args.key) {
-            (Some(certificate), Some(key)) => {
-                Some(persons_receipt(config, id, kind, certificate, key)?)
-            }
-            _ => None,
-        };
-        let request = Request::Read {
-            id,
-            kind,
-            receipt,
-            attachment,
-        };
-        ask(&config.socket, &request)
+        open_message(&config.socket, id, kind, reader.as_ref(), attachment)
     };
     let answer = read(None)?;
     let broken = || Failure::internal("the daemon's answer has not the documented form");
@@ -188,6 +180,16 @@ pub(crate) fn export(config: &Config, args: &ExportArgs) -> Result<Exit, Failure
         let name = bound.name(a["name"].as_str(), &format!("attachment-{}", i + 1));
         read(Some((i + 1, dir.join(&name))))?;
         files.push(bound.bind(&name, a["media_type"].as_str().unwrap_or(PLAIN))?);
+    }
+    // The files are as they were bound; what numbers the copy stands on a sheet that goes before them.
+    if let Some(copy) = answer["copy"].as_str() {
+        let mut sheet = format!("{label}\n{copy}\n{id}\n\n");
+        for f in &files {
+            let text = |k: &str| f[k].as_str().unwrap_or_default().to_owned();
+            sheet.push_str(&format!("{}  {}\n", text("sha256"), text("file")));
+        }
+        let name = bound.name(Some("copy.txt"), "copy-number.txt");
+        put(&dir.join(name), sheet.as_bytes())?;
     }
     folder.done();
     show(&Value::Array(files), args.listing)

@@ -18,6 +18,7 @@
 //! | `state` | `checkpoint`, `log-key` | what is remembered of the broker's log: text of a checkpoint, its key |
 //! | `state` | `doubt`, `fork` | why the log is in doubt, and the evidence |
 //! | `state` | `package` | the key package we offer |
+//! | `packages` | name | a person's key package that we offer |
 
 use std::path::Path;
 
@@ -94,6 +95,9 @@ pub(crate) struct Arrived {
     /// When its originator took it back.
     #[serde(default)]
     pub(crate) recalled: Option<Timestamp>,
+    /// The persons here who destroyed their copies, while others here still have theirs.
+    #[serde(default)]
+    pub(crate) destroyed: Vec<Name>,
 }
 
 /// One directory entry as kept.
@@ -127,6 +131,7 @@ const STATEMENTS: &str = "statements";
 const REVIEWS: &str = "reviews";
 const TOLD: &str = "told";
 const STATE: &str = "state";
+const PACKAGES: &str = "packages";
 
 fn broken(e: impl std::fmt::Display) -> Failure {
     Failure::internal(e.to_string())
@@ -532,6 +537,44 @@ impl Spool {
 
     pub(crate) fn put_package(&self, package: &[u8]) -> Result<(), Failure> {
         self.put_state(b"package", package)
+    }
+
+    /// Keeps the key package of a person here, in the place of an older one.
+    pub(crate) fn put_persons_package(&self, package: &SignedKeyPackage) -> Result<(), Failure> {
+        let name = package.said().name.as_str();
+        self.put(PACKAGES, name.as_bytes(), &package.encode())
+    }
+
+    /// The key packages of persons here that live at a time; the others are removed.
+    pub(crate) fn persons_packages(&self, now: Timestamp) -> Result<Vec<Bytes>, Failure> {
+        let (mut live, mut over) = (vec![], store::SpoolBatch::new());
+        let mut ended = false;
+        for (name, row) in self.0.range(PACKAGES, &[]).map_err(broken)? {
+            let package = SignedKeyPackage::decode(&row).map_err(broken)?;
+            if package.said().not_after > now {
+                live.push(row.into());
+            } else {
+                over.remove(PACKAGES, &name);
+                ended = true;
+            }
+        }
+        if ended {
+            self.apply(over)?;
+        }
+        Ok(live)
+    }
+
+    /// A person destroyed a copy while others here still have theirs: the sealed message stays for them.
+    pub(crate) fn destroyed_by(
+        &self,
+        id: MessageId,
+        arrived: &Arrived,
+        receipt: &SignedReceipt,
+    ) -> Result<(), Failure> {
+        let mut batch = store::SpoolBatch::new();
+        batch.put(ARRIVED, id.as_bytes(), &json(arrived)?);
+        batch.put(OWED, &key(&receipt_key(receipt.said())), &receipt.encode());
+        self.apply(batch)
     }
 
     fn put_state(&self, key: &[u8], value: &[u8]) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! `cargo run --release -p ordonnans-tests --bin bench [-- SECTION…]`: how fast it is, beside what bounds it.
 //!
-//! Sections: `pure`, `rules`, `engine`, `store`, `wire`, `idle`, `log`, `flash`, `backlog` (`ORDONNANS_BACKLOG=1000000` for a million), `attachment`, `reload`; all of
+//! Sections: `pure`, `rules`, `engine`, `store`, `wire`, `idle`, `log`, `flash`, `backlog` (`ORDONNANS_BACKLOG=1000000` for a million), `attachment`, `reload`, `seal`; all of
 //! them without a name. `docs/benchmarks.md` has the questions and answers.
 //! Figures of one run mean something beside each other, on one machine; nothing here fails.
 
@@ -29,6 +29,7 @@ use ordonnans_transport::{ClientOptions, Identity, Lane, Limits, Listener, conne
 
 mod log;
 mod reload;
+mod sealing;
 mod urgent;
 
 fn main() -> ExitCode {
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         return code;
     }
     let wanted = |name: &str| args.len() < 2 || args.iter().any(|a| a == name);
-    let sections: [(&str, fn()); 11] = [
+    let sections: [(&str, fn()); 12] = [
         ("pure", pure),
         ("rules", rules),
         ("engine", engine),
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         ("backlog", urgent::backlog),
         ("attachment", urgent::attachment),
         ("reload", reload::run),
+        ("seal", sealing::run),
     ];
     for (name, run) in sections {
         if wanted(name) {

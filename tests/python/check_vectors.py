@@ -26,7 +26,7 @@ KIB = 1024
 MAX_ATTACHMENT = (1 << 30) + (1 << 20)
 MAX_STATEMENT = 16 * KIB
 MAX_ACT = 28 * KIB
-MAX_ENVELOPE = (80 + 8 + 64 * 4 + 64 + 1) * KIB + 128
+MAX_ENVELOPE = (80 + 8 + 64 * 4 + 160 + 1) * KIB + 128
 LIFETIME = 30 * 24 * 60 * 60 * 1000
 LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 NAME = re.compile(rf"{LABEL}\.(node|person|officer|broker)(\.{LABEL})+")
@@ -244,7 +244,7 @@ def header(raw):
     form(created < expires, "the lifetime")
     limit(expires - created <= LIFETIME, "the lifetime")
     digest(array(h[11], 2)[0])
-    uint(h[11][1], 64 * KIB)
+    uint(h[11][1], 160 * KIB)
     array(h[13], 3)
     known(uint(h[13][0], U16) == 1, "the suite")
     digest(h[13][1])
@@ -310,7 +310,7 @@ def read_envelope(raw):
     payload, to_be_signed = sign1(blob(signed, MAX_ENVELOPE), "envelope", 80 * KIB)
     h = header(payload)
     form(h[13][2] == sha256(blob(seals, 256 * KIB)), "the seals")
-    form(h[11][0] == sha256(blob(content, 64 * KIB)) and h[11][1] == len(content), "the content")
+    form(h[11][0] == sha256(blob(content, 160 * KIB)) and h[11][1] == len(content), "the content")
     for seal in array(decode(seals), most=64):
         array(seal, 5)
         name(seal[0])

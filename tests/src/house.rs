@@ -15,7 +15,7 @@ use ordonnans_message::{
 };
 use ordonnans_policy::{Approved, Register};
 use ordonnans_seal::{
-    Entropy, NodeSecret, SeededEntropy, Verified, open, seal, sign_statement, verify_envelope,
+    Entropy, SealSecret, SeededEntropy, Verified, open, seal, sign_statement, verify_envelope,
     verify_statement,
 };
 
@@ -43,9 +43,13 @@ pub struct Node {
     /// Signs for it.
     pub signer: FileSigner,
     /// What it opens with.
-    pub secret: NodeSecret,
+    pub secret: SealSecret,
     /// Its published key.
     pub package: Verified<SignedKeyPackage>,
+    /// Opens what is sealed for its person.
+    pub persons_secret: SealSecret,
+    /// The other half of that key, signed by its person.
+    pub persons_package: Verified<SignedKeyPackage>,
     /// Its vaststeller, `p-` and its name.
     pub vaststeller: FileSigner,
     /// What the authority handed that person.
@@ -232,12 +236,18 @@ impl House {
                     .unwrap_or_else(|e| panic!("{e}"));
                 let vaststeller = FileSigner::from_der(&persons.certificate, &persons.key_pkcs8())
                     .unwrap_or_else(|e| panic!("{e}"));
-                let secret = NodeSecret::generate(&mut entropy);
-                let package = secret.package(&name, night().after(400 * 86_400_000));
-                let package = sign_statement(&package, &signer)
-                    .ok()
-                    .and_then(|p| verify_statement(p, &trust, night()).ok())
-                    .unwrap_or_else(|| panic!("a key package"));
+                let secret = SealSecret::generate(&mut entropy);
+                let persons_secret = SealSecret::generate(&mut entropy);
+                let published = |secret: &SealSecret, by: &FileSigner| {
+                    let until = night().after(400 * 86_400_000);
+                    let package = secret.package(by.certificate().name(), until);
+                    sign_statement(&package, by)
+                        .ok()
+                        .and_then(|p| verify_statement(p, &trust, night()).ok())
+                        .unwrap_or_else(|| panic!("a key package"))
+                };
+                let package = published(&secret, &signer);
+                let persons_package = published(&persons_secret, &vaststeller);
                 Node {
                     name,
                     issued,
@@ -245,6 +255,8 @@ impl House {
                     signer,
                     secret,
                     package,
+                    persons_secret,
+                    persons_package,
                     vaststeller,
                     persons,
                 }
@@ -322,7 +334,8 @@ impl House {
         let verified =
             verify_envelope(first.clone(), &self.trust, at).unwrap_or_else(|e| panic!("{e}"));
         let content = open(&verified, std::slice::from_ref(&to.secret), &to.name)
-            .unwrap_or_else(|e| panic!("{e}"));
+            .unwrap_or_else(|e| panic!("{e}"))
+            .content;
         let header = Header {
             id: MessageId::new(at, [0xaa; 10]),
             ..first.header().clone()
@@ -415,7 +428,8 @@ impl House {
         }
         let keys: Vec<_> =
             d.to.iter()
-                .map(|i| self.nodes[*i].package.clone())
+                .map(|i| &self.nodes[*i])
+                .flat_map(|n| [n.package.clone(), n.persons_package.clone()])
                 .collect();
         let sealed =
             seal(header, &content, &keys, &from.signer, entropy).unwrap_or_else(|e| panic!("{e}"));

@@ -104,6 +104,7 @@ impl Whole {
         for n in house.nodes.iter().take(NODES) {
             let local = n.name.local();
             let credentials = write_credentials(dir, local, &n.issued);
+            write_credentials(dir, &format!("p-{local}"), &n.persons);
             let path = dir.join(format!("{local}.toml"));
             let lines = format!(
                 "broker = \"{}\"\nbroker_name = \"b1.broker.{STRUCTURE}\"\ntrust = \"trust\"\ndata = \"{local}\"\n{credentials}",
@@ -188,6 +189,12 @@ impl Whole {
     #[must_use]
     pub fn nodes(&self) -> Vec<u32> {
         self.nodes.iter().flatten().map(Child::id).collect()
+    }
+
+    /// The configuration of a node.
+    #[must_use]
+    pub fn config(&self, node: usize) -> &Config {
+        &self.configs[node]
     }
 
     /// The folder of everything.

@@ -126,7 +126,9 @@ async fn from_a_sender_to_a_reader_and_back() {
     let got = next_delivery(&to).await;
     assert_eq!(got.digest(), e.get().digest());
     let def = &w.house.nodes[DEF];
-    let content = open(&e, std::slice::from_ref(&def.secret), &def.name).expect("opens");
+    let content = open(&e, std::slice::from_ref(&def.secret), &def.name)
+        .expect("opens")
+        .content;
     assert_eq!(content.body, b"inhoud");
     let receipt = w
         .house
@@ -279,6 +281,40 @@ async fn one_id_is_one_message() {
         panic!("accepted");
     };
     assert_eq!(code, ReplyCode::Conflict);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persons_key_is_taken_from_that_persons_node_alone_and_listed() {
+    let w = World::new().await;
+    let (own, other) = (w.peer(DEF).await, w.peer(NCC).await);
+    let persons = &w.house.nodes[DEF].persons_package;
+    let package = persons.get().encode();
+    let offer = Frame::KeyPackage { package };
+    other.say(Lane::Control, &offer).await.expect("says");
+    let Some(Frame::Refused { code, .. }) = other.decision().await else {
+        panic!("taken from another node");
+    };
+    assert_eq!(code, ReplyCode::NotAuthentic);
+    let listed = async || {
+        let asked = other.say(Lane::Control, &Frame::DirectoryGet).await;
+        asked.expect("says");
+        loop {
+            if let Frame::Directory { entries, .. } = other.hear().await.expect("hears") {
+                let name = &persons.get().said().name;
+                let entry = entries.into_iter().find(|e| e.name == *name);
+                return entry.and_then(|e| e.package);
+            }
+        }
+    };
+    assert_eq!(listed().await, None);
+    own.say(Lane::Control, &offer).await.expect("says");
+    loop {
+        if own.hear().await.expect("hears") == Frame::KeyPackageStored {
+            break;
+        }
+    }
+    assert_eq!(listed().await, Some(persons.get().encode()));
+    w.broker.stop().await.expect("stops");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use ordonnans_engine::{
 use ordonnans_label::{Label, Level, Name};
 use ordonnans_message::{
     Addressed, AttachmentRef, Envelope, Frame, Group, Header, MessageId, News, Precedence,
-    ReceiptKind, ReplyCode, Role, Timestamp, sha256,
+    ReceiptKind, Recipient, ReplyCode, Role, Timestamp, sha256,
 };
 use ordonnans_policy::Book;
 use ordonnans_seal::{SeededEntropy, Verified};
@@ -504,8 +504,26 @@ fn groups_reach_their_cleared_members_of_then_and_the_rest_is_counted() {
     assert!(noted.ends_with("list:allen: 4; left out: 2"), "{noted}");
     assert_eq!(
         n.notes(Verb::CopyMade).last().map(String::as_str),
-        Some("copy 4 of 4")
+        Some("copy 4 of 6"),
+        "as it was sealed: who was left out keeps the number, and gets no copy"
     );
+    // From Stg.G up nothing is sealed to a bare node, also not to one that would be left out.
+    let secret = draft(NCC, &[DEF], Level::StgG, Precedence::Routine);
+    let e = n.seal(&secret, |h| {
+        let bare = Recipient {
+            person: None,
+            ..h.recipients[0].clone()
+        };
+        h.recipients.push(bare);
+        h.groups = vec![Addressed {
+            group: group("list:allen"),
+            members: vec![1],
+        }];
+    });
+    let answer = n.publish(ncc, &e);
+    assert!(matches!(answer, Frame::Refused { .. }), "{answer:?}");
+    let e = n.seal(&secret, |_| ());
+    n.accept(ncc, &e);
     // The same with one of them named: no.
     let e = n.seal(
         &draft(NCC, &everyone, Level::StgC, Precedence::Routine),

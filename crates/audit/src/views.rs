@@ -13,13 +13,13 @@ use crate::{Entry, Verb};
 pub struct Copy {
     /// Its number.
     pub number: u32,
-    /// How many there are.
+    /// How many its originator sealed, those included that reached nobody because their holder had left a group.
     pub of: u32,
     /// Who made it: the originator.
     pub maker: Option<Name>,
     /// For which node.
     pub holder: Name,
-    /// For which person there, where one was named.
+    /// For which person there, where one was named. From Stg.G up it is sealed to this person's key.
     pub person: Option<Name>,
     /// When it was made.
     pub made: Timestamp,
@@ -41,6 +41,15 @@ pub struct Copy {
     pub recalled: Option<Timestamp>,
     /// When its holder destroyed it.
     pub destroyed: Option<Timestamp>,
+}
+
+/// Reads `copy 2 of 5`, with or without more behind it.
+fn of_how_many(note: &str) -> Option<u32> {
+    let (_, rest) = note.strip_prefix("copy ")?.split_once(" of ")?;
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    rest[..digits].parse().ok()
 }
 
 /// What the log says of a message.
@@ -65,7 +74,7 @@ impl Account {
     #[must_use]
     pub fn of(message: MessageId, entries: &[Entry]) -> Self {
         let mut account = Self::default();
-        let mut copies: BTreeMap<Name, Copy> = BTreeMap::new();
+        let mut copies: BTreeMap<u32, Copy> = BTreeMap::new();
         for entry in entries {
             let Some((public, detail)) = entry.read() else {
                 continue;
@@ -83,11 +92,12 @@ impl Account {
                 Verb::Accepted => (account.originator, account.accepted) = (who, Some(at)),
                 Verb::CopyMade => {
                     if let (Some(holder), Some(number)) = (d.to, d.copy) {
+                        let of = d.note.as_deref().and_then(of_how_many);
                         let copy = Copy {
                             number,
-                            of: 0,
+                            of: of.unwrap_or(0),
                             maker: who,
-                            holder: holder.clone(),
+                            holder,
                             person: d.person,
                             made: at,
                             delivered: None,
@@ -100,11 +110,13 @@ impl Account {
                             recalled: None,
                             destroyed: None,
                         };
-                        copies.insert(holder, copy);
+                        copies.insert(number, copy);
                     }
                 }
                 Verb::Delivered | Verb::Withheld | Verb::Expired | Verb::Recalled => {
-                    if let Some(copy) = d.to.and_then(|to| copies.get_mut(&to)) {
+                    // A node is handed all its copies at once.
+                    let of = |c: &&mut Copy| Some(&c.holder) == d.to.as_ref();
+                    for copy in copies.values_mut().filter(of) {
                         match public.verb {
                             Verb::Delivered => {
                                 copy.delivered = copy.delivered.or(Some(at));
@@ -117,13 +129,21 @@ impl Account {
                     }
                 }
                 Verb::Receipt | Verb::Opened | Verb::Printed | Verb::Exported | Verb::Destroyed => {
-                    let by = d.person.or_else(|| d.who.clone());
-                    if let (Some(copy), Some(by)) = (d.who.and_then(|n| copies.get_mut(&n)), by) {
+                    let Some(by) = d.person.or_else(|| d.who.clone()) else {
+                        continue;
+                    };
+                    // What a node has received, it has for every copy there; what a person did, that person did with one.
+                    let received = public.verb == Verb::Receipt;
+                    let of = |c: &&mut Copy| {
+                        Some(&c.holder) == d.who.as_ref()
+                            && (received || d.copy.is_none_or(|n| n == c.number))
+                    };
+                    for copy in copies.values_mut().filter(of) {
                         match public.verb {
                             Verb::Receipt => copy.receipt = copy.receipt.or(Some(at)),
-                            Verb::Opened => drop(copy.opened.entry(by).or_insert(at)),
-                            Verb::Printed => drop(copy.printed.entry(by).or_insert(at)),
-                            Verb::Exported => drop(copy.exported.entry(by).or_insert(at)),
+                            Verb::Opened => drop(copy.opened.entry(by.clone()).or_insert(at)),
+                            Verb::Printed => drop(copy.printed.entry(by.clone()).or_insert(at)),
+                            Verb::Exported => drop(copy.exported.entry(by.clone()).or_insert(at)),
                             _ => copy.destroyed = Some(at),
                         }
                     }
@@ -139,8 +159,6 @@ impl Account {
         }
         account.copies = copies.into_values().collect();
         account.copies.sort_by_key(|c| c.number);
-        let of = u32::try_from(account.copies.len()).unwrap_or(u32::MAX);
-        account.copies.iter_mut().for_each(|c| c.of = of);
         account
     }
 

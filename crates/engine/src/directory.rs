@@ -22,13 +22,21 @@ impl Engine {
             return;
         };
         let p = package.get().said();
-        if p.name != from || from.kind() != Kind::Node || p.not_after <= now {
+        // A node brings its own key, and those of the persons whom the register has there.
+        let own = p.name == from && from.kind() == Kind::Node;
+        let of_ours = || {
+            let person = self.register.person(&p.name);
+            person.is_some_and(|e| e.node == from)
+        };
+        if !(own || of_ours()) || p.not_after <= now {
             return self.rejected(now, session, None, ReplyCode::NotAuthentic);
         }
         let bytes: Bytes = package.get().encode();
-        if self.packages.get(&from) != Some(&bytes) {
+        let owner = p.name.clone();
+        if self.packages.get(&owner) != Some(&bytes) {
             let detail = Detail {
                 who: Some(from.clone()),
+                person: (owner != from).then(|| owner.clone()),
                 digest: Some(sha256(&[&bytes])),
                 note: Some("published an encryption key".into()),
                 ..Detail::default()
@@ -41,10 +49,10 @@ impl Engine {
             );
             self.ledger.write(Write::Put {
                 table: Table::Packages,
-                key: from.as_str().to_owned().into(),
+                key: owner.as_str().to_owned().into(),
                 value: bytes.clone(),
             });
-            self.packages.insert(from, bytes);
+            self.packages.insert(owner, bytes);
         }
         self.send(session, Frame::KeyPackageStored);
     }
@@ -54,16 +62,25 @@ impl Engine {
             return;
         }
         // Names, titles and keys of accredited nodes; what they hold is not for everyone.
-        let all: Vec<DirectoryEntry> = self
-            .register
-            .nodes()
-            .filter(|n| n.in_good_standing(now))
+        let nodes = self.register.nodes().filter(|n| n.in_good_standing(now));
+        let mut all: Vec<DirectoryEntry> = nodes
             .map(|n| DirectoryEntry {
                 name: n.name.clone(),
                 title: n.title.clone(),
                 package: self.packages.get(&n.name).cloned(),
             })
             .collect();
+        // Of persons those who have a key to seal to and whose node still is theirs.
+        let persons = self.register.persons().filter_map(|p| {
+            let node = self.register.node(&p.node)?;
+            let package = self.packages.get(&p.name)?;
+            node.in_good_standing(now).then(|| DirectoryEntry {
+                name: p.name.clone(),
+                title: p.node.local().to_owned(),
+                package: Some(package.clone()),
+            })
+        });
+        all.extend(persons);
         let version = self.register.version();
         let mut parts = all.chunks(limits::MAX_DIRECTORY).peekable();
         // A structure without nodes has a directory too.

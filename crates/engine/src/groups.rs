@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ordonnans_label::{Kind, Label, Name};
+use ordonnans_label::{Kind, Label, Level, Name};
 use ordonnans_message::{
     Addressed, Addressee, Frame, Group, Header, Members, MessageId, Precedence, Recipient,
     ReplyCode, Role, Timestamp, limits,
@@ -98,6 +98,10 @@ impl Engine {
                 let mut of = header.groups.iter().zip(&members).filter(|(a, _)| of(a));
                 let member = of.any(|(_, all)| all.contains(&who));
                 if let Err(refusal) = decided {
+                    // Left out, its seal would still lie in what the others get: from Stg.G up nothing is sealed to a bare node.
+                    if level >= Level::StgG && to.person.is_none() {
+                        return Err(refusal);
+                    }
                     refused = Some(refusal);
                     continue;
                 }

@@ -1,6 +1,6 @@
 //! A message comes in: yes or no, once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::{Kind, Level, Name};
@@ -140,7 +140,7 @@ impl Engine {
             ..Detail::default()
         };
         let sequence = self.ledger.record(now, Verb::Accepted, level, detail);
-        self.copies_made(now, &header, digest, &reached);
+        let numbers = self.copies_made(now, &header, digest, &reached);
         self.settle_answered(&header);
         if let Some(old) = header.supersedes {
             self.supersede(now, &header, old, &nodes);
@@ -156,6 +156,7 @@ impl Engine {
             originator: header.originator.clone(),
             reply_by: header.reply_by,
             copies: due::copies(to),
+            numbers,
             receipts: BTreeSet::new(),
         };
         self.ledger.write(seen.put(id));
@@ -181,24 +182,41 @@ impl Engine {
         }
     }
 
-    /// The copy register: one record for each copy, with its number and for whom it is (VIRBI 2013 annex 1, rows 6K and 6L).
-    fn copies_made(&mut self, now: Timestamp, header: &Header, digest: Digest, reached: &Reached) {
+    /// The copy register: one record for each copy, with its number and for whom it is (VIRBI 2013 annex 1, rows 6K and 6L). The number is the one
+    /// inside the copy, and `of` how many its originator sealed. The copies of members of a group that are left out keep their numbers and are
+    /// handed to nobody, so a gap in the register is a copy that reached no one. Gives the numbers by holder.
+    fn copies_made(
+        &mut self,
+        now: Timestamp,
+        header: &Header,
+        digest: Digest,
+        reached: &Reached,
+    ) -> BTreeMap<Name, u32> {
         let level = header.label.confidentiality.level();
         let all = &reached.recipients;
-        let nodes: BTreeSet<&Name> = all.iter().map(|r| &r.node).collect();
-        for (copy, node) in (1u32..).zip(&nodes) {
-            let there = all.iter().filter(|r| r.node == **node);
-            let persons: Vec<Name> = there.filter_map(|r| r.person.clone()).collect();
+        let (sealed, mut numbers) = (header.copies(), BTreeMap::new());
+        for (copy, holder) in (1u32..).zip(&sealed) {
+            let node = holder.node;
+            let there = all.iter().filter(|r| {
+                r.node == *node && holder.person.is_none_or(|p| r.person.as_ref() == Some(p))
+            });
+            let there: Vec<&Recipient> = there.collect();
+            if there.is_empty() {
+                continue;
+            }
+            numbers.entry(node.clone()).or_insert(copy);
+            numbers.insert(holder.owner().clone(), copy);
+            let persons: Vec<Name> = there.iter().filter_map(|r| r.person.clone()).collect();
             let others = persons.iter().skip(1).map(Name::local);
             let others: Vec<&str> = others.collect();
-            let mut note = format!("copy {copy} of {}", nodes.len());
+            let mut note = format!("copy {copy} of {}", sealed.len());
             if !others.is_empty() {
                 note.push_str(&format!(", also for {}", others.join(" ")));
             }
             let detail = Detail {
                 who: Some(header.originator.clone()),
                 person: persons.first().cloned(),
-                to: Some((*node).clone()),
+                to: Some(node.clone()),
                 message: Some(header.id),
                 digest: Some(digest),
                 register: Some(self.in_force()),
@@ -209,6 +227,7 @@ impl Engine {
             };
             self.ledger.record(now, Verb::CopyMade, level, detail);
         }
+        numbers
     }
 
     /// A message that refers to another which its sender holds may pass on what that said, or, at a lower level, an extract of it: so the log of

@@ -83,7 +83,7 @@ impl Engine {
         };
         seen.receipts.insert((r.kind, r.by.clone()));
         let (put, level, originator) = (seen.put(r.message), seen.level, seen.originator.clone());
-        let copy = seen.copy(from);
+        let copy = seen.copy(&r.by).or_else(|| seen.copy(from));
         let verb = match r.kind {
             ReceiptKind::Opened => Verb::Opened,
             ReceiptKind::Exported => Verb::Exported,

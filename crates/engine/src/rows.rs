@@ -110,8 +110,11 @@ pub(crate) struct Seen {
     pub(crate) originator: Name,
     /// When an answer is due.
     pub(crate) reply_by: Option<Timestamp>,
-    /// By node, in the order of their numbers.
+    /// By node.
     pub(crate) copies: BTreeMap<Name, Copied>,
+    /// The numbers of the copies that were made, as they were sealed: by the person each is sealed to, else by node; a node with several has its
+    /// first here.
+    pub(crate) numbers: BTreeMap<Name, u32>,
     pub(crate) receipts: BTreeSet<(ReceiptKind, Name)>,
 }
 
@@ -138,14 +141,20 @@ pub(crate) struct Copied {
     pub(crate) chase: Chase,
 }
 
+fn numbered(r: &mut Reader<'_>) -> Result<(Name, u32), DecodeError> {
+    r.tuple("copy number", 2)?;
+    let holder = r.parsed("holder", Name::MAX_BYTES)?;
+    let n = r.uint("copy number", limits::MAX_RECIPIENTS as u64)?;
+    Ok((holder, u32::try_from(n).unwrap_or(u32::MAX)))
+}
+
 /// Receipts of one message: three from each recipient and one from each of its readers, within reason.
 pub(crate) const MAX_RECEIPTS: usize = 8 * limits::MAX_RECIPIENTS;
 
 impl Seen {
-    /// The number of the copy for a node: its place among all of them, from 1.
-    pub(crate) fn copy(&self, node: &Name) -> Option<u32> {
-        let place = self.copies.keys().position(|n| n == node)?;
-        u32::try_from(place + 1).ok()
+    /// The number of the copy of a node, of several the first, or of a person it is sealed to.
+    pub(crate) fn copy(&self, holder: &Name) -> Option<u32> {
+        self.numbers.get(holder).copied()
     }
 
     pub(crate) fn put(&self, id: MessageId) -> Write {
@@ -166,7 +175,7 @@ impl Seen {
     }
 
     fn write(&self, w: &mut Writer) {
-        w.array(9)
+        w.array(10)
             .bytes(self.digest.as_bytes())
             .uint(self.at.as_millis())
             .uint(self.sequence)
@@ -181,6 +190,10 @@ impl Seen {
             w.array(5).text(n.as_str()).uint(c.precedence.code().into());
             w.bool(c.action).bool(c.opened).uint(c.chase as u64);
         }
+        w.array(self.numbers.len());
+        for (holder, n) in &self.numbers {
+            w.array(2).text(holder.as_str()).uint((*n).into());
+        }
         w.array(self.receipts.len());
         for (kind, by) in &self.receipts {
             w.array(2).uint(kind.code().into()).text(by.as_str());
@@ -189,7 +202,7 @@ impl Seen {
 
     pub(crate) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
         let read = |r: &mut Reader<'_>| {
-            r.tuple("seen row", 9)?;
+            r.tuple("seen row", 10)?;
             let digest = Digest::from(r.fixed::<32>("digest")?);
             let (at, sequence, until) = (time(r)?, r.uint("sequence", u64::MAX)?, time(r)?);
             let level = u8::try_from(r.uint("level", 4)?)
@@ -200,6 +213,8 @@ impl Seen {
             let reply_by = r.option(time)?;
             let n = r.array("copies", limits::MAX_RECIPIENTS)?;
             let copies = (0..n).map(|_| copied(r)).collect::<Result<_, _>>()?;
+            let n = r.array("copy numbers", 2 * limits::MAX_RECIPIENTS)?;
+            let numbers = (0..n).map(|_| numbered(r)).collect::<Result<_, _>>()?;
             let n = r.array("receipts", MAX_RECEIPTS)?;
             let receipt = |r: &mut Reader<'_>| {
                 r.tuple("receipt", 2)?;
@@ -215,6 +230,7 @@ impl Seen {
                 originator,
                 reply_by,
                 copies,
+                numbers,
                 receipts,
             })
         };

@@ -106,11 +106,20 @@ impl Control {
                 Some((person, node)) => (Some(s.name(Kind::Person, person)?), node),
             };
             let node = s.name(Kind::Node, node)?;
-            let listed = entries.iter().find(|e| e.name == node);
-            let package = listed
-                .and_then(|e| SignedKeyPackage::decode(e.package.as_ref()?).ok())
-                .ok_or_else(|| format!("{node} has published no key"))?;
-            keys.push(verify_statement(package, &self.trust, now()).map_err(|e| said(&e))?);
+            // It takes the keys of both, and seals to which the level asks for.
+            let mut found = false;
+            for owner in person.iter().chain([&node]) {
+                let listed = entries.iter().find(|e| e.name == *owner);
+                let package =
+                    listed.and_then(|e| SignedKeyPackage::decode(e.package.as_ref()?).ok());
+                if let Some(package) = package {
+                    keys.push(verify_statement(package, &self.trust, now()).map_err(|e| said(&e))?);
+                    found = true;
+                }
+            }
+            if !found {
+                return Err(format!("{node} has published no key"));
+            }
             recipients.push(Recipient {
                 node,
                 person,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use ordonnans_client::local::{Request, Submission};
-use ordonnans_message::{Digest, Sha256Stream, sha256};
+use ordonnans_message::{Digest, Sha256Stream, limits, sha256};
 use serde_json::{Value, json};
 
 use crate::inspection::Proof;
@@ -123,7 +123,14 @@ pub(crate) fn route(play: &mut Play<'_>, from: &Path) -> Result<Routed, Trouble>
         if i < LEVELS.len() {
             refused_elsewhere(play, &message, &mut routed)?;
         }
-        let inline = length <= INLINE;
+        // From Stg.C up each addressee has a copy of its own, which all must fit.
+        let room = if message.level.starts_with("Stg.") {
+            let copies = u64::try_from(message.to.len().max(1)).unwrap_or(u64::MAX);
+            INLINE.min(limits::MAX_COPIES as u64 / copies - 1024)
+        } else {
+            INLINE
+        };
+        let inline = length <= room;
         let id = send(play, &message, &path, inline)?;
         let id = id.map_err(|why| format!("{}: {why}", path.display()))?;
         routed.files += 1;

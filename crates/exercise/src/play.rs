@@ -6,11 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 use data_encoding::BASE64;
 use ordonnans_client::failure::{Exit, Failure};
 use ordonnans_client::local::{Request, Submission};
+use ordonnans_client::opening::open_message;
 use ordonnans_client::signing;
-use ordonnans_identity::{FileSigner, Signer};
-use ordonnans_label::Kind;
-use ordonnans_message::{ActKind, MessageId, Receipt, ReceiptKind, Timestamp, sha256};
-use ordonnans_seal::sign_statement;
+use ordonnans_message::{ActKind, MessageId, ReceiptKind, Timestamp, sha256};
 use serde_json::Value;
 
 use crate::control;
@@ -58,6 +56,8 @@ pub(crate) fn start(s: &mut Structure, scenario: &Scenario, p: &Progress) -> Res
         s.connected(node)?;
     }
     p.say(&format!("{} daemons are connected", nodes.len()));
+    let keys = s.publish_keys()?;
+    p.say(&format!("{keys} persons have published a key to seal to"));
     Ok(())
 }
 
@@ -494,41 +494,18 @@ pub(crate) fn read_with(
         .as_str()
         .and_then(|id| id.parse().ok())
         .ok_or("an inbox row without an id")?;
-    let said = |f: Failure| f.to_string();
     let person = row["persons"].as_array().and_then(|p| {
         let own = p.iter().filter_map(Value::as_str);
         own.filter_map(|n| n.parse::<ordonnans_label::Name>().ok())
             .find(|n| s.works_at(n.local(), node))
     });
-    let receipt = match person {
-        None => None,
-        Some(by) => {
-            let (certificate, key) = s.credentials(Kind::Person, by.local())?;
-            let signer = FileSigner::load(&certificate, &key).map_err(|e| e.to_string())?;
-            let by = signer.certificate().name().clone();
-            let prepare = Request::Prepare {
-                id,
-                by: by.clone(),
-                kind: ReceiptKind::Opened,
-            };
-            let prepared = s.ask(node, &prepare).map_err(said)?;
-            let text = |k: &str| prepared[k].as_str().unwrap_or_default().to_owned();
-            let receipt = Receipt {
-                message: id,
-                envelope: text("envelope").parse().map_err(|_| "no digest")?,
-                kind: ReceiptKind::Opened,
-                by,
-                at: text("at").parse().map_err(|_| "no time")?,
-            };
-            let signed = sign_statement(&receipt, &signer).map_err(|e| e.to_string())?;
-            Some(BASE64.encode(&signed.encode()))
-        }
-    };
-    let request = Request::Read {
+    let reader = person.map(|by| s.reader(by.local())).transpose()?;
+    open_message(
+        &s.socket(node),
         id,
-        kind: ReceiptKind::Opened,
-        receipt,
+        ReceiptKind::Opened,
+        reader.as_ref(),
         attachment,
-    };
-    s.ask(node, &request).map_err(said)
+    )
+    .map_err(|f| f.to_string())
 }

@@ -13,6 +13,7 @@ use ordonnans_certs::Workshop;
 use ordonnans_client::config::Config;
 use ordonnans_client::failure::Failure;
 use ordonnans_client::local::{Request, Submission, ask};
+use ordonnans_client::opening::{self, Reader};
 use ordonnans_client::signing;
 use ordonnans_identity::FileSigner;
 use ordonnans_label::{Clearance, Clearances, Kind, Level, Name, Policies, Policy};
@@ -320,8 +321,7 @@ impl Structure {
 
     /// Asks a node's daemon, as its command line does.
     pub(crate) fn ask(&self, node: &str, request: &Request) -> Result<Value, Failure> {
-        let socket = self.dir.join(node).join("ordonnans.sock");
-        ask(&socket, request)
+        ask(&self.socket(node), request)
     }
 
     /// What the command line of a node is told.
@@ -333,6 +333,49 @@ impl Structure {
     pub(crate) fn signer(&self, person: &str) -> Result<FileSigner, Trouble> {
         let (certificate, key) = self.credentials(Kind::Person, person)?;
         signing::person(&certificate, &key).map_err(|f| format!("{person}: {f}"))
+    }
+
+    /// The encryption key of a person.
+    fn seal_key(&self, person: &str) -> PathBuf {
+        self.dir.join(format!("{person}.x-wing"))
+    }
+
+    /// A person as reader, as that person's command line loads certificate and keys.
+    pub(crate) fn reader(&self, person: &str) -> Result<Reader, Trouble> {
+        let (certificate, key) = self.credentials(Kind::Person, person)?;
+        Reader::load(&certificate, &key, &[self.seal_key(person)]).map_err(said(person))
+    }
+
+    /// The socket of a node's daemon.
+    pub(crate) fn socket(&self, node: &str) -> PathBuf {
+        self.dir.join(node).join("ordonnans.sock")
+    }
+
+    /// Every person whose node runs makes an encryption key and publishes it; waits until the directory has all of them.
+    pub(crate) fn publish_keys(&self) -> Result<usize, Trouble> {
+        let runs = |n: &String| self.nodes.contains_key(n);
+        let here: Vec<_> = self.persons.iter().filter(|(_, n)| runs(n)).collect();
+        for (person, node) in &here {
+            let path = self.seal_key(person);
+            opening::make_key(&path).map_err(said(person))?;
+            let (certificate, key) = self.credentials(Kind::Person, person)?;
+            opening::publish_key(&self.socket(node), &certificate, &key, &path)
+                .map_err(said(person))?;
+        }
+        for (person, node) in &here {
+            let name = self.name(Kind::Person, person)?;
+            let listed = || {
+                let rows = self.ask(node, &Request::Directory).unwrap_or_default();
+                let mut rows = rows.as_array().into_iter().flatten();
+                rows.any(|r| r["name"] == name.as_str() && r["key"] == true)
+            };
+            if !until(READY_WITHIN, listed) {
+                return Err(format!(
+                    "the key of {person} does not come into the directory"
+                ));
+            }
+        }
+        Ok(here.len())
     }
 
     /// Hands a message in as a duty officer does: where the label names somebody of that node as vaststeller, that person drafts and establishes in

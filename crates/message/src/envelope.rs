@@ -7,15 +7,15 @@ use ordonnans_label::Name;
 
 use crate::cbor::{DecodeError, Reader, Writer, exactly};
 use crate::cose::{Purpose, Sign1};
-use crate::header::name;
+use crate::header::{digest, name};
 use crate::{Digest, Header, limits, sha256};
 
-/// The content key, wrapped for one recipient node.
+/// A content key, wrapped for who holds the copy.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seal {
-    /// The node that can unwrap it.
+    /// The node or, from Stg.G up, the person that can unwrap it.
     pub to: Name,
-    /// Which of the node's keys: the first 8 bytes of SHA-256 over the public key.
+    /// Which of the holder's keys: the first 8 bytes of SHA-256 over the public key.
     pub kid: [u8; 8],
     /// Number of this copy (exemplaarnummer), where copies are numbered.
     pub copy: Option<u32>,
@@ -23,6 +23,73 @@ pub struct Seal {
     pub enc: Vec<u8>,
     /// The wrapped content key.
     pub wrapped: Vec<u8>,
+}
+
+/// Which copy of how many (exemplaar n van m): m is the number that its originator sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CopyNumber {
+    /// From 1.
+    pub number: u32,
+    /// How many there are, at most [`limits::MAX_RECIPIENTS`].
+    pub of: u32,
+}
+
+impl fmt::Display for CopyNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exemplaar {} van {}", self.number, self.of)
+    }
+}
+
+/// One copy in the content section of a numbered message: sealed under a key of its own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedCopy {
+    /// Commitment to the copy's key: it opens to one text.
+    pub commitment: Digest,
+    /// The sealed bytes.
+    pub sealed: Vec<u8>,
+}
+
+impl SealedCopy {
+    /// The content section of a numbered message, its copies in the order of their numbers.
+    #[must_use]
+    pub fn encode_all(copies: &[Self]) -> Vec<u8> {
+        let mut w = Writer::default();
+        write_copies(copies, &mut w);
+        w.into_bytes()
+    }
+
+    /// What the header of a numbered message commits to: SHA-256 over the commitments of all copies.
+    #[must_use]
+    pub fn commitment_of_all(copies: &[Self]) -> Digest {
+        let mut all = vec![&b"ordonnans/1 commitments"[..]];
+        all.extend(copies.iter().map(|c| &c.commitment.as_bytes()[..]));
+        sha256(&all)
+    }
+}
+
+impl fmt::Debug for SealedCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealedCopy({} bytes)", self.sealed.len())
+    }
+}
+
+fn write_copies(copies: &[SealedCopy], w: &mut Writer) {
+    w.array(copies.len());
+    for c in copies {
+        w.array(2).bytes(c.commitment.as_bytes()).bytes(&c.sealed);
+    }
+}
+
+fn read_copies(r: &mut Reader<'_>) -> Result<Vec<SealedCopy>, DecodeError> {
+    let n = r.array("copies", limits::MAX_RECIPIENTS)?;
+    let one = |r: &mut Reader<'_>| {
+        r.tuple("copy", 2)?;
+        Ok(SealedCopy {
+            commitment: digest(r, "copy commitment")?,
+            sealed: r.bytes("copy", limits::MAX_CONTENT)?.to_vec(),
+        })
+    };
+    (0..n).map(|_| one(r)).collect()
 }
 
 impl Seal {
@@ -116,7 +183,7 @@ impl Envelope {
             Ok((
                 signed.to_vec(),
                 r.bytes("seals", limits::MAX_SEALS)?.to_vec(),
-                r.bytes("content", limits::MAX_CONTENT)?.to_vec(),
+                r.bytes("content", limits::MAX_COPIES)?.to_vec(),
             ))
         };
         let (signed, seals, content) = exactly(bytes, parts, |(a, b, c), w| {
@@ -170,6 +237,47 @@ impl Envelope {
     /// [`DecodeError`] where the section has another form.
     pub fn seals(&self) -> Result<Vec<Seal>, DecodeError> {
         exactly(&self.seals, read_seals, |s, w| write_seals(s, w))
+    }
+
+    /// The sealed copies of a numbered message, in the order of their numbers.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the section has another form.
+    pub fn copies(&self) -> Result<Vec<SealedCopy>, DecodeError> {
+        exactly(&self.content, read_copies, |c, w| write_copies(c, w))
+    }
+
+    /// Whether it is sealed for whom its header says, and for nobody else: one seal for each of [`Header::copies`], in their order; from Stg.C
+    /// up each with its number, a ciphertext of its own and a commitment of its own. Whether a seal opens, only its holder can tell.
+    ///
+    /// # Errors
+    /// [`DecodeError::Form`] names what does not fit: `seals` (their number), `sealed for` (another holder), `copy number`, `copies`
+    /// (the ciphertexts), `commitment`.
+    pub fn check_seals(&self) -> Result<(), DecodeError> {
+        let (holders, seals) = (self.header.copies(), self.seals()?);
+        if seals.len() != holders.len() {
+            return Err(DecodeError::Form("seals"));
+        }
+        let numbered = self.header.numbered();
+        for ((seal, holder), number) in seals.iter().zip(&holders).zip(1u32..) {
+            if seal.to != *holder.owner() {
+                return Err(DecodeError::Form("sealed for"));
+            }
+            if seal.copy != numbered.then_some(number) {
+                return Err(DecodeError::Form("copy number"));
+            }
+        }
+        if !numbered {
+            return Ok(());
+        }
+        let copies = self.copies()?;
+        if copies.len() != seals.len() {
+            return Err(DecodeError::Form("copies"));
+        }
+        if SealedCopy::commitment_of_all(&copies) != self.header.sealing.commitment {
+            return Err(DecodeError::Form("commitment"));
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use ordonnans_label::{Kind, Label, Name};
+use ordonnans_label::{Kind, Label, Level, Name};
 
 use crate::act::{ActKind, SignedAct};
 use crate::cbor::{DecodeError, Reader, Writer, exactly};
@@ -145,12 +145,29 @@ pub struct Recipient {
     pub precedence: Precedence,
 }
 
+/// Who holds a copy, and whose key it is sealed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder<'h> {
+    /// The node the copy goes to.
+    pub node: &'h Name,
+    /// The person it is sealed to; without one it is sealed to the node.
+    pub person: Option<&'h Name>,
+}
+
+impl<'h> Holder<'h> {
+    /// Whose key the copy is sealed to.
+    #[must_use]
+    pub fn owner(&self) -> &'h Name {
+        self.person.unwrap_or(self.node)
+    }
+}
+
 /// The sealed content, by digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContentRef {
     /// SHA-256 of the sealed bytes.
     pub digest: Digest,
-    /// Number of sealed bytes, at most [`limits::MAX_CONTENT`].
+    /// Number of sealed bytes, at most [`limits::MAX_CONTENT`]; [`limits::MAX_COPIES`] where copies are numbered.
     pub length: u32,
 }
 
@@ -276,6 +293,26 @@ impl Header {
         self.recipients.iter().map(|r| &r.node).collect()
     }
 
+    /// The copies that are sealed, in the order of their numbers, which is that of node and person: from Stg.G up one for each named person,
+    /// below one for each node.
+    #[must_use]
+    pub fn copies(&self) -> BTreeSet<Holder<'_>> {
+        let to_persons = self.label.confidentiality.level() >= Level::StgG;
+        self.recipients
+            .iter()
+            .map(|r| Holder {
+                node: &r.node,
+                person: r.person.as_ref().filter(|_| to_persons),
+            })
+            .collect()
+    }
+
+    /// Whether every copy has a number and a ciphertext of its own: from Stg.C up (VIRBI 2013 annex 1, row 6K).
+    #[must_use]
+    pub fn numbered(&self) -> bool {
+        self.label.confidentiality.level() >= Level::StgC
+    }
+
     /// What holds for every header, whoever made it.
     ///
     /// # Errors
@@ -324,7 +361,12 @@ impl Header {
         if self.expires.since(self.created) > limits::MAX_LIFETIME_MS {
             return Err(DecodeError::Limit("lifetime"));
         }
-        if self.content.length as usize > limits::MAX_CONTENT {
+        let most = if self.numbered() {
+            limits::MAX_COPIES
+        } else {
+            limits::MAX_CONTENT
+        };
+        if self.content.length as usize > most {
             return Err(DecodeError::Limit("content"));
         }
         if self.sealing.suite != SUITE_X_WING {
@@ -447,7 +489,7 @@ impl Header {
                 11 => {
                     r.tuple("content", 2)?;
                     let digest = digest(r, "content")?;
-                    let length = r.uint("content", limits::MAX_CONTENT as u64)?;
+                    let length = r.uint("content", limits::MAX_COPIES as u64)?;
                     content = Some(ContentRef {
                         digest,
                         length: u32::try_from(length).unwrap_or(u32::MAX),

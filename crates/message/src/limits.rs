@@ -3,6 +3,9 @@
 /// Sealed bytes that travel inside an envelope: a duty officer's text with room, and small enough that a FLASH never waits
 /// long behind one. Larger content travels as an attachment.
 pub const MAX_CONTENT: usize = 64 * 1024;
+/// Sealed bytes of all copies together, where each recipient has an own one (from Stg.C up): a page for each of thirty recipients, and what an
+/// envelope at its other bounds leaves of a frame. Longer content travels as an attachment, whose keys are in every copy.
+pub const MAX_COPIES: usize = 160 * 1024;
 /// Recipients of one message: every node of the structure with room. Each costs a decision and about 1.2 KiB of seal.
 pub const MAX_RECIPIENTS: usize = 64;
 /// Groups that one message is addressed to.
@@ -29,7 +32,7 @@ pub const MAX_CERTIFICATE: usize = 8 * 1024;
 pub const MAX_SIGNATURE: usize = 128;
 /// Bytes of an envelope: header, certificate, signature, seals and content at their bounds.
 pub const MAX_ENVELOPE: usize =
-    MAX_HEADER + MAX_CERTIFICATE + MAX_SIGNATURE + MAX_SEALS + MAX_CONTENT + 1024;
+    MAX_HEADER + MAX_CERTIFICATE + MAX_SIGNATURE + MAX_SEALS + MAX_COPIES + 1024;
 /// Bytes of a frame: the largest envelope with its frame around it, and pages of the audit log.
 pub const MAX_FRAME: usize = 512 * 1024;
 /// Bytes of a signed receipt or key package.

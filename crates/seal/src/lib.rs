@@ -1,13 +1,14 @@
 //! Sealed for its recipients, signed by its originator.
 //!
-//! Content is sealed under a fresh key per message; that key is wrapped for each recipient node with HPKE (RFC 9180, base mode, X-Wing,
+//! Below Stg.C content is sealed under a fresh key per message, from Stg.C up under one per copy; that key is wrapped for the holder of the copy, a
+//! node or from Stg.G up a named person, with HPKE (RFC 9180, base mode, X-Wing,
 //! HKDF-SHA256, AES-256-GCM). What is sealed is bound to the header: a changed label, recipient or time opens nothing. A
 //! commitment to the key stands in the signed header, so that one message cannot open to two texts.
 //!
 //! Holds always: a [`Verified`] value has a right signature by a certificate of this structure, and the certificate names who the value
 //! says made it. Keys and content never print.
 //!
-//! Limits: X-Wing follows a draft and its implementation has not been audited; a stolen node key opens every message still sealed to it.
+//! Limits: X-Wing follows a draft and its implementation has not been audited; a stolen key opens every message still sealed to it.
 
 mod attachment;
 mod entropy;
@@ -20,7 +21,7 @@ pub use attachment::{
     AttachmentError, CHUNK, SealedAttachment, open_attachment, seal_attachment, sealed_length,
 };
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
-pub use envelope::{OpenError, SealError, open, seal};
+pub use envelope::{OpenError, Opened, SealError, open, seal};
 pub use retained::RetentionKey;
-pub use secret::{InvalidSecret, NodeSecret};
+pub use secret::{InvalidSecret, SealSecret};
 pub use signed::{NotAuthentic, Verified, sign_statement, verify_envelope, verify_statement};

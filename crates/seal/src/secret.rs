@@ -1,4 +1,4 @@
-//! A node's decryption key.
+//! The decryption key of a node or a person.
 
 use std::path::Path;
 
@@ -13,9 +13,9 @@ use crate::Entropy;
 
 type Private = <XWing as Kem>::PrivateKey;
 
-/// The X-Wing key that content is sealed to. It is not the TLS key: it is made on the node, never leaves it, and can be replaced
+/// The X-Wing key that content is sealed to. It is not the TLS key: it is made where its holder is, never leaves there, and can be replaced
 /// without a new certificate.
-pub struct NodeSecret {
+pub struct SealSecret {
     key: Private,
     public: Vec<u8>,
 }
@@ -31,7 +31,7 @@ pub enum InvalidSecret {
     Form,
 }
 
-impl NodeSecret {
+impl SealSecret {
     /// A new key.
     #[must_use]
     pub fn generate(entropy: &mut dyn Entropy) -> Self {
@@ -94,8 +94,8 @@ impl NodeSecret {
     }
 }
 
-impl std::fmt::Debug for NodeSecret {
+impl std::fmt::Debug for SealSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("NodeSecret")
+        f.write_str("SealSecret")
     }
 }

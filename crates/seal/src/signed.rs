@@ -5,7 +5,7 @@ use ordonnans_identity::{
 };
 use ordonnans_label::Name;
 use ordonnans_message::cose::{Draft, Purpose, Sign1};
-use ordonnans_message::{Envelope, Signed, Statement, Timestamp};
+use ordonnans_message::{DecodeError, Envelope, Signed, Statement, Timestamp};
 
 /// A value whose signature was right, at the time it was checked, by a certificate of this structure that names its maker. Only this
 /// crate makes one.
@@ -52,6 +52,9 @@ pub enum NotAuthentic {
     /// The signature.
     #[error(transparent)]
     Signature(#[from] BadSignature),
+    /// An envelope is sealed for others than its header says, or its copies are not numbered as they must be.
+    #[error("it is not sealed as its header says: {0}")]
+    Seals(DecodeError),
 }
 
 /// The certificate that a signed object is by: believed now, its maker's, and the signature right.
@@ -78,7 +81,7 @@ fn check(
 }
 
 /// Checks an envelope: the certificate at `now`, that it is the originator's, and the signature over the header; and the same of the vaststeller's act,
-/// where it carries one. That the header fits content and seals, and the act the header, [`Envelope::decode`] has checked.
+/// where it carries one. Last, that it is sealed for whom the header names and for nobody else ([`Envelope::check_seals`]). That the header fits content and seals, and the act the header, [`Envelope::decode`] has checked.
 ///
 /// # Errors
 /// [`NotAuthentic`]; nothing of it may be believed.
@@ -92,6 +95,7 @@ pub fn verify_envelope(
         check(act.signed(), act.said().maker(), trust, now)?;
     }
     let signer = check(value.signed(), &header.originator, trust, now)?;
+    value.check_seals().map_err(NotAuthentic::Seals)?;
     Ok(Verified { value, signer })
 }
 

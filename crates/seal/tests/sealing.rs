@@ -2,14 +2,16 @@
 
 use ordonnans_certs::memory::Authority;
 use ordonnans_certs::{Issued, Validity};
-use ordonnans_identity::{FileSigner, Trust};
+use ordonnans_identity::{FileSigner, Signer, Trust};
 use ordonnans_label::{Clearance, Kind, Label, Level, Name};
+use ordonnans_message::cose::{Draft, Purpose};
 use ordonnans_message::{
-    Act, ActKind, Content, ContentRef, Envelope, Header, MessageId, Precedence, Receipt,
-    ReceiptKind, Recipient, Role, Sealing, SignedKeyPackage, Timestamp, sha256,
+    Act, ActKind, Content, ContentRef, CopyNumber, DecodeError, Envelope, Header, MessageId,
+    Precedence, Receipt, ReceiptKind, Recipient, Role, Seal, SealedCopy, Sealing, SignedKeyPackage,
+    Timestamp, sha256,
 };
 use ordonnans_seal::{
-    NodeSecret, NotAuthentic, OpenError, SealError, SeededEntropy, Verified, open, seal,
+    NotAuthentic, OpenError, Opened, SealError, SealSecret, SeededEntropy, Verified, open, seal,
     sign_statement, verify_envelope, verify_statement,
 };
 
@@ -22,7 +24,7 @@ struct Node {
     name: Name,
     issued: Issued,
     signer: FileSigner,
-    secret: NodeSecret,
+    secret: SealSecret,
 }
 
 fn now() -> Timestamp {
@@ -61,7 +63,7 @@ impl House {
             name,
             issued,
             signer,
-            secret: NodeSecret::generate(&mut self.entropy),
+            secret: SealSecret::generate(&mut self.entropy),
         }
     }
 
@@ -120,6 +122,14 @@ fn content() -> Content {
     }
 }
 
+/// What opens below Stg.C.
+fn plain() -> Result<Opened, OpenError> {
+    Ok(Opened {
+        content: content(),
+        copy: None,
+    })
+}
+
 #[test]
 fn recipients_open_it_and_nobody_else_does() {
     let mut house = House::new();
@@ -137,10 +147,10 @@ fn recipients_open_it_and_nobody_else_does() {
     let verified = verify_envelope(received, &house.trust(), now()).expect("authentic");
     assert_eq!(verified.signer().name(), &a.name);
     let b_keys = [b.secret];
-    assert_eq!(open(&verified, &b_keys, &b.name), Ok(content()));
+    assert_eq!(open(&verified, &b_keys, &b.name), plain());
     assert_eq!(
         open(&verified, &[a.secret], &a.name),
-        Ok(content()),
+        plain(),
         "a copy for itself"
     );
     assert_eq!(
@@ -279,7 +289,7 @@ fn an_act_is_about_one_content_and_its_signer_counts() {
     let verified =
         verify_envelope(sealed.expect("seals"), &house.trust(), now()).expect("authentic");
     let opened = open(&verified, std::slice::from_ref(&b.secret), &b.name);
-    assert_eq!(opened, Ok(content()));
+    assert_eq!(opened, plain());
     // Another salt is another content.
     let other = Content {
         salt: [1; 32],
@@ -304,4 +314,282 @@ fn an_act_is_about_one_content_and_its_signer_counts() {
             maker: v.name.clone()
         })
     );
+}
+
+/// A message at this level to persons, each with the node they are at.
+fn to_persons(from: &Node, to: &[(&Node, &Node)], level: &str) -> Header {
+    let mut h = header(from, &[]);
+    h.label = format!("{level} // TOT 2036-01-01")
+        .parse()
+        .expect("a label");
+    h.recipients = to
+        .iter()
+        .map(|(person, node)| Recipient {
+            node: node.name.clone(),
+            person: Some(person.name.clone()),
+            role: Role::Action,
+            precedence: Precedence::Flash,
+        })
+        .collect();
+    h
+}
+
+#[test]
+fn from_stg_g_up_only_the_named_persons_open_it_each_a_copy_of_its_own() {
+    let mut house = House::new();
+    let (a, b, c) = (house.node("a"), house.node("b"), house.node("c"));
+    let mut person = |local: &str| house.of(local, Kind::Person);
+    let (v, w, x) = (person("v"), person("w"), person("x"));
+    let keys = [&b, &c, &v, &w, &x].map(|n| house.package(n));
+    // Handed over out of order; two of them are at one node.
+    let h = to_persons(&a, &[(&x, &c), (&w, &b), (&v, &b)], "Stg.G");
+    let mut entropy = SeededEntropy::new(4);
+    let sealed = seal(h.clone(), &content(), &keys, &a.signer, &mut entropy).expect("seals");
+    let to: Vec<_> = sealed
+        .seals()
+        .expect("seals")
+        .into_iter()
+        .map(|s| (s.to, s.copy))
+        .collect();
+    let named = |n: &Node, copy| (n.name.clone(), Some(copy));
+    assert_eq!(to, [named(&v, 1), named(&w, 2), named(&x, 3)]);
+    let copies = sealed.copies().expect("copies");
+    for (n, one) in copies.iter().enumerate() {
+        let other = &copies[(n + 1) % 3];
+        assert!(one.sealed != other.sealed && one.commitment != other.commitment);
+    }
+    let verified = verify_envelope(sealed, &house.trust(), now()).expect("authentic");
+    for (number, p) in (1u32..).zip([&v, &w, &x]) {
+        let opened = open(&verified, std::slice::from_ref(&p.secret), &p.name).expect("opens");
+        assert_eq!(opened.content, content());
+        assert_eq!(opened.copy, Some(CopyNumber { number, of: 3 }));
+        assert_eq!(
+            opened.copy.map(|c| c.to_string()),
+            Some(format!("exemplaar {number} van 3"))
+        );
+    }
+    // Their nodes have the bytes, and cannot open them; nor one person another's copy.
+    for n in [&b, &c] {
+        let with = open(&verified, std::slice::from_ref(&n.secret), &n.name);
+        assert_eq!(with, Err(OpenError::NotForUs));
+        let as_person = open(&verified, std::slice::from_ref(&n.secret), &v.name);
+        assert_eq!(as_person, Err(OpenError::OtherKey));
+    }
+    let stolen = open(&verified, std::slice::from_ref(&w.secret), &v.name);
+    assert_eq!(stolen, Err(OpenError::OtherKey));
+    // A person without a live key: nothing is made.
+    let without = &keys[..4];
+    let refused = seal(h, &content(), without, &a.signer, &mut entropy).map(drop);
+    assert_eq!(refused, Err(SealError::NoKey(x.name.clone())));
+}
+
+#[test]
+fn at_stg_c_every_node_has_a_numbered_copy_and_all_must_fit() {
+    let mut house = House::new();
+    let (a, b, c) = (house.node("a"), house.node("b"), house.node("c"));
+    let keys = [house.package(&b), house.package(&c)];
+    let label = "Stg.C // TOT 2036-01-01".parse::<Label>().expect("a label");
+    let h = |to: &[&Node]| Header {
+        label: label.clone(),
+        ..header(&a, to)
+    };
+    let mut entropy = SeededEntropy::new(5);
+    let mut sealed = |to: &[&Node], c: &Content| seal(h(to), c, &keys, &a.signer, &mut entropy);
+    let one = sealed(&[&c, &b], &content()).expect("seals");
+    let verified = verify_envelope(one, &house.trust(), now()).expect("authentic");
+    let opened = open(&verified, std::slice::from_ref(&c.secret), &c.name).expect("opens");
+    assert_eq!(opened.copy, Some(CopyNumber { number: 2, of: 2 }));
+    let body = |n: usize| Content {
+        body: vec![7; n],
+        ..content()
+    };
+    // One copy has the bound of any content, also of several.
+    assert_eq!(sealed(&[&b, &c], &body(65_300)).map(drop), Ok(()));
+    let large = sealed(&[&b, &c], &body(65_536)).map(drop);
+    assert!(matches!(large, Err(SealError::TooLarge { .. })));
+}
+
+/// The originator signs a header around parts of its choice: what no stranger can do, and what a receiver must refuse all the same.
+fn resigned(by: &Node, header: Header, seals: &[Seal], content: &[u8]) -> Envelope {
+    let seals = Seal::encode_all(seals);
+    let header = Header {
+        content: ContentRef {
+            digest: sha256(&[content]),
+            length: u32::try_from(content.len()).expect("small"),
+        },
+        sealing: Sealing {
+            seals: sha256(&[&seals]),
+            ..header.sealing
+        },
+        ..header
+    };
+    let draft = Draft::new(
+        Purpose::Envelope,
+        by.signer.algorithm(),
+        by.signer.certificate().der(),
+        header.encode(),
+    );
+    let signature = by.signer.sign(&draft.to_be_signed()).expect("signs");
+    let content = content.to_vec().into();
+    Envelope::new(draft.finish(signature), seals, content).expect("fits")
+}
+
+#[test]
+fn what_was_changed_is_refused_by_its_own_name() {
+    let mut house = House::new();
+    let (a, b, c) = (house.node("a"), house.node("b"), house.node("c"));
+    let (v, w) = (house.of("v", Kind::Person), house.of("w", Kind::Person));
+    let keys = [&v, &w].map(|n| house.package(n));
+    let mut entropy = SeededEntropy::new(6);
+    let h = to_persons(&a, &[(&v, &b), (&w, &c)], "Stg.G");
+    let good = seal(h, &content(), &keys, &a.signer, &mut entropy).expect("seals");
+    let (header, seals) = (good.header().clone(), good.seals().expect("seals"));
+    let body = good.content().to_vec();
+    let trust = house.trust();
+    let believed = |e: Envelope| verify_envelope(e, &trust, now());
+    let form = |e: Envelope| match believed(e) {
+        Err(NotAuthentic::Seals(DecodeError::Form(what))) => what,
+        other => panic!("not refused for its seals: {:?}", other.map(drop)),
+    };
+    let opens = |e: Envelope| {
+        let e = believed(e).expect("authentic");
+        open(&e, std::slice::from_ref(&v.secret), &v.name).map(drop)
+    };
+    let again = resigned(&a, header.clone(), &seals, &body);
+    assert_eq!(opens(again), Ok(()), "nothing was changed");
+
+    // The recipient list: one more, another, or in the place of a person the node.
+    let mut more = header.clone();
+    more.recipients.push(Recipient {
+        node: b.name.clone(),
+        person: Some(w.name.clone()),
+        ..more.recipients[0].clone()
+    });
+    assert_eq!(form(resigned(&a, more, &seals, &body)), "seals");
+    let mut other = header.clone();
+    other.recipients[0].person = Some(w.name.clone());
+    assert_eq!(form(resigned(&a, other, &seals, &body)), "sealed for");
+    let mut to_node = seals.clone();
+    to_node[0].to = b.name.clone();
+    assert_eq!(
+        form(resigned(&a, header.clone(), &to_node, &body)),
+        "sealed for"
+    );
+    assert_eq!(
+        form(resigned(&a, header.clone(), &seals[..1], &body)),
+        "seals"
+    );
+
+    // Numbers.
+    for copy in [None, Some(2), Some(9)] {
+        let mut numbers = seals.clone();
+        numbers[0].copy = copy;
+        let e = resigned(&a, header.clone(), &numbers, &body);
+        assert_eq!(form(e), "copy number");
+    }
+
+    // The ciphertexts: one too few, exchanged, exchanged and committed to.
+    let mut copies = good.copies().expect("copies");
+    let one = SealedCopy::encode_all(&copies[..1]);
+    assert_eq!(form(resigned(&a, header.clone(), &seals, &one)), "copies");
+    copies.swap(0, 1);
+    let exchanged = SealedCopy::encode_all(&copies);
+    let e = resigned(&a, header.clone(), &seals, &exchanged);
+    assert_eq!(form(e), "commitment");
+    let mut committed = header.clone();
+    committed.sealing.commitment = SealedCopy::commitment_of_all(&copies);
+    let e = resigned(&a, committed, &seals, &exchanged);
+    assert_eq!(opens(e), Err(OpenError::Damaged));
+
+    // The label, a time, the exercise flag, what it refers to: all are bound.
+    let stg_zg = "Stg.ZG // TOT 2036-01-01".parse().expect("a label");
+    let bound: [fn(&mut Header); 4] = [
+        |h| h.expires = h.expires.after(1),
+        |h| h.exercise = !h.exercise,
+        |h| h.recipients[1].precedence = Precedence::Routine,
+        |h| h.references = vec![h.id],
+    ];
+    let mut changed: Vec<Header> = bound
+        .iter()
+        .map(|change| {
+            let mut h = header.clone();
+            change(&mut h);
+            h
+        })
+        .collect();
+    changed.push(Header {
+        label: stg_zg,
+        ..header.clone()
+    });
+    for h in changed {
+        let e = resigned(&a, h, &seals, &body);
+        assert_eq!(opens(e), Err(OpenError::Damaged));
+    }
+
+    // Parts of a seal.
+    type Change = fn(&mut Seal);
+    let of_seal: [(Change, OpenError); 3] = [
+        (|s| s.kid[0] ^= 1, OpenError::OtherKey),
+        (|s| s.wrapped[0] ^= 1, OpenError::Damaged),
+        (|s| s.enc[0] ^= 1, OpenError::Damaged),
+    ];
+    for (change, error) in of_seal {
+        let mut all = seals.clone();
+        change(&mut all[0]);
+        let e = resigned(&a, header.clone(), &all, &body);
+        assert_eq!(opens(e), Err(error));
+    }
+
+    // Whoever is not the originator cannot do any of this: a byte anywhere, and nobody believes it.
+    let bytes = good.encode();
+    for at in (0..bytes.len()).step_by(7) {
+        let mut changed = bytes.to_vec();
+        changed[at] ^= 1;
+        let Ok(e) = Envelope::decode(&changed) else {
+            continue;
+        };
+        assert!(believed(e).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn a_key_that_is_not_its_owners_is_not_sealed_to() {
+    let mut house = House::new();
+    let (a, b) = (house.node("a"), house.node("b"));
+    let (v, w) = (house.of("v", Kind::Person), house.of("w", Kind::Person));
+    // Substituted in the directory: w's key, said to be v's, signed by w.
+    let forged = w.secret.package(&v.name, now().after(1000));
+    let forged = sign_statement(&forged, &w.signer).expect("signs");
+    assert_eq!(
+        verify_statement(forged, &house.trust(), now()).map(drop),
+        Err(NotAuthentic::Signer {
+            signer: w.name.clone(),
+            maker: v.name.clone()
+        })
+    );
+    // Another's own package, in the place of v's, is no key of v.
+    let (own, others) = (house.package(&v), house.package(&w));
+    let h = || to_persons(&a, &[(&v, &b)], "Stg.G");
+    let mut entropy = SeededEntropy::new(7);
+    let mut with = |keys: &[Verified<SignedKeyPackage>], h| {
+        seal(h, &content(), keys, &a.signer, &mut entropy).map(drop)
+    };
+    assert_eq!(with(&[others], h()), Err(SealError::NoKey(v.name.clone())));
+    // Stale by the time the message is made.
+    let late = Header {
+        created: now().after(1000),
+        ..h()
+    };
+    let keys = [own.clone()];
+    assert_eq!(
+        with(&keys, late),
+        Err(SealError::KeyExpired(v.name.clone()))
+    );
+    assert_eq!(with(&keys, h()), Ok(()));
+    // Revoked: its package is believed no more, so there is none to seal to.
+    house.authority.revoke(&v.issued);
+    assert!(matches!(
+        verify_statement(own.into_inner(), &house.trust(), now()),
+        Err(NotAuthentic::Certificate(_))
+    ));
 }

@@ -571,7 +571,7 @@ pub(crate) fn envelopes() -> Source {
         ),
         (
             "content above its limit",
-            changed(|h| h.content.length = 65_537),
+            changed(|h| h.content.length = 163_841),
         ),
         (
             "17 attachments",
