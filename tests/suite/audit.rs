@@ -509,10 +509,12 @@ async fn proofs_excerpts_and_reviews_hold_without_the_broker() {
     );
     let quorum = quorum(Some(&w.key()), None).expect("a key");
     let report = verify(Path::new(&excerpt), &quorum, true).expect("holds");
-    assert_eq!(
-        (report["records"].as_u64(), report["complete"].as_bool()),
-        (Some(2), Some(false))
+    // The record of the question is about the message too, and may be there before the answer is made.
+    assert!(
+        matches!(report["records"].as_u64(), Some(2 | 3)),
+        "{report}"
     );
+    assert_eq!(report["complete"].as_bool(), Some(false));
     assert_eq!(
         w.run(&["audit", "review", "--level", "Stg.C", "--sign"])
             .await,
