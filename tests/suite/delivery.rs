@@ -786,3 +786,36 @@ fn action_and_information_have_a_precedence_each() {
     assert_eq!(of(LOCC), [dual, sent[2], sent[0], sent[1]]);
     assert_eq!(of(VR), [routine, dual]);
 }
+
+#[test]
+fn a_node_that_is_away_for_a_week_gets_everything_in_order_and_nothing_was_silent() {
+    let mut n = Night::new(|_, _| ());
+    let ncc = n.open(NCC);
+    let mut sent = vec![];
+    // One message a day, the more urgent the later, and the broker is restarted meanwhile.
+    for precedence in Precedence::ALL {
+        let e = n.seal(&draft(NCC, &[LOCC], Level::DepV, precedence), |_| ());
+        sent.push((n.accept(ncc, &e), e));
+        for _ in 0..24 {
+            n.later(HOUR);
+        }
+    }
+    n.start();
+    let ncc = n.open(NCC);
+    n.later(DAY);
+    // Each was chased and escalated, once: nobody believes that it has arrived.
+    assert_eq!(n.notes(Verb::Chased).len(), sent.len());
+    assert_eq!(n.notes(Verb::Escalated).len(), sent.len());
+    assert!(n.notes(Verb::Expired).is_empty() && n.delivered.is_empty());
+    let locc = n.open(LOCC);
+    let came: Vec<MessageId> = n.delivered.drain(..).map(|(_, id)| id).collect();
+    let urgent_first: Vec<MessageId> = sent.iter().rev().map(|(id, _)| *id).collect();
+    assert_eq!(came, urgent_first);
+    for (_, e) in &sent {
+        n.receipt(locc, e, ReceiptKind::Delivered);
+    }
+    n.later(MINUTE);
+    assert!(n.delivered.is_empty(), "each once");
+    assert_eq!(n.notes(Verb::Receipt).len(), sent.len());
+    let _ = ncc;
+}
