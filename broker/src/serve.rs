@@ -42,8 +42,8 @@ const LABELLED: usize = 2_000_000;
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often the older records of the log are read from end to end.
 const READ_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
-/// A whole attachment that no message refers to is kept so long for its message to come.
-const ORPHAN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// An upload that broke off is kept so long for its node to go on with it.
+const BROKEN_OFF: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Why the broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -363,7 +363,7 @@ impl Broker {
             register,
             files.book,
             recovered,
-            whole.clone(),
+            whole,
             Box::new(SystemEntropy),
             now(),
         )?;
@@ -381,7 +381,6 @@ impl Broker {
             engine.handle(now(), Input::Alarm { who: None, note });
         }
         numbers.accept(&trust)?;
-        sweep_orphans(&config, &engine, &attachments, &whole);
         let (inputs, taken) = mpsc::channel(config.limits.inputs);
         let (offers, offered) = mpsc::channel(config.limits.inputs);
         let (fatal, failed) = mpsc::channel(1);
@@ -454,6 +453,18 @@ impl Broker {
                     Ok(Err(TrailError::Stopped)) => return,
                     Ok(Err(why)) => return drop(fatal.send(why.to_string()).await),
                     Err(_) => return,
+                }
+            }
+        }));
+        let attachments = self.shared.attachments.clone();
+        self.tasks.push(tokio::spawn(async move {
+            let mut every = tokio::time::interval(READ_AGAIN);
+            loop {
+                every.tick().await;
+                let attachments = attachments.clone();
+                let forget = move || attachments.forget_broken_off(BROKEN_OFF);
+                if let Ok(Err(why)) = tokio::task::spawn_blocking(forget).await {
+                    tracing::warn!(%why, "uploads that broke off could not be removed");
                 }
             }
         }));
@@ -686,25 +697,4 @@ fn believed(trust: Arc<Trust>) -> Believed {
             .verify(c.der(), Usage::Client, at)
             .map_err(|e| e.reason())
     })
-}
-
-/// Removes whole attachments whose message never came.
-fn sweep_orphans(
-    config: &Config,
-    engine: &Engine,
-    store: &ordonnans_store::AttachmentStore,
-    whole: &[(Digest, u64)],
-) {
-    for (digest, _) in whole.iter().filter(|(d, _)| !engine.refers_to(d)) {
-        let path = config.data.join("attachments").join(digest.to_string());
-        let age = std::fs::metadata(path)
-            .and_then(|m| m.modified())
-            .ok()
-            .and_then(|t| t.elapsed().ok());
-        if age.is_some_and(|a| a > ORPHAN_AFTER)
-            && let Err(why) = store.remove(digest)
-        {
-            tracing::warn!(%digest, %why, "an orphaned attachment could not be removed");
-        }
-    }
 }

@@ -754,6 +754,45 @@ fn an_attachment_goes_with_its_last_copy_and_the_log_says_so() {
 }
 
 #[test]
+fn an_attachment_whose_message_never_comes_goes_after_a_day_or_where_there_are_too_many() {
+    let mut n = Night::new(|s, _| s.quotas.stored = 1_000);
+    let (ncc, _locc) = (n.open(NCC), n.open(LOCC));
+    let stored = |n: &mut Night, what: &'static [u8], length| {
+        let digest = sha256(&[what]);
+        n.tell(Input::AttachmentStored { digest, length });
+        AttachmentRef { digest, length }
+    };
+    let claimed = stored(&mut n, b"claimed", 100);
+    stored(&mut n, b"forgotten", 100);
+    let d = draft(NCC, &[POLITIE], Level::DepV, Precedence::Routine);
+    let kept = n.seal(&d, |h| h.attachments = vec![claimed]);
+    n.accept(ncc, &kept);
+    n.later(DAY - 1);
+    assert_eq!(n.removed, 0);
+    n.later(1);
+    assert_eq!(n.removed, 1, "the one without a message");
+    // Many at once: the oldest go, and a message to one that went is asked for it again.
+    let first = stored(&mut n, b"one", 900);
+    n.later(1);
+    assert_eq!(n.removed, 1);
+    stored(&mut n, b"two", 900);
+    n.later(1);
+    assert_eq!(n.removed, 2);
+    let e = n.seal(&d, |h| h.attachments = vec![first]);
+    let answer = n.publish(ncc, &e);
+    assert!(
+        matches!(answer, Frame::Refused { code, .. } if code == ReplyCode::AttachmentMissing),
+        "{answer:?}"
+    );
+    // After a restart nothing is forgotten of what a message refers to.
+    n.start();
+    n.later(2 * DAY);
+    let politie = n.open(POLITIE);
+    n.receipt(politie, &kept, ReceiptKind::Delivered);
+    assert_eq!(n.notes(Verb::AttachmentRemoved).len(), 1);
+}
+
+#[test]
 fn action_and_information_have_a_precedence_each() {
     let mut n = Night::new(|_, _| ());
     let (ncc, _) = (n.open(NCC), n.open(DEF));

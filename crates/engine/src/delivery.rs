@@ -221,6 +221,7 @@ impl Engine {
         }
         if !self.clock_in_doubt() {
             self.end_lifetimes(now);
+            self.end_unclaimed(now);
         }
         self.review_days(now);
         self.chase(now);

@@ -23,6 +23,7 @@ use crate::receipts::Returns;
 use crate::retention::{Dropped, Retention};
 use crate::rows::{CorruptRow, QueueRow, Return, Seen};
 use crate::sessions::{Peer, Session};
+use crate::unclaimed::Unclaimed;
 use crate::{Commit, Seq, Table, Write, retention, rows};
 
 /// What the engine is told once.
@@ -116,6 +117,7 @@ pub struct Engine {
     pub(crate) sessions: BTreeMap<Session, Peer>,
     pub(crate) on_line: BTreeMap<Name, Session>,
     pub(crate) attachments: BTreeMap<Digest, u64>,
+    pub(crate) unclaimed: Unclaimed,
     /// Incidents that officers opened, until what was kept for them is destroyed.
     pub(crate) incidents: BTreeMap<String, Incident>,
     pub(crate) alarms: Alarms,
@@ -172,7 +174,8 @@ impl Engine {
             holds: BTreeMap::new(),
             sessions: BTreeMap::new(),
             on_line: BTreeMap::new(),
-            attachments: attachments.into_iter().collect(),
+            attachments: BTreeMap::new(),
+            unclaimed: Unclaimed::default(),
             incidents: BTreeMap::new(),
             alarms: Alarms::default(),
             due: Due::default(),
@@ -194,6 +197,9 @@ impl Engine {
                 table: Table::Queue,
                 why,
             });
+        }
+        for (digest, length) in attachments {
+            engine.attachment_stored(now, digest, length);
         }
         engine.resolve();
         let detail = Detail {
@@ -318,7 +324,7 @@ impl Engine {
             Input::KeyPackage { session, package } => self.key_package(now, session, &package),
             Input::DirectoryGet { session } => self.directory(now, session),
             Input::AttachmentStored { digest, length } => {
-                self.attachments.insert(digest, length);
+                self.attachment_stored(now, digest, length);
             }
             Input::AttachmentGet {
                 session,
@@ -434,12 +440,6 @@ impl Engine {
     #[must_use]
     pub fn register(&self) -> &Register {
         &self.register
-    }
-
-    /// Whether a held message refers to this attachment.
-    #[must_use]
-    pub fn refers_to(&self, attachment: &Digest) -> bool {
-        self.mailbox.refers_to(attachment)
     }
 
     /// What a connection that ended still had to be sent is forgotten, so that nothing leaves after the end.

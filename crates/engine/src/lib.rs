@@ -31,6 +31,7 @@ mod receipts;
 mod retention;
 mod rows;
 mod sessions;
+mod unclaimed;
 
 pub use alarms::AlarmLimits;
 pub use commit::{Commit, Seq, Table, Write};

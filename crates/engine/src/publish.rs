@@ -167,6 +167,9 @@ impl Engine {
             self.labelled(now, id, act, nodes.clone());
         }
         let originator = header.originator.clone();
+        for a in &header.attachments {
+            self.attachment_claimed(&a.digest);
+        }
         let rows = self
             .mailbox
             .accept(header, digest, bytes, sequence, nodes.clone());

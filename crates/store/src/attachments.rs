@@ -6,6 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ordonnans_message::{Digest, Sha256Stream, limits};
 
@@ -178,6 +179,26 @@ impl AttachmentStore {
     pub fn adopt(&self, path: &Path, digest: &Digest) -> io::Result<()> {
         std::fs::rename(path, self.whole(digest))?;
         sync_dir(&self.dir)
+    }
+
+    /// Removes what uploads have left that broke off and were not gone on with for so long.
+    ///
+    /// # Errors
+    /// What the system says; what was not looked at stays.
+    pub fn forget_broken_off(&self, after: Duration) -> io::Result<()> {
+        for item in std::fs::read_dir(&self.dir)? {
+            let path = item?.path();
+            if path.extension().is_none_or(|e| e != "part") {
+                continue;
+            }
+            // One that is gone meanwhile is whole. A clock that was set back makes nothing old.
+            let age = std::fs::metadata(&path).and_then(|m| m.modified());
+            let age = age.ok().and_then(|t| t.elapsed().ok());
+            if age.is_some_and(|a| a > after) {
+                std::fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes an attachment; one that is not here is removed already.
