@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ordonnans_audit::siem::Format;
 use ordonnans_engine::{AlarmLimits, Quotas, Retention};
+use ordonnans_identity::{InvalidSource, KeyPlace};
 use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{Digest, sha256};
 use serde::Deserialize;
@@ -24,8 +25,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Certificate chain of the broker, PEM, leaf first.
     pub certificate: PathBuf,
-    /// Private key of the broker, PKCS#8 PEM, mode 0600.
-    pub key: PathBuf,
+    /// Private key of the broker: a file (PKCS#8 PEM, mode 0600) or a token, and where its passphrase or PIN comes from.
+    pub key: KeyPlace,
     /// Folder with `root.pem`, `issuing.pem` and a CRL for each.
     pub trust: PathBuf,
     /// The register of nodes, persons, officers and circles.
@@ -219,6 +220,8 @@ struct SyslogFile {
 struct IdentityFile {
     certificate: PathBuf,
     key: PathBuf,
+    passphrase: Option<String>,
+    module: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -261,6 +264,9 @@ pub enum InvalidConfig {
         /// Largest value allowed.
         most: u64,
     },
+    /// The source of the passphrase.
+    #[error("identity.passphrase: {0}")]
+    Passphrase(#[from] InvalidSource),
     /// A contact that is no node.
     #[error(
         "late.contacts: {name}: {why}; write the full name of a node, such as ncc.node.crisis.example"
@@ -382,7 +388,12 @@ impl Config {
         Ok(Self {
             listen: file.listen,
             certificate: folder.join(file.identity.certificate),
-            key: folder.join(file.identity.key),
+            key: KeyPlace::configured(
+                folder,
+                &file.identity.key,
+                file.identity.passphrase.as_deref(),
+                file.identity.module.as_deref(),
+            )?,
             trust: folder.join(file.trust),
             register: folder.join(file.register),
             policies: file.policies.map(|p| folder.join(p)),

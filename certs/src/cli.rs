@@ -15,7 +15,9 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::workshop::{Workshop, WorkshopError};
+use crate::enrolment::{self, KeyCommand, RequestArgs, SignArgs};
+use crate::request::Request;
+use crate::workshop::{AuthorityKeys, Workshop, WorkshopError};
 
 #[derive(Parser)]
 #[command(
@@ -31,6 +33,10 @@ struct Arguments {
     /// A folder with policy files (*.toml) beside the built-in NL, NATO and EU.
     #[arg(long, value_name = "DIR", global = true)]
     policies: Option<PathBuf>,
+    /// Where the passphrase of an encrypted key, or the PIN of a token, comes from: credential:NAME, fd:N or terminal. Without it, what
+    /// ORDONNANS_PASSPHRASE_FROM names, else the terminal.
+    #[arg(long, value_name = "SOURCE", global = true)]
+    passphrase: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -54,6 +60,15 @@ enum Command {
         /// "Stg.G // KRING ICCB"; once a policy. Without any it may give everything.
         #[arg(long, value_name = "CLEARANCE")]
         up_to: Vec<String>,
+        /// Encrypt both key files under a new passphrase.
+        #[arg(long)]
+        encrypt: bool,
+        /// Make the root's key in this token (pkcs11:token=…;object=…), out of which it never comes.
+        #[arg(long, value_name = "URI")]
+        root_key: Option<String>,
+        /// Make the issuing authority's key in this token.
+        #[arg(long, value_name = "URI")]
+        issuing_key: Option<String>,
     },
     /// Issue a certificate and its key.
     Issue {
@@ -75,6 +90,13 @@ enum Command {
         #[arg(long, default_value_t = 90)]
         days: i64,
     },
+    /// Make a key where it stays, and a request to certify it; needs no workshop.
+    Request(RequestArgs),
+    /// Certify the key of a request, after its fingerprint was compared.
+    Sign(SignArgs),
+    /// Encrypt a key file, change its passphrase, or decrypt it; needs no workshop.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Revoke a certificate by name or serial number, and publish a new list.
     Revoke {
         /// A full name, a local name, or a serial number.
@@ -82,9 +104,9 @@ enum Command {
     },
     /// Publish both lists anew, before they end.
     Crl,
-    /// Everything issued, or what a certificate file says.
+    /// Everything issued, or what a file with a certificate or a request says.
     Show {
-        /// A certificate, PEM.
+        /// A certificate or a request, PEM.
         file: Option<PathBuf>,
         /// One JSON object a line.
         #[arg(long)]
@@ -99,14 +121,15 @@ enum Command {
     Man,
 }
 
-const REFUSED: u8 = 1;
-const USAGE: u8 = 2;
-const INTERNAL: u8 = 5;
+pub(crate) const REFUSED: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const INTERNAL: u8 = 5;
 
-struct Failure {
-    what: String,
-    hint: &'static str,
-    code: u8,
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) what: String,
+    pub(crate) hint: &'static str,
+    pub(crate) code: u8,
 }
 
 impl From<WorkshopError> for Failure {
@@ -140,6 +163,12 @@ impl From<WorkshopError> for Failure {
             WorkshopError::Name(_) | WorkshopError::Structure(_) | WorkshopError::Days => {
                 ("`ordonnans-ca help` shows the form", USAGE)
             }
+            WorkshopError::Secret(e) => (enrolment::hint(e), REFUSED),
+            WorkshopError::Elsewhere(_) => ("ask the workshop of its own structure", REFUSED),
+            WorkshopError::Reused(_) => (
+                "make a new key with `ordonnans-ca request`, and ask with that",
+                REFUSED,
+            ),
             WorkshopError::Key(_) => ("a key file has mode 0600 and one owner", REFUSED),
             WorkshopError::State(_) => (
                 "the state says what was issued and revoked: without it nothing can be revoked",
@@ -157,7 +186,7 @@ impl From<WorkshopError> for Failure {
     }
 }
 
-fn usage(what: impl std::fmt::Display, hint: &'static str) -> Failure {
+pub(crate) fn usage(what: impl std::fmt::Display, hint: &'static str) -> Failure {
     Failure {
         what: what.to_string(),
         hint,
@@ -200,11 +229,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Says something on stderr; where nobody listens there is nobody to tell.
-fn remark(text: &str) {
+pub(crate) fn remark(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
-fn line(out: &mut Vec<u8>, text: impl std::fmt::Display) {
+pub(crate) fn line(out: &mut Vec<u8>, text: impl std::fmt::Display) {
     out.extend_from_slice(format!("{text}\n").as_bytes());
 }
 
@@ -219,10 +248,24 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
         })?,
         None => Policies::built_in().clone(),
     };
+    let passphrase = enrolment::source(arguments.passphrase.as_deref())?;
+    let keys = AuthorityKeys::new(passphrase.clone());
     match arguments.command {
-        Command::Init { structure, up_to } => {
+        Command::Init {
+            structure,
+            up_to,
+            encrypt,
+            root_key,
+            issuing_key,
+        } => {
             let most = clearances("--up-to", &up_to, &policies)?;
-            let w = Workshop::init_up_to(&dir, &structure, &most, &policies, now)?;
+            let keys = AuthorityKeys {
+                encrypt,
+                root: root_key,
+                issuing: issuing_key,
+                ..keys
+            };
+            let w = Workshop::init_with(&dir, &structure, &most, &policies, &keys, now)?;
             line(out, w.trust_dir().display());
             remark("The folder above is what everyone gets. Keep `root` offline.");
         }
@@ -241,12 +284,15 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
                 Subject::Broker => Kind::Broker,
             };
             let holds = holds(&clearance, &circle, &compartment, &policies)?;
-            let mut w = Workshop::open(&dir)?.with_policies(policies);
+            let mut w = Workshop::open_with(&dir, &keys)?.with_policies(policies);
             let path = w.issue(kind, &name, &holds, days, now)?;
             line(out, path.display());
         }
+        Command::Request(args) => enrolment::make_request(&args, &passphrase, out)?,
+        Command::Sign(args) => enrolment::sign(&args, &dir, &keys, policies, now, out)?,
+        Command::Key(command) => enrolment::change_key(&command, &passphrase, out)?,
         Command::Revoke { who } => {
-            let mut w = Workshop::open(&dir)?;
+            let mut w = Workshop::open_with(&dir, &keys)?;
             let n = w.revoke(&who, now)?;
             line(out, format_args!("{n} revoked"));
             remark(&format!(
@@ -255,12 +301,12 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             ));
         }
         Command::Crl => {
-            let mut w = Workshop::open(&dir)?;
+            let mut w = Workshop::open_with(&dir, &keys)?;
             w.lists(now)?;
             line(out, w.trust_dir().display());
         }
         Command::Show { file: None, json } => {
-            let w = Workshop::open(&dir)?;
+            let w = Workshop::open_with(&dir, &keys)?;
             list(&w, json, now, out);
             if !w.published() {
                 remark("The list in `trust` is not the last one; `ordonnans-ca crl` publishes it.");
@@ -270,6 +316,15 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             file: Some(path),
             json,
         } => {
+            if let Ok(asked) = Request::load(&path) {
+                let said = json!({
+                    "name": asked.name(),
+                    "kind": asked.name().kind().as_str(),
+                    "fingerprint": asked.fingerprint().to_string(),
+                });
+                print(&said, json, out);
+                return Ok(());
+            }
             let hint = "name a certificate in PEM, such as issued/NAME/cert.pem";
             let der = CertificateDer::from_pem_file(&path)
                 .map_err(|_| usage(format!("{} is no certificate in PEM", path.display()), hint))?;
@@ -313,7 +368,7 @@ fn clearances(option: &str, texts: &[String], policies: &Policies) -> Result<Cle
     Ok(all)
 }
 
-fn holds(
+pub(crate) fn holds(
     texts: &[String],
     circles: &[String],
     compartments: &[String],

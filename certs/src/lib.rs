@@ -5,8 +5,10 @@
 //! in memory.
 
 mod cli;
+mod enrolment;
 mod holds;
 mod mint;
+mod request;
 mod state;
 mod workshop;
 
@@ -15,5 +17,6 @@ pub mod memory;
 pub use cli::run;
 pub use holds::Holds;
 pub use mint::{Flaw, Issued, MintError, Validity};
+pub use request::{Fingerprint, InvalidRequest, Request, request};
 pub use state::{Entry, Standing};
-pub use workshop::{Workshop, WorkshopError};
+pub use workshop::{AuthorityKeys, Workshop, WorkshopError};

@@ -1,6 +1,6 @@
 //! A throwaway authority in memory, for tests: the same minting code, nothing on disk.
 
-use ordonnans_identity::{InvalidTrust, Trust};
+use ordonnans_identity::{InvalidTrust, SecretKey, Trust};
 use ordonnans_label::{Clearances, Name, Policies};
 use rustls_pki_types::CertificateRevocationListDer;
 use time::OffsetDateTime;
@@ -63,8 +63,9 @@ impl Authority {
         validity: Validity,
         constraints: Constraints,
     ) -> Result<Self, MintError> {
-        let root = Minting::root(structure, validity, constraints.root)?;
-        let issuing = root.issuing(structure, validity, constraints.issuing)?;
+        let key = || SecretKey::in_memory().ok_or(MintError::Key);
+        let root = Minting::root(key()?, structure, validity, constraints.root)?;
+        let issuing = root.issuing(key()?, structure, validity, constraints.issuing)?;
         Ok(Self {
             structure: structure.into(),
             policies: Policies::built_in().clone(),

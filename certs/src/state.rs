@@ -54,6 +54,9 @@ pub struct Entry {
     /// When it was revoked, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<i64>,
+    /// The fingerprint of its key, where the subject made that itself: a key that was revoked is not certified again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 impl Entry {
@@ -201,5 +204,6 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), WorkshopError> {
 
 /// Makes the names in the folder of a file durable.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

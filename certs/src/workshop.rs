@@ -2,10 +2,10 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `root/` | the root's certificate and key; kept offline, it is needed once a year for its own list |
+//! | `root/` | the root's certificate and key, or `root.key.uri` that names the key in a token; kept offline, it is needed once a year for its own list |
 //! | `issuing/` | the issuing authority's certificate, key and `state.toml`: what it has issued and revoked |
 //! | `trust/` | what everyone gets: both certificates and both lists of revoked certificates |
-//! | `issued/NAME/` | a subject's `cert.pem` (with the issuing certificate behind it) and `key.pem` |
+//! | `issued/NAME/` | a subject's `cert.pem` (with the issuing certificate behind it) and, where the workshop made it, `key.pem` |
 //!
 //! Keys have mode 0600. Nothing is overwritten but lists and state, and those whole or not at all. Several processes may use one workshop.
 
@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use data_encoding::{BASE64, HEXLOWER};
 use ordonnans_identity::clearance::constraint_of;
 use ordonnans_identity::{
-    Certified, KeyFileError, Unwritable, read_secret_file, write_secret_file,
+    Certified, KeyError, KeyFileError, KeyPlace, PassphraseSource, SecretKey, Unwritable,
+    write_secret_file,
 };
 use ordonnans_label::{Clearances, InvalidName, Kind, Name, Policies};
 use rustls_pki_types::CertificateRevocationListDer;
@@ -27,6 +28,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::holds::Holds;
 use crate::mint::{Authority, MintError, Validity, constraint};
+use crate::request::Request;
 use crate::state::{Entry, Standing, State, io_at, lock, replace, sync_folder_of};
 
 /// Lives, in days: the root is replaced by plan, a leaf every quarter, lists every month so that a lost list ends by itself.
@@ -93,6 +95,17 @@ pub enum WorkshopError {
     /// A key file.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// An authority's key is not opened.
+    #[error(transparent)]
+    Secret(KeyError),
+    /// A request that names a subject of another structure.
+    #[error("{0} is not of this structure, so this workshop gives it no certificate")]
+    Elsewhere(Name),
+    /// A key that has a certificate already, or had one that was revoked.
+    #[error(
+        "this key is that of {0}, whose certificate is live or revoked; a subject has a key of its own, and a new one after a revocation"
+    )]
+    Reused(Name),
     /// The state file.
     #[error("{0} was damaged or edited; restore it")]
     State(PathBuf),
@@ -105,6 +118,15 @@ pub enum WorkshopError {
     /// Minting.
     #[error(transparent)]
     Mint(MintError),
+}
+
+impl From<KeyError> for WorkshopError {
+    fn from(e: KeyError) -> Self {
+        match e {
+            KeyError::File(e) => Self::Key(e),
+            e => Self::Secret(e),
+        }
+    }
 }
 
 impl From<MintError> for WorkshopError {
@@ -142,7 +164,7 @@ fn validity(now: OffsetDateTime, days: i64) -> Validity {
 }
 
 /// PEM (RFC 7468).
-fn pem(kind: &str, der: &[u8]) -> String {
+pub(crate) fn pem(kind: &str, der: &[u8]) -> String {
     let body = BASE64.encode(der);
     let mut text = format!("-----BEGIN {kind}-----\n");
     for line in body.as_bytes().chunks(64) {
@@ -150,6 +172,46 @@ fn pem(kind: &str, der: &[u8]) -> String {
         text.push('\n');
     }
     text + &format!("-----END {kind}-----\n")
+}
+
+/// Where the key of an authority is: in the folder, or in the token that a file in it names.
+fn key_place(folder: &Path, name: &str, keys: &AuthorityKeys) -> Result<KeyPlace, WorkshopError> {
+    let named = folder.join(format!("{name}.key.uri"));
+    if !named.exists() {
+        let file = folder.join(format!("{name}.key.pem"));
+        return Ok(KeyPlace::new(&file, keys.passphrase.again()));
+    }
+    let uri = fs::read_to_string(&named).map_err(io_at(&named))?;
+    Ok(KeyPlace::new(
+        Path::new(uri.trim()),
+        keys.passphrase.again(),
+    ))
+}
+
+/// How the keys of the authorities are kept.
+#[derive(Clone, Debug)]
+pub struct AuthorityKeys {
+    /// Where the passphrase of a key file, or the PIN of a token, comes from. At a terminal it is asked for each of the two keys.
+    pub passphrase: PassphraseSource,
+    /// Whether new key files are encrypted.
+    pub encrypt: bool,
+    /// The URI of the root's key in a token.
+    pub root: Option<String>,
+    /// The URI of the issuing authority's key in a token.
+    pub issuing: Option<String>,
+}
+
+impl AuthorityKeys {
+    /// Plain files, or whatever is there.
+    #[must_use]
+    pub fn new(passphrase: PassphraseSource) -> Self {
+        Self {
+            passphrase,
+            encrypt: false,
+            root: None,
+            issuing: None,
+        }
+    }
 }
 
 /// Clearances as people write them.
@@ -184,6 +246,22 @@ impl Workshop {
         policies: &Policies,
         now: OffsetDateTime,
     ) -> Result<Self, WorkshopError> {
+        let keys = AuthorityKeys::new(PassphraseSource::terminal());
+        Self::init_with(dir, structure, most, policies, &keys, now)
+    }
+
+    /// The same, with keys that are kept as `keys` says; a token in which a key of that name is already is refused.
+    ///
+    /// # Errors
+    /// As [`Self::init_up_to`]. [`WorkshopError::Secret`]: folders were made, and are in the way of the next try.
+    pub fn init_with(
+        dir: &Path,
+        structure: &str,
+        most: &impl Holds,
+        policies: &Policies,
+        keys: &AuthorityKeys,
+        now: OffsetDateTime,
+    ) -> Result<Self, WorkshopError> {
         let constraint = constraint(&most.clearances(), policies)?;
         // Any local name shows whether the structure can end one.
         if Name::new("x", Kind::Node, structure).is_err() {
@@ -210,15 +288,22 @@ impl Workshop {
             let made = fs::DirBuilder::new().mode(mode).create(&path);
             made.map_err(io_at(&path))?;
         }
-        let root = Authority::root(structure, validity(now, ROOT_DAYS), None)?;
-        let issuing = root.issuing(structure, validity(now, ISSUING_DAYS), constraint)?;
+        let key = |name: &str, uri: &Option<String>| {
+            let folder = dir.join(name);
+            if let Some(uri) = uri {
+                replace(&folder.join(format!("{name}.key.uri")), &format!("{uri}\n"))?;
+            }
+            let place = key_place(&folder, name, keys)?;
+            Ok::<_, WorkshopError>(SecretKey::generate(&place, keys.encrypt)?)
+        };
+        let root = key("root", &keys.root)?;
+        let root = Authority::root(root, structure, validity(now, ROOT_DAYS), None)?;
+        let issuing = key("issuing", &keys.issuing)?;
+        let life = validity(now, ISSUING_DAYS);
+        let issuing = root.issuing(issuing, structure, life, constraint)?;
         for (name, authority) in [("root", &root), ("issuing", &issuing)] {
             let text = pem("CERTIFICATE", &authority.certificate);
             let folder = dir.join(name);
-            write_secret_file(
-                &folder.join(format!("{name}.key.pem")),
-                authority.key_pem().as_bytes(),
-            )?;
             replace(&folder.join(format!("{name}.pem")), &text)?;
             replace(&dir.join("trust").join(format!("{name}.pem")), &text)?;
         }
@@ -235,11 +320,19 @@ impl Workshop {
         Ok(workshop)
     }
 
-    /// Opens a workshop.
+    /// Opens a workshop; a passphrase or PIN that it needs is asked for at the terminal.
     ///
     /// # Errors
     /// [`WorkshopError::Missing`]; a key whose file is open to others; [`WorkshopError::Authority`]; [`WorkshopError::State`].
     pub fn open(dir: &Path) -> Result<Self, WorkshopError> {
+        Self::open_with(dir, &AuthorityKeys::new(PassphraseSource::terminal()))
+    }
+
+    /// The same, with another source of passphrases.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`WorkshopError::Secret`]: a key is not opened.
+    pub fn open_with(dir: &Path, keys: &AuthorityKeys) -> Result<Self, WorkshopError> {
         let state_file = dir.join("issuing").join("state.toml");
         if !state_file.exists() {
             return Err(WorkshopError::Missing(dir.into()));
@@ -249,13 +342,16 @@ impl Workshop {
             let folder = dir.join(name);
             let path = folder.join(format!("{name}.pem"));
             let certificate = fs::read_to_string(&path).map_err(io_at(&path))?;
-            let key_file = folder.join(format!("{name}.key.pem"));
-            let key = read_secret_file(&key_file)?;
-            let key = std::str::from_utf8(&key).ok();
-            key.and_then(|k| Authority::load(&certificate, k).ok())
-                .ok_or(WorkshopError::Authority(folder))
+            let key = match SecretKey::open(&key_place(&folder, name, keys)?) {
+                Err(KeyError::Form(_) | KeyError::Kind(_)) => {
+                    return Err(WorkshopError::Authority(folder));
+                }
+                key => key?,
+            };
+            Authority::load(&certificate, key).map_err(|_| WorkshopError::Authority(folder))
         };
-        let here = dir.join("root").join("root.key.pem").exists();
+        let here = |file: &str| dir.join("root").join(file).exists();
+        let here = here("root.key.pem") || here("root.key.uri");
         let issuing = load("issuing")?;
         Ok(Self {
             root: here.then(|| load("root")).transpose()?,
@@ -328,6 +424,36 @@ impl Workshop {
         now: OffsetDateTime,
     ) -> Result<PathBuf, WorkshopError> {
         let name = Name::new(local, kind, &self.state.structure)?;
+        self.hand_out(name, None, &holds.clearances(), days, now)
+    }
+
+    /// Issues a certificate on the key of a request, as [`Self::issue`] does, and gives the folder it is in. Whether the key is the subject's own was
+    /// settled before, by comparing its fingerprint.
+    ///
+    /// # Errors
+    /// As [`Self::issue`]; [`WorkshopError::Elsewhere`]; [`WorkshopError::Reused`].
+    pub fn sign(
+        &mut self,
+        request: &Request,
+        holds: &impl Holds,
+        days: i64,
+        now: OffsetDateTime,
+    ) -> Result<PathBuf, WorkshopError> {
+        let name = request.name().clone();
+        if name.structure() != self.state.structure {
+            return Err(WorkshopError::Elsewhere(name));
+        }
+        self.hand_out(name, Some(request), &holds.clearances(), days, now)
+    }
+
+    fn hand_out(
+        &mut self,
+        name: Name,
+        request: Option<&Request>,
+        holds: &Clearances,
+        days: i64,
+        now: OffsetDateTime,
+    ) -> Result<PathBuf, WorkshopError> {
         if !(1..=ISSUING_DAYS).contains(&days) {
             return Err(WorkshopError::Days);
         }
@@ -335,13 +461,12 @@ impl Workshop {
         if valid.until > self.issuing.until {
             return Err(WorkshopError::Outlives(self.issuing.until.date()));
         }
-        let holds = holds.clearances();
-        let says = Certified::of(&holds, &self.policies)?;
+        let says = Certified::of(holds, &self.policies)?;
         if let Some(most) = &self.most
             && says.meet(most) != says
         {
             return Err(WorkshopError::Beyond {
-                asked: written(&holds),
+                asked: written(holds),
                 most: written(&most.clearances(&self.policies)),
             });
         }
@@ -350,11 +475,31 @@ impl Workshop {
         if self.state.issued.values().any(live) {
             return Err(WorkshopError::Live(name));
         }
+        let print = request.map(|r| r.fingerprint().to_string());
+        let mut same = self
+            .state
+            .issued
+            .values()
+            .filter(|e| e.key.is_some() && e.key == print);
+        if let Some(e) = same.find(|e| e.name != name || e.standing(now) != Standing::Expired) {
+            return Err(WorkshopError::Reused(e.name.clone()));
+        }
         let serial = self.state.new_serial()?;
-        let issued = self
-            .issuing
-            .leaf(&name, (&holds, &self.policies), valid, serial, None)?;
-        let serial = HEXLOWER.encode(&issued.serial);
+        let holds = (holds, &self.policies);
+        let (certificate, key) = match request {
+            None => {
+                let issued = self.issuing.leaf(&name, holds, valid, serial, None)?;
+                (issued.certificate.clone(), Some(issued.key_pem()))
+            }
+            Some(r) => {
+                let (key, issuing) = (r.key(), &self.issuing);
+                (
+                    issuing.certify(key, &name, holds, valid, serial, None)?,
+                    None,
+                )
+            }
+        };
+        let serial = HEXLOWER.encode(&serial.to_be_bytes());
         let dir = self.issued_dir(&name);
         // What a run that was cut short left here was never handed out.
         let staged = dir.with_file_name(format!(".{name}.new"));
@@ -362,22 +507,21 @@ impl Workshop {
             fs::remove_dir_all(&staged).map_err(io_at(&staged))?;
         }
         fs::create_dir_all(&staged).map_err(io_at(&staged))?;
-        write_secret_file(&staged.join("key.pem"), issued.key_pem().as_bytes())?;
-        let chain = pem("CERTIFICATE", &issued.certificate)
-            + &pem("CERTIFICATE", &self.issuing.certificate);
+        if let Some(key) = key {
+            write_secret_file(&staged.join("key.pem"), key.as_bytes())?;
+        }
+        let chain =
+            pem("CERTIFICATE", &certificate) + &pem("CERTIFICATE", &self.issuing.certificate);
         replace(&staged.join("cert.pem"), &chain)?;
         // The state before the certificate is handed out: one that is not in it could never be revoked.
         let mut state = self.state.clone();
-        let until = valid.until.unix_timestamp();
-        let revoked = None;
-        state.issued.insert(
-            serial.clone(),
-            Entry {
-                name,
-                until,
-                revoked,
-            },
-        );
+        let entry = Entry {
+            name,
+            until: valid.until.unix_timestamp(),
+            revoked: None,
+            key: print,
+        };
+        state.issued.insert(serial.clone(), entry);
         self.save(state)?;
         if dir.exists() {
             let mut old = dir.clone().into_os_string();

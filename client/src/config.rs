@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ordonnans_identity::KeyPlace;
 use ordonnans_label::{Kind, Name};
 use serde::Deserialize;
 
@@ -21,8 +22,8 @@ pub struct Config {
     pub broker_name: Name,
     /// The node's certificate chain, PEM, leaf first.
     pub certificate: PathBuf,
-    /// The node's private key, PKCS#8 PEM, mode 0600.
-    pub key: PathBuf,
+    /// The node's private key: a file (PKCS#8 PEM, mode 0600) or a token, and where its passphrase or PIN comes from.
+    pub key: KeyPlace,
     /// The folder with `root.pem`, `issuing.pem`, `root.crl.pem` and `issuing.crl.pem`.
     pub trust: PathBuf,
     /// The folder with policy files beside the built-in ones, where there are any.
@@ -92,6 +93,8 @@ fn default_data() -> PathBuf {
 struct Identity {
     certificate: PathBuf,
     key: PathBuf,
+    passphrase: Option<String>,
+    module: Option<PathBuf>,
 }
 
 impl Config {
@@ -152,11 +155,22 @@ impl Config {
         if socket.as_os_str().len() > 107 {
             return Err(value("socket", "the path is longer than 107 bytes"));
         }
+        let identity = &file.identity;
+        if identity.key.as_os_str().is_empty() {
+            return Err(value("identity.key", "the path is empty"));
+        }
+        let key = KeyPlace::configured(
+            folder,
+            &identity.key,
+            identity.passphrase.as_deref(),
+            identity.module.as_deref(),
+        )
+        .map_err(|e| value("identity.passphrase", &e.to_string()))?;
         Ok(Self {
             broker: file.broker,
             broker_name,
             certificate: inside("identity.certificate", file.identity.certificate)?,
-            key: inside("identity.key", file.identity.key)?,
+            key,
             trust: inside("trust", file.trust)?,
             policies: file.policies.map(|p| inside("policies", p)).transpose()?,
             data,
