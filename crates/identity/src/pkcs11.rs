@@ -6,6 +6,8 @@
 //! One session a key, and one signature at a time in it. A session that is lost (the token was taken out, its daemon restarted) is an error for whoever
 //! signs then; the next signature opens another, with the PIN of the same source.
 
+#[cfg(all(test, feature = "pkcs11"))]
+mod tests;
 #[cfg(feature = "pkcs11")]
 mod token;
 #[cfg(feature = "pkcs11")]
