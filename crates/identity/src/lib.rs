@@ -36,5 +36,7 @@ pub use passphrase::{
 pub use pkcs11::TokenError;
 pub use policies::{PolicyFileError, read_policies};
 pub use secret::{KeyFileError, read_secret_file, replace_secret_file, write_secret_file};
-pub use signer::{BadSignature, FileSigner, InvalidSigner, SignError, Signer, verify_signature};
+pub use signer::{
+    BadSignature, FileSigner, InvalidSigner, SignError, Signer, verify_signature, verify_with_key,
+};
 pub use trust::{InvalidTrust, Trust, Untrusted, Usage};

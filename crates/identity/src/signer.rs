@@ -139,12 +139,25 @@ pub fn verify_signature(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), BadSignature> {
+    verify_with_key(certificate.public_key(), algorithm, message, signature)
+}
+
+/// Checks a signature against a public key: an uncompressed point, or the 32 bytes of Ed25519.
+///
+/// # Errors
+/// [`BadSignature`], also where the key is none of the algorithm.
+pub fn verify_with_key(
+    public_key: &[u8],
+    algorithm: Algorithm,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), BadSignature> {
     let how: &dyn VerificationAlgorithm = match algorithm {
         Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED,
         Algorithm::Es384 => &ECDSA_P384_SHA384_FIXED,
         Algorithm::EdDsa => &ED25519,
     };
-    UnparsedPublicKey::new(how, certificate.public_key())
+    UnparsedPublicKey::new(how, public_key)
         .verify(message, signature)
         .map_err(|_| BadSignature)
 }
