@@ -165,6 +165,10 @@ impl From<WorkshopError> for Failure {
             }
             WorkshopError::Secret(e) => (enrolment::hint(e), REFUSED),
             WorkshopError::Elsewhere(_) => ("ask the workshop of its own structure", REFUSED),
+            WorkshopError::NotRenewed { .. } => (
+                "enrol it anew: compare the fingerprint, and leave --renew out",
+                REFUSED,
+            ),
             WorkshopError::Reused(_) => (
                 "make a new key with `ordonnans-ca request`, and ask with that",
                 REFUSED,

@@ -4,12 +4,14 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use ordonnans_identity::{KeyError, KeyPlace, PassphraseSource, Rekey, SecretKey, rekey};
+use ordonnans_identity::{
+    FileSigner, KeyError, KeyPlace, PassphraseSource, Rekey, SecretKey, Signer, rekey,
+};
 use ordonnans_label::{Name, Policies};
 use time::OffsetDateTime;
 
 use crate::cli::{Failure, INTERNAL, REFUSED, USAGE, holds, line, remark, usage};
-use crate::request::{Fingerprint, Request, request};
+use crate::request::{Fingerprint, Request, renewing, request};
 use crate::state::replace;
 use crate::workshop::{AuthorityKeys, Workshop};
 
@@ -30,6 +32,12 @@ pub(crate) struct RequestArgs {
     /// The key is there already: ask for a certificate on that one.
     #[arg(long)]
     have: bool,
+    /// Renew this certificate: its key signs the request too, so that `sign --renew` needs nobody to compare a fingerprint.
+    #[arg(long, value_name = "CERT", requires = "old_key")]
+    renew: Option<PathBuf>,
+    /// The key of the certificate to renew.
+    #[arg(long, value_name = "KEY", requires = "renew")]
+    old_key: Option<PathBuf>,
 }
 
 /// Certifies the key of a request.
@@ -40,6 +48,9 @@ pub(crate) struct SignArgs {
     /// The fingerprint that the other end has read out. Without it, it is shown and asked about at the terminal.
     #[arg(long, value_name = "GROUPS")]
     fingerprint: Option<String>,
+    /// Renew by the rule: the old key has signed the request, and the new certificate says no more than the old one.
+    #[arg(long, conflicts_with = "fingerprint")]
+    renew: bool,
     /// Highest level the subject may hold, with what else it holds; once a policy. Brokers read nothing and need none.
     #[arg(long)]
     clearance: Vec<String>,
@@ -143,17 +154,22 @@ pub(crate) fn make_request(
             code: REFUSED,
         });
     }
+    let old = old_signer(args, passphrase)?;
     let place = KeyPlace::new(&args.key, passphrase.clone());
     let key = if args.have {
         SecretKey::open(&place)?
     } else {
         SecretKey::generate(&place, args.encrypt)?
     };
-    let (text, fingerprint) = request(&name, &key).map_err(|e| Failure {
-        what: e.to_string(),
+    let again = |what: String| Failure {
+        what,
         hint: "the key is there: ask again with --have",
         code: INTERNAL,
-    })?;
+    };
+    let (mut text, fingerprint) = request(&name, &key).map_err(|e| again(e.to_string()))?;
+    if let Some(old) = old {
+        text = renewing(&text, &old).map_err(|e| again(e.to_string()))?;
+    }
     replace(&args.out, &text)?;
     line(out, args.out.display());
     line(out, format_args!("fingerprint   {fingerprint}"));
@@ -162,6 +178,30 @@ pub(crate) fn make_request(
          the key stays here.",
     );
     Ok(())
+}
+
+/// The certificate to renew and its key, before anything is made.
+fn old_signer(
+    args: &RequestArgs,
+    passphrase: &PassphraseSource,
+) -> Result<Option<FileSigner>, Failure> {
+    let (Some(certificate), Some(key)) = (&args.renew, &args.old_key) else {
+        return Ok(None);
+    };
+    let key = KeyPlace::new(key, passphrase.again());
+    let old = FileSigner::load(certificate, key).map_err(|e| Failure {
+        what: format!("the certificate to renew: {e}"),
+        hint: "--renew names a certificate, --old-key its key; without both enrol anew",
+        code: REFUSED,
+    })?;
+    let named = old.certificate().name();
+    if named.as_str() != args.name {
+        return Err(usage(
+            format_args!("{} is the certificate of {named}", certificate.display()),
+            "a renewal is for the same name",
+        ));
+    }
+    Ok(Some(old))
 }
 
 pub(crate) fn sign(
@@ -178,6 +218,16 @@ pub(crate) fn sign(
         code: REFUSED,
     })?;
     let kind = asked.name().kind();
+    if args.renew {
+        let given = [&args.clearance, &args.circle, &args.compartment];
+        let less = given.iter().any(|v| !v.is_empty());
+        let less = less.then(|| holds(&args.clearance, &args.circle, &args.compartment, &policies));
+        let less = less.transpose()?;
+        let mut w = Workshop::open_with(dir, keys)?.with_policies(policies);
+        let path = w.renew(&asked, less.as_ref(), args.days, now)?;
+        line(out, path.display());
+        return Ok(());
+    }
     if args.clearance.is_empty() && kind != ordonnans_label::Kind::Broker {
         return Err(usage(
             format_args!(

@@ -17,6 +17,6 @@ pub mod memory;
 pub use cli::run;
 pub use holds::Holds;
 pub use mint::{Flaw, Issued, MintError, Validity};
-pub use request::{Fingerprint, InvalidRequest, Request, request};
+pub use request::{Fingerprint, InvalidRequest, Request, renewing, request};
 pub use state::{Entry, Standing};
 pub use workshop::{AuthorityKeys, Workshop, WorkshopError};

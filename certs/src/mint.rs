@@ -234,6 +234,18 @@ impl Authority {
         Ok(Self::new(certificate, p, key))
     }
 
+    /// Whether this authority has signed a certificate.
+    pub(crate) fn has_signed(&self, certificate: &[u8]) -> bool {
+        let Ok((_, x)) = X509Certificate::from_der(certificate) else {
+            return false;
+        };
+        let Ok((_, authority)) = X509Certificate::from_der(&self.certificate) else {
+            return false;
+        };
+        x.issuer() == authority.subject()
+            && x.verify_signature(Some(authority.public_key())).is_ok()
+    }
+
     /// A leaf and its key. `serial` must be new for this authority. One that holds nothing says nothing of it.
     pub(crate) fn leaf(
         &self,

@@ -7,15 +7,18 @@ use std::fmt;
 use std::path::Path;
 
 use data_encoding::HEXUPPER;
-use ordonnans_identity::{POINT, SecretKey};
+use ordonnans_identity::{
+    Certificate, FileSigner, POINT, SecretKey, SignError, Signer, verify_with_key,
+};
 use ordonnans_label::{InvalidName, Name};
+use ordonnans_message::cose::Algorithm;
 use rcgen::{
     CertificateParams, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SignatureAlgorithm,
     SigningKey, SubjectPublicKeyInfo,
 };
 use ring::digest::{SHA256, digest};
-use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension};
@@ -97,6 +100,11 @@ pub enum InvalidRequest {
     /// The name has not the form of a subject here.
     #[error("its name is not <name>.<kind>.<structure>: {0}")]
     Name(InvalidName),
+    /// The old key has not signed this, or the certificate beside it is none.
+    #[error(
+        "it says that it renews a certificate, and the key of that certificate has not signed it"
+    )]
+    Renewal,
     /// It asks for what is not the subject's to say.
     #[error(
         "it asks for more than a name; what a certificate says beside that is said by whoever signs"
@@ -104,11 +112,24 @@ pub enum InvalidRequest {
     Asks,
 }
 
+/// What stands before the bytes of a request that an old key signs, so that no other signature of that key is one.
+const RENEWAL: &[u8] = b"ordonnans/1 renewal\0";
+
+/// The label of that signature in the file.
+const LABEL: &str = "ORDONNANS RENEWAL";
+
+/// The old certificate of a subject, whose key has signed the request for the new one.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    pub(crate) certificate: Certificate,
+}
+
 /// A request whose form and signature are right. Whether its key is the subject's own is for two people to compare.
 #[derive(Debug)]
 pub struct Request {
     name: Name,
     key: SubjectPublicKeyInfo,
+    renewal: Option<Renewal>,
 }
 
 impl Request {
@@ -137,7 +158,9 @@ impl Request {
         }
         let der = CertificateSigningRequestDer::from_pem_slice(text)
             .map_err(|_| InvalidRequest::Malformed)?;
-        Self::from_der(&der)
+        let mut request = Self::from_der(&der)?;
+        request.renewal = renewal(text, &der)?;
+        Ok(request)
     }
 
     fn from_der(der: &[u8]) -> Result<Self, InvalidRequest> {
@@ -174,7 +197,8 @@ impl Request {
             [GeneralName::DNSName(name)] => name.parse().map_err(InvalidRequest::Name)?,
             _ => return Err(InvalidRequest::Names),
         };
-        Ok(Self { name, key })
+        let renewal = None;
+        Ok(Self { name, key, renewal })
     }
 
     /// Whom it says it names.
@@ -189,9 +213,45 @@ impl Request {
         Fingerprint::of(&self.key)
     }
 
+    pub(crate) fn renewal(&self) -> Option<&Renewal> {
+        self.renewal.as_ref()
+    }
+
     pub(crate) fn key(&self) -> &SubjectPublicKeyInfo {
         &self.key
     }
+}
+
+/// The renewal in a file, where there is one; its signature is checked, its certificate is only read.
+fn renewal(text: &[u8], request: &[u8]) -> Result<Option<Renewal>, InvalidRequest> {
+    let text = std::str::from_utf8(text).map_err(|_| InvalidRequest::Malformed)?;
+    let Some((_, rest)) = text.split_once(&format!("-----BEGIN {LABEL}-----")) else {
+        return Ok(None);
+    };
+    let signed = || {
+        let (body, _) = rest.split_once(&format!("-----END {LABEL}-----"))?;
+        let body: String = body.split_ascii_whitespace().collect();
+        let signature = data_encoding::BASE64.decode(body.as_bytes()).ok()?;
+        let der = CertificateDer::from_pem_slice(text.as_bytes()).ok()?;
+        let certificate = Certificate::parse_der(&der).ok()?;
+        let key = certificate.public_key();
+        let message = [RENEWAL, request].concat();
+        verify_with_key(key, Algorithm::Es256, &message, &signature).ok()?;
+        Some(Renewal { certificate })
+    };
+    signed().map(Some).ok_or(InvalidRequest::Renewal)
+}
+
+/// A request (PEM) that the old key signs too: behind it stand the old certificate and the signature.
+///
+/// # Errors
+/// [`SignError`]: the old key is out of reach.
+pub fn renewing(request: &str, old: &FileSigner) -> Result<String, SignError> {
+    let der = CertificateSigningRequestDer::from_pem_slice(request.as_bytes())
+        .map_err(|_| SignError::Form)?;
+    let signature = old.sign(&[RENEWAL, &der].concat())?;
+    let certificate = pem("CERTIFICATE", old.certificate().der());
+    Ok(format!("{request}{certificate}{}", pem(LABEL, &signature)))
 }
 
 /// A request for a certificate on this key, PEM, and the key's fingerprint.

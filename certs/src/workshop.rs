@@ -101,6 +101,14 @@ pub enum WorkshopError {
     /// A request that names a subject of another structure.
     #[error("{0} is not of this structure, so this workshop gives it no certificate")]
     Elsewhere(Name),
+    /// Not to be renewed by the rule.
+    #[error("the certificate of {name} is not renewed: {why}")]
+    NotRenewed {
+        /// Whose.
+        name: Name,
+        /// What the rule misses.
+        why: &'static str,
+    },
     /// A key that has a certificate already, or had one that was revoked.
     #[error(
         "this key is that of {0}, whose certificate is live or revoked; a subject has a key of its own, and a new one after a revocation"
@@ -424,7 +432,7 @@ impl Workshop {
         now: OffsetDateTime,
     ) -> Result<PathBuf, WorkshopError> {
         let name = Name::new(local, kind, &self.state.structure)?;
-        self.hand_out(name, None, &holds.clearances(), days, now)
+        self.hand_out(name, None, None, &holds.clearances(), days, now)
     }
 
     /// Issues a certificate on the key of a request, as [`Self::issue`] does, and gives the folder it is in. Whether the key is the subject's own was
@@ -443,13 +451,87 @@ impl Workshop {
         if name.structure() != self.state.structure {
             return Err(WorkshopError::Elsewhere(name));
         }
-        self.hand_out(name, Some(request), &holds.clearances(), days, now)
+        self.hand_out(name, Some(request), None, &holds.clearances(), days, now)
+    }
+
+    /// Renews a certificate without anybody comparing a fingerprint, by a rule: the key of the old certificate has signed the request; that certificate is
+    /// ours, of the same name, neither revoked nor over, and not renewed before; the key is another one; and the new certificate says no more than the old one:
+    /// the same, or what is asked for here where that is less.
+    ///
+    /// # Errors
+    /// As [`Self::sign`]; [`WorkshopError::NotRenewed`] says what the rule misses.
+    pub fn renew(
+        &mut self,
+        request: &Request,
+        holds: Option<&Clearances>,
+        days: i64,
+        now: OffsetDateTime,
+    ) -> Result<PathBuf, WorkshopError> {
+        let name = request.name().clone();
+        let no = |why| WorkshopError::NotRenewed {
+            name: name.clone(),
+            why,
+        };
+        let old = request
+            .renewal()
+            .ok_or_else(|| no("no old key has signed the request"))?;
+        let old = &old.certificate;
+        if old.name() != &name {
+            return Err(no("the old certificate names another subject"));
+        }
+        if !self.issuing.has_signed(old.der()) {
+            return Err(no("the old certificate is not of this issuing authority"));
+        }
+        let as_before = old.certified().clearances(&self.policies);
+        let holds = holds.unwrap_or(&as_before);
+        let says = Certified::of(holds, &self.policies)?;
+        if says.meet(old.certified()) != says {
+            return Err(no(
+                "more is asked for than the old one says; that is signed by a person",
+            ));
+        }
+        let serial = HEXLOWER.encode(old.serial());
+        self.hand_out(name, Some(request), Some(&serial), holds, days, now)
+    }
+
+    /// Whether the certificate of this serial number may be renewed: it is live, and no later one of its subject is.
+    fn renewable(
+        &self,
+        serial: &str,
+        name: &Name,
+        now: OffsetDateTime,
+    ) -> Result<(), WorkshopError> {
+        let no = |why| WorkshopError::NotRenewed {
+            name: name.clone(),
+            why,
+        };
+        let old = self.state.issued.get(serial).filter(|e| e.name == *name);
+        let old = old.ok_or_else(|| no("the old certificate is not of this workshop"))?;
+        match old.standing(now) {
+            Standing::Live => {}
+            Standing::Expired => return Err(no("the old certificate is over")),
+            Standing::Revoked => return Err(no("the old certificate was revoked")),
+        }
+        let mut all = self.state.issued.iter();
+        let later = |(s, e): (&String, &Entry)| {
+            s != serial
+                && e.name == *name
+                && e.standing(now) == Standing::Live
+                && e.until >= old.until
+        };
+        if all.any(later) {
+            return Err(no(
+                "it was renewed already, or the new one would not outlive it",
+            ));
+        }
+        Ok(())
     }
 
     fn hand_out(
         &mut self,
         name: Name,
         request: Option<&Request>,
+        renews: Option<&str>,
         holds: &Clearances,
         days: i64,
         now: OffsetDateTime,
@@ -472,8 +554,10 @@ impl Workshop {
         }
         let _lock = self.lock()?;
         let live = |e: &Entry| e.name == name && e.standing(now) == Standing::Live;
-        if self.state.issued.values().any(live) {
-            return Err(WorkshopError::Live(name));
+        match renews {
+            Some(serial) => self.renewable(serial, &name, now)?,
+            None if self.state.issued.values().any(live) => return Err(WorkshopError::Live(name)),
+            None => {}
         }
         let print = request.map(|r| r.fingerprint().to_string());
         let mut same = self

@@ -536,3 +536,131 @@ fn a_passphrase_is_typed_without_echo_and_a_fingerprint_is_asked_about() {
         "{screen}"
     );
 }
+
+/// Asks for the renewal of what was issued last, with a new key.
+fn renewal(dir: &Path, old: &str, new: &str) -> String {
+    let cert = format!("{old}.cert.pem");
+    std::fs::copy(
+        dir.join("workshop/issued").join(NAME).join("cert.pem"),
+        dir.join(&cert),
+    )
+    .expect("a certificate");
+    let (key, old_key) = (format!("{new}.pem"), format!("{old}.pem"));
+    let out = format!("{new}.req.pem");
+    let args = [
+        "request",
+        NAME,
+        "--key",
+        &key,
+        "--out",
+        &out,
+        "--renew",
+        &cert,
+        "--old-key",
+        &old_key,
+    ];
+    good(dir, &args);
+    out
+}
+
+#[test]
+fn a_certificate_is_renewed_by_the_rule_and_by_nothing_less() {
+    let dir = workshop();
+    let at = dir.path();
+    let print = asked(at, &[]);
+    good(at, &sign(&print));
+    let two = renewal(at, "key", "two");
+    let renew = |request: &str, more: &[&str]| {
+        let args = [&["sign", request, "--renew"], more].concat();
+        args.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let refused = |args: Vec<String>, why: &str| {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        bad(at, &args, 1, why);
+    };
+    let done = |args: Vec<String>| {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        good(at, &args);
+    };
+    refused(renew("request.pem", &[]), "no old key has signed");
+    refused(renew(&two, &["--clearance", "Stg.ZG"]), "more is asked for");
+    refused(
+        renew(&two, &["--clearance", "Stg.C // KRING NCC"]),
+        "more is asked for",
+    );
+    let text = std::fs::read_to_string(at.join(&two)).expect("a request");
+    // The signature is over this request, by the key of that certificate.
+    let (_, rest) = text
+        .split_once("-----BEGIN CERTIFICATE-----")
+        .expect("two parts");
+    let other = std::fs::read_to_string(at.join("request.pem")).expect("a request");
+    for (name, forged) in [
+        (
+            "swapped.pem",
+            format!("{other}-----BEGIN CERTIFICATE-----{rest}"),
+        ),
+        (
+            "cut.pem",
+            text.replace("-----END ORDONNANS RENEWAL-----", ""),
+        ),
+    ] {
+        std::fs::write(at.join(name), forged).expect("writes");
+        refused(renew(name, &[]), "has not signed it");
+    }
+    // The certificate of another authority, with the same name and its own key.
+    good(
+        at,
+        &[
+            "--dir",
+            "elsewhere",
+            "init",
+            "--structure",
+            "crisis.example",
+        ],
+    );
+    let theirs = [
+        "--dir",
+        "elsewhere",
+        "issue",
+        "node",
+        "ncc",
+        "--clearance",
+        "Stg.ZG",
+    ];
+    good(at, &theirs);
+    let folder = format!("elsewhere/issued/{NAME}");
+    let (cert, key) = (format!("{folder}/cert.pem"), format!("{folder}/key.pem"));
+    let args = [
+        "request",
+        NAME,
+        "--key",
+        "four.pem",
+        "--out",
+        "four.req.pem",
+        "--renew",
+        &cert,
+        "--old-key",
+        &key,
+    ];
+    good(at, &args);
+    refused(renew("four.req.pem", &[]), "not of this issuing authority");
+
+    done(renew(&two, &["--days", "100"]));
+    assert_eq!(
+        level(at, "two.pem"),
+        Some(Level::StgG),
+        "the same as before"
+    );
+    let again = renewal(at, "two", "three");
+    // The old key is live still, and renews nothing more.
+    refused(renew(&two, &["--days", "110"]), "renewed already");
+    done(renew(&again, &["--clearance", "Dep.V", "--days", "120"]));
+    assert_eq!(
+        level(at, "three.pem"),
+        Some(Level::DepV),
+        "less, where that is asked for"
+    );
+    let last = renewal(at, "three", "five");
+    good(at, &["revoke", NAME]);
+    refused(renew(&last, &["--days", "130"]), "was revoked");
+}
