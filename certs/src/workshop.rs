@@ -9,6 +9,11 @@
 //!
 //! Keys have mode 0600. Nothing is overwritten but lists and state, and those whole or not at all. Several processes may use one workshop.
 
+mod keys;
+mod renewal;
+
+pub use keys::AuthorityKeys;
+
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -17,8 +22,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::{BASE64, HEXLOWER};
 use ordonnans_identity::clearance::constraint_of;
 use ordonnans_identity::{
-    Certified, KeyError, KeyFileError, KeyPlace, PassphraseSource, SecretKey, Unwritable,
-    write_secret_file,
+    Certified, KeyError, KeyFileError, PassphraseSource, SecretKey, Unwritable, write_secret_file,
 };
 use ordonnans_label::{Clearances, InvalidName, Kind, Name, Policies};
 use rustls_pki_types::CertificateRevocationListDer;
@@ -26,6 +30,7 @@ use rustls_pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
+use self::keys::key_place;
 use crate::holds::Holds;
 use crate::mint::{Authority, MintError, Validity, constraint};
 use crate::request::Request;
@@ -180,46 +185,6 @@ pub(crate) fn pem(kind: &str, der: &[u8]) -> String {
         text.push('\n');
     }
     text + &format!("-----END {kind}-----\n")
-}
-
-/// Where the key of an authority is: in the folder, or in the token that a file in it names.
-fn key_place(folder: &Path, name: &str, keys: &AuthorityKeys) -> Result<KeyPlace, WorkshopError> {
-    let named = folder.join(format!("{name}.key.uri"));
-    if !named.exists() {
-        let file = folder.join(format!("{name}.key.pem"));
-        return Ok(KeyPlace::new(&file, keys.passphrase.again()));
-    }
-    let uri = fs::read_to_string(&named).map_err(io_at(&named))?;
-    Ok(KeyPlace::new(
-        Path::new(uri.trim()),
-        keys.passphrase.again(),
-    ))
-}
-
-/// How the keys of the authorities are kept.
-#[derive(Clone, Debug)]
-pub struct AuthorityKeys {
-    /// Where the passphrase of a key file, or the PIN of a token, comes from. At a terminal it is asked for each of the two keys.
-    pub passphrase: PassphraseSource,
-    /// Whether new key files are encrypted.
-    pub encrypt: bool,
-    /// The URI of the root's key in a token.
-    pub root: Option<String>,
-    /// The URI of the issuing authority's key in a token.
-    pub issuing: Option<String>,
-}
-
-impl AuthorityKeys {
-    /// Plain files, or whatever is there.
-    #[must_use]
-    pub fn new(passphrase: PassphraseSource) -> Self {
-        Self {
-            passphrase,
-            encrypt: false,
-            root: None,
-            issuing: None,
-        }
-    }
 }
 
 /// Clearances as people write them.
@@ -452,79 +417,6 @@ impl Workshop {
             return Err(WorkshopError::Elsewhere(name));
         }
         self.hand_out(name, Some(request), None, &holds.clearances(), days, now)
-    }
-
-    /// Renews a certificate without anybody comparing a fingerprint, by a rule: the key of the old certificate has signed the request; that certificate is
-    /// ours, of the same name, neither revoked nor over, and not renewed before; the key is another one; and the new certificate says no more than the old one:
-    /// the same, or what is asked for here where that is less.
-    ///
-    /// # Errors
-    /// As [`Self::sign`]; [`WorkshopError::NotRenewed`] says what the rule misses.
-    pub fn renew(
-        &mut self,
-        request: &Request,
-        holds: Option<&Clearances>,
-        days: i64,
-        now: OffsetDateTime,
-    ) -> Result<PathBuf, WorkshopError> {
-        let name = request.name().clone();
-        let no = |why| WorkshopError::NotRenewed {
-            name: name.clone(),
-            why,
-        };
-        let old = request
-            .renewal()
-            .ok_or_else(|| no("no old key has signed the request"))?;
-        let old = &old.certificate;
-        if old.name() != &name {
-            return Err(no("the old certificate names another subject"));
-        }
-        if !self.issuing.has_signed(old.der()) {
-            return Err(no("the old certificate is not of this issuing authority"));
-        }
-        let as_before = old.certified().clearances(&self.policies);
-        let holds = holds.unwrap_or(&as_before);
-        let says = Certified::of(holds, &self.policies)?;
-        if says.meet(old.certified()) != says {
-            return Err(no(
-                "more is asked for than the old one says; that is signed by a person",
-            ));
-        }
-        let serial = HEXLOWER.encode(old.serial());
-        self.hand_out(name, Some(request), Some(&serial), holds, days, now)
-    }
-
-    /// Whether the certificate of this serial number may be renewed: it is live, and no later one of its subject is.
-    fn renewable(
-        &self,
-        serial: &str,
-        name: &Name,
-        now: OffsetDateTime,
-    ) -> Result<(), WorkshopError> {
-        let no = |why| WorkshopError::NotRenewed {
-            name: name.clone(),
-            why,
-        };
-        let old = self.state.issued.get(serial).filter(|e| e.name == *name);
-        let old = old.ok_or_else(|| no("the old certificate is not of this workshop"))?;
-        match old.standing(now) {
-            Standing::Live => {}
-            Standing::Expired => return Err(no("the old certificate is over")),
-            Standing::Revoked => return Err(no("the old certificate was revoked")),
-        }
-        let mut all = self.state.issued.iter();
-        let later = |(s, e): (&String, &Entry)| {
-            s != serial
-                && e.name == *name
-                && e.standing(now) == Standing::Live
-                && e.until >= old.until
-        };
-        if all.any(later) {
-            return Err(no(
-                "it was renewed already, or the new one would not outlive it",
-            ));
-        }
-        Ok(())
     }
 
     fn hand_out(

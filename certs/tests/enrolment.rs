@@ -64,7 +64,7 @@ fn asked(dir: &Path, more: &[&str]) -> String {
     print.expect("a fingerprint").trim().to_owned()
 }
 
-fn sign<'a>(print: &'a str) -> [&'a str; 6] {
+fn sign(print: &str) -> [&str; 6] {
     let request = "request.pem";
     [
         "sign",

@@ -207,6 +207,21 @@ key = "key.pem"
     }
 
     #[test]
+    fn a_key_is_a_file_of_the_folder_or_a_token_with_a_source_of_its_pin() {
+        let key = |key: &str| {
+            let text = GOOD.replace("\"key.pem\"", key);
+            Config::parse(&text, Path::new("/n")).expect("good").key
+        };
+        assert_eq!(key("\"key.pem\"").to_string(), "/n/key.pem");
+        let token =
+            "\"pkcs11:token=a;object=b\"\nmodule = \"/m.so\"\npassphrase = \"credential:pin\"";
+        let token = key(token);
+        assert_eq!(token.to_string(), "pkcs11:token=a;object=b");
+        let source = token.passphrase().expect("a source").to_string();
+        assert_eq!((source.as_str(), token.file()), ("credential:pin", None));
+    }
+
+    #[test]
     fn data_and_socket_have_defaults_beside_the_file() {
         let text = GOOD
             .replace("data = \"/var/lib/ordonnans\"", "")
@@ -242,6 +257,12 @@ key = "key.pem"
             ("b1.broker.crisis", "b1.node.crisis", "broker_name"),
             ("b1.broker.crisis.example", "B 1", "broker_name"),
             ("\"node.sock\"", "\"\"", "socket"),
+            ("\"key.pem\"", "\"\"", "identity.key"),
+            (
+                "\"key.pem\"",
+                "\"key.pem\"\npassphrase = \"hunter2\"",
+                "identity.passphrase",
+            ),
         ] {
             let error = Config::parse(&GOOD.replace(from, to), Path::new(".")).expect_err("bad");
             match error {

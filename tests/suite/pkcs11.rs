@@ -127,7 +127,7 @@ fn a_workshop_in_a_token_certifies_keys_in_a_token() {
             enrolled(&mut w, "vermeer.person"),
             enrolled(&mut w, "b1.broker"),
         );
-        let signer = FileSigner::load(&person, &place("vermeer")).expect("fits");
+        let signer = FileSigner::load(&person, place("vermeer")).expect("fits");
         let trust = Trust::load_dir(&w.trust_dir()).expect("trust");
         let certificate = signer.certificate();
         let believed = trust.verify(certificate.der(), Usage::Client, now());
@@ -137,9 +137,9 @@ fn a_workshop_in_a_token_certifies_keys_in_a_token() {
         assert!(verify_signature(certificate, how, b"an act", &signature).is_ok());
         assert!(verify_signature(certificate, how, b"an acT", &signature).is_err());
         // The key of another certificate.
-        let mixed = FileSigner::load(&other, &place("vermeer"));
+        let mixed = FileSigner::load(&other, place("vermeer"));
         assert!(matches!(mixed, Err(InvalidSigner::Mismatch)), "{mixed:?}");
-        let mixed = Identity::load(&other, &place("vermeer"));
+        let mixed = Identity::load(&other, place("vermeer"));
         assert!(matches!(mixed, Err(InvalidIdentity::Key)), "{mixed:?}");
         assert_eq!(
             w.revoke("vermeer", OffsetDateTime::now_utc())
@@ -174,7 +174,7 @@ fn a_node_and_a_broker_meet_with_keys_in_a_token() {
         );
         std::fs::write(dir.join("broker.toml"), text).expect("writes");
         let config = Config::load(&dir.join("broker.toml")).expect("a configuration");
-        let identity = Identity::load(&node, &place("ncc")).expect("fits");
+        let identity = Identity::load(&node, place("ncc")).expect("fits");
         let trust = Trust::load_dir(&w.trust_dir()).expect("trust");
         let options = ClientOptions {
             hybrid_only: true,
