@@ -89,6 +89,11 @@ pub enum Unreadable {
     /// More than [`MAX_PASSPHRASE`] bytes.
     #[error("it is longer than {MAX_PASSPHRASE} bytes")]
     TooLong,
+    /// Nobody sits at a terminal.
+    #[error(
+        "there is none ({0}); name another source: credential:NAME or fd:N, in identity.passphrase or {SOURCE_VARIABLE}"
+    )]
+    NoTerminal(io::Error),
     /// `$CREDENTIALS_DIRECTORY` is not set: the program is not run by a unit that has credentials.
     #[error("CREDENTIALS_DIRECTORY is not set, so no unit gave it a credential")]
     NoCredentials,
@@ -309,7 +314,7 @@ impl Drop for Quiet {
 }
 
 fn at_terminal(prompt: &str) -> Result<Passphrase, Unreadable> {
-    let quiet = Quiet::new().map_err(Unreadable::System)?;
+    let quiet = Quiet::new().map_err(Unreadable::NoTerminal)?;
     let mut terminal = &quiet.terminal;
     terminal
         .write_all(prompt.as_bytes())

@@ -14,11 +14,13 @@ use crate::{KeyError, KeyPlace, PassphraseSource, SecretKey, SignError, rekey};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN: &str = "482915";
+/// Set in the second process.
+const AGAIN: &str = "ORDONNANS_TEST_TOKEN";
 const KEY: &str = "pkcs11:token=test;object=node";
 
 /// Runs a test in a process that has a fresh token of its own, called `test`.
 fn with_token(name: &str, test: impl FnOnce()) {
-    if std::env::var_os("SOFTHSM2_CONF").is_some() {
+    if std::env::var_os(AGAIN).is_some() {
         return test();
     }
     if !Path::new(MODULE).exists() {
@@ -49,7 +51,8 @@ fn with_token(name: &str, test: impl FnOnce()) {
     let mut again = Command::new(this);
     again
         .env("SOFTHSM2_CONF", &conf)
-        .env("PKCS11_MODULE", MODULE);
+        .env("PKCS11_MODULE", MODULE)
+        .env(AGAIN, "1");
     again.args(["--exact", &format!("pkcs11::tests::{name}"), "--nocapture"]);
     let done = again.output().expect("runs");
     let said = String::from_utf8_lossy(&done.stderr);

@@ -1,7 +1,8 @@
-//! A structure whose keys are all in a token: the workshop's, the broker's, a node's and a person's. With SoftHSM; skipped, and said so, where it is not
-//! installed.
+//! Where keys are: under a passphrase, and in a token. Those in a token are SoftHSM's; skipped, and said so, where it is not installed.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -10,12 +11,13 @@ use ordonnans_broker::Broker;
 use ordonnans_broker::config::Config;
 use ordonnans_certs::{AuthorityKeys, Request, Workshop, request};
 use ordonnans_identity::{
-    FileSigner, InvalidSigner, KeyPlace, SecretKey, Signer, Trust, Usage, verify_signature,
+    FileSigner, InvalidSigner, KeyPlace, Rekey, SecretKey, Signer, Trust, Usage, rekey,
+    verify_signature,
 };
 use ordonnans_label::{Clearance, Clearances, Level, Name, Policies};
 use ordonnans_message::{Frame, PROTOCOL_VERSION};
-use ordonnans_tests::house::{STRUCTURE, register_of};
-use ordonnans_tests::site::{WITHIN, now};
+use ordonnans_tests::house::{House, STRUCTURE, register_of};
+use ordonnans_tests::site::{Site, WITHIN, now};
 use ordonnans_transport::{
     ClientOptions, CloseCode, Identity, InvalidIdentity, Lane, Limits, connect,
 };
@@ -23,10 +25,12 @@ use time::OffsetDateTime;
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN: &str = "482915";
+/// Set in the second process; its folder.
+const AGAIN: &str = "ORDONNANS_TEST_TOKEN";
 
 /// Runs a test in a process that has a fresh token of its own, called `test`: the module reads where its tokens are from the environment of the process.
 fn with_token(name: &str, test: impl FnOnce(&Path)) {
-    if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") {
+    if let Some(dir) = std::env::var_os(AGAIN) {
         return test(Path::new(&dir));
     }
     if !Path::new(MODULE).exists() {
@@ -58,7 +62,9 @@ fn with_token(name: &str, test: impl FnOnce(&Path)) {
     again
         .env("SOFTHSM2_CONF", &conf)
         .env("PKCS11_MODULE", MODULE);
-    again.env("CREDENTIALS_DIRECTORY", dir.path());
+    again
+        .env("CREDENTIALS_DIRECTORY", dir.path())
+        .env(AGAIN, dir.path());
     let done = again
         .args(["--exact", name, "--nocapture"])
         .output()
@@ -204,4 +210,42 @@ fn a_node_and_a_broker_meet_with_keys_in_a_token() {
             broker.stop().await.expect("stops");
         });
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_opens_its_key_with_a_passphrase_from_a_descriptor_and_again_when_it_reloads() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut house = House::new();
+    let site = Site::new(dir.path(), &mut house);
+    let mut pipe = tempfile::tempfile().expect("a file");
+    pipe.write_all(b"correct horse battery staple\n")
+        .expect("writes");
+    let from = format!("fd:{}", pipe.as_raw_fd());
+    let new = Rekey::Encrypt(from.parse().expect("a source"));
+    let key = dir.path().join("b1.key.pem");
+    rekey(&KeyPlace::from(&key), &new).expect("encrypts");
+    let text = std::fs::read_to_string(site.broker_toml()).expect("reads");
+    let with = |source: &str| {
+        let key = format!("key = \"b1.key.pem\"\npassphrase = \"{source}\"");
+        let text = text.replace("key = \"b1.key.pem\"", &key);
+        std::fs::write(site.broker_toml(), text).expect("writes");
+        site.config()
+    };
+    let mut other = tempfile::tempfile().expect("a file");
+    other.write_all(b"another passphrase\n").expect("writes");
+    let wrong = Broker::start(with(&format!("fd:{}", other.as_raw_fd()))).await;
+    let said = wrong.expect_err("another passphrase").to_string();
+    assert!(
+        said.contains("b1.key.pem") && said.contains("does not open it"),
+        "{said}"
+    );
+    assert!(!said.contains("another passphrase"));
+
+    let broker = Broker::start(with(&from)).await.expect("starts");
+    // What was read from a descriptor can be read once: it is remembered.
+    pipe.set_len(0).expect("empties");
+    broker.reload().await.expect("reloads");
+    let peer = site.peer(&house, 0).await.expect("comes in");
+    peer.leave().await;
+    broker.stop().await.expect("stops");
 }
