@@ -6,7 +6,7 @@
 use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::pkcs5::EncryptionScheme as Scheme;
 use pkcs8::pkcs5::pbes2::{EncryptionScheme, Kdf, Parameters, Pbkdf2Prf};
-use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
+use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, SecretDocument};
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
@@ -74,9 +74,14 @@ pub(crate) fn open(der: &[u8], with: &Passphrase) -> Result<Zeroizing<Vec<u8>>, 
         _ => return Err(DecryptError::Scheme),
     }
     let opened = how.decrypt(with.expose(), sealed.encrypted_data.as_bytes());
-    opened
+    let key = opened
         .map(Zeroizing::new)
-        .map_err(|_| DecryptError::Passphrase)
+        .map_err(|_| DecryptError::Passphrase)?;
+    // CBC does not authenticate: of 256 wrong passphrases one leaves a padding that looks right.
+    if PrivateKeyInfoRef::try_from(key.as_slice()).is_err() {
+        return Err(DecryptError::Passphrase);
+    }
+    Ok(key)
 }
 
 /// Whether this is an encrypted key of any scheme: an algorithm, and octets (RFC 5958 section 3).
@@ -122,18 +127,25 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_with_its_passphrase_alone() {
-        let pem = seal(b"a key", &phrase("correct horse")).expect("sealed");
+        let how = &ring::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+        let key = ring::signature::EcdsaKeyPair::generate_pkcs8(how, &SystemRandom::new());
+        let key = key.expect("a key");
+        let pem = seal(key.as_ref(), &phrase("correct horse")).expect("sealed");
         assert!(
             pem.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"),
             "a label"
         );
-        let again = seal(b"a key", &phrase("correct horse")).expect("sealed");
+        let again = seal(key.as_ref(), &phrase("correct horse")).expect("sealed");
         assert_ne!(pem, again, "salt and vector are new");
         let bytes = der(&pem);
         let opened = open(&bytes, &phrase("correct horse")).expect("opens");
-        assert_eq!(opened.as_slice(), b"a key");
+        assert_eq!(opened.as_slice(), key.as_ref());
         let other = open(&bytes, &phrase("correct horsf"));
         assert_eq!(other.expect_err("another"), DecryptError::Passphrase);
+        // What opens, and is no key, is the sign of another passphrase.
+        let padded = der(&seal(b"no key", &phrase("correct horse")).expect("sealed"));
+        let none = open(&padded, &phrase("correct horse"));
+        assert_eq!(none.expect_err("no key"), DecryptError::Passphrase);
         for cut in 0..bytes.len() {
             assert!(
                 open(&bytes[..cut], &phrase("correct horse")).is_err(),
