@@ -72,6 +72,11 @@ impl Issued {
         self.key.serialize_der()
     }
 
+    /// The public key.
+    pub(crate) fn public_key(&self) -> &impl PublicKeyData {
+        &self.key
+    }
+
     /// The key, PKCS#8 PEM: a secret likewise.
     pub(crate) fn key_pem(&self) -> Zeroizing<String> {
         self.key.serialize_pem().into()

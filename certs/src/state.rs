@@ -54,9 +54,8 @@ pub struct Entry {
     /// When it was revoked, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<i64>,
-    /// The fingerprint of its key, where the subject made that itself: a key that was revoked is not certified again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
+    /// The fingerprint of its key: one that was revoked is not certified again.
+    pub key: String,
 }
 
 impl Entry {

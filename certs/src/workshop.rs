@@ -33,7 +33,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 use self::keys::key_place;
 use crate::holds::Holds;
 use crate::mint::{Authority, MintError, Validity, constraint};
-use crate::request::Request;
+use crate::request::{Fingerprint, Request};
 use crate::state::{Entry, Standing, State, io_at, lock, replace, sync_folder_of};
 
 /// Lives, in days: the root is replaced by plan, a leaf every quarter, lists every month so that a lost list ends by itself.
@@ -451,28 +451,24 @@ impl Workshop {
             None if self.state.issued.values().any(live) => return Err(WorkshopError::Live(name)),
             None => {}
         }
-        let print = request.map(|r| r.fingerprint().to_string());
-        let mut same = self
-            .state
-            .issued
-            .values()
-            .filter(|e| e.key.is_some() && e.key == print);
-        if let Some(e) = same.find(|e| e.name != name || e.standing(now) != Standing::Expired) {
-            return Err(WorkshopError::Reused(e.name.clone()));
+        if let Some(print) = request.map(|r| r.fingerprint().to_string()) {
+            let mut same = self.state.issued.values().filter(|e| e.key == print);
+            if let Some(e) = same.find(|e| e.name != name || e.standing(now) != Standing::Expired) {
+                return Err(WorkshopError::Reused(e.name.clone()));
+            }
         }
         let serial = self.state.new_serial()?;
         let holds = (holds, &self.policies);
-        let (certificate, key) = match request {
+        let (certificate, print, key) = match request {
             None => {
                 let issued = self.issuing.leaf(&name, holds, valid, serial, None)?;
-                (issued.certificate.clone(), Some(issued.key_pem()))
+                let print = Fingerprint::of(issued.public_key());
+                (issued.certificate.clone(), print, Some(issued.key_pem()))
             }
             Some(r) => {
                 let (key, issuing) = (r.key(), &self.issuing);
-                (
-                    issuing.certify(key, &name, holds, valid, serial, None)?,
-                    None,
-                )
+                let certificate = issuing.certify(key, &name, holds, valid, serial, None)?;
+                (certificate, r.fingerprint(), None)
             }
         };
         let serial = HEXLOWER.encode(&serial.to_be_bytes());
@@ -495,7 +491,7 @@ impl Workshop {
             name,
             until: valid.until.unix_timestamp(),
             revoked: None,
-            key: print,
+            key: print.to_string(),
         };
         state.issued.insert(serial.clone(), entry);
         self.save(state)?;

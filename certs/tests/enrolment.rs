@@ -153,6 +153,26 @@ fn a_key_that_was_revoked_is_not_certified_again() {
     std::fs::remove_file(at.join("request.pem")).expect("a request");
     good(at, &sign(&asked(at, &[])));
     assert_eq!(level(at, "key.pem"), Some(Level::StgG));
+    // Nor one that the workshop made.
+    good(at, &["issue", "node", "vr", "--clearance", "Stg.G"]);
+    good(at, &["revoke", "vr"]);
+    let key = "workshop/issued/vr.node.crisis.example/key.pem";
+    let name = "vr.node.crisis.example";
+    let said = good(
+        at,
+        &["request", name, "--have", "--key", key, "--out", "vr.pem"],
+    );
+    let print = said.lines().nth(1).expect("a fingerprint");
+    let print = print.trim_start_matches("fingerprint").trim();
+    let args = [
+        "sign",
+        "vr.pem",
+        "--clearance",
+        "Stg.G",
+        "--fingerprint",
+        print,
+    ];
+    bad(at, &args, 1, "this key is that of vr.node.crisis.example");
 }
 
 #[test]
