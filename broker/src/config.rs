@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ordonnans_audit::siem::Format;
 use ordonnans_engine::{AlarmLimits, Quotas, Retention};
-use ordonnans_identity::{GRACE_HOURS, MAX_GRACE_HOURS};
+use ordonnans_identity::{GRACE_HOURS, InvalidSource, KeyPlace, MAX_GRACE_HOURS};
 use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{Digest, sha256};
 use serde::Deserialize;
@@ -26,8 +26,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Certificate chain of the broker, PEM, leaf first.
     pub certificate: PathBuf,
-    /// Private key of the broker, PKCS#8 PEM, mode 0600.
-    pub key: PathBuf,
+    /// Private key of the broker: a file (PKCS#8 PEM, mode 0600) or a token, and where its passphrase or PIN comes from.
+    pub key: KeyPlace,
     /// Folder with `root.pem`, `issuing.pem` and a CRL for each.
     pub trust: PathBuf,
     /// The register of nodes, persons, officers and circles.
@@ -231,6 +231,8 @@ struct SyslogFile {
 struct IdentityFile {
     certificate: PathBuf,
     key: PathBuf,
+    passphrase: Option<String>,
+    module: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -273,6 +275,9 @@ pub enum InvalidConfig {
         /// Largest value allowed.
         most: u64,
     },
+    /// The source of the passphrase.
+    #[error("identity.passphrase: {0}")]
+    Passphrase(#[from] InvalidSource),
     /// A contact that is no node.
     #[error(
         "late.contacts: {name}: {why}; write the full name of a node, such as ncc.node.crisis.example"
@@ -396,7 +401,12 @@ impl Config {
         Ok(Self {
             listen: file.listen,
             certificate: folder.join(file.identity.certificate),
-            key: folder.join(file.identity.key),
+            key: KeyPlace::configured(
+                folder,
+                &file.identity.key,
+                file.identity.passphrase.as_deref(),
+                file.identity.module.as_deref(),
+            )?,
             trust: folder.join(file.trust),
             register: folder.join(file.register),
             policies: file.policies.map(|p| folder.join(p)),

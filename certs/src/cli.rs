@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::authorities::authorities;
-use crate::workshop::{Workshop, WorkshopError};
+use crate::enrolment::{self, KeyCommand, RequestArgs, SignArgs};
+use crate::request::Request;
+use crate::workshop::{AuthorityKeys, Workshop, WorkshopError};
 
 #[derive(Parser)]
 #[command(
@@ -32,6 +34,10 @@ struct Arguments {
     /// A folder with policy files (*.toml) beside the built-in NL, NATO and EU.
     #[arg(long, value_name = "DIR", global = true)]
     policies: Option<PathBuf>,
+    /// Where the passphrase of an encrypted key, or the PIN of a token, comes from: credential:NAME, fd:N or terminal. Without it, what
+    /// ORDONNANS_PASSPHRASE_FROM names, else the terminal.
+    #[arg(long, value_name = "SOURCE", global = true)]
+    passphrase: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -61,6 +67,15 @@ enum Command {
         /// "Stg.G // KRING ICCB"; once a policy. Without any it may give everything.
         #[arg(long, value_name = "CLEARANCE")]
         up_to: Vec<String>,
+        /// Encrypt both key files under a new passphrase.
+        #[arg(long)]
+        encrypt: bool,
+        /// Make the root's key in this token (pkcs11:token=…;object=…), out of which it never comes.
+        #[arg(long, value_name = "URI")]
+        root_key: Option<String>,
+        /// Make the issuing authority's key in this token.
+        #[arg(long, value_name = "URI")]
+        issuing_key: Option<String>,
     },
     /// Issue a certificate and its key.
     Issue {
@@ -85,6 +100,13 @@ enum Command {
         #[arg(long)]
         renew: bool,
     },
+    /// Make a key where it stays, and a request to certify it; needs no workshop.
+    Request(RequestArgs),
+    /// Certify the key of a request, after its fingerprint was compared.
+    Sign(SignArgs),
+    /// Encrypt a key file, change its passphrase, or decrypt it; needs no workshop.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Revoke a certificate by name or serial number, and publish a new list.
     Revoke {
         /// A full name, a local name, or a serial number.
@@ -99,6 +121,15 @@ enum Command {
         /// The most the new issuing authority may give, once a policy; without any it is what the one before may give.
         #[arg(long, value_name = "CLEARANCE")]
         up_to: Vec<String>,
+        /// Encrypt new key files; they are encrypted without it where the key of the authority that issues is.
+        #[arg(long)]
+        encrypt: bool,
+        /// Make a new root's key in this token (pkcs11:token=…;object=…), as an object of its own.
+        #[arg(long, value_name = "URI")]
+        root_key: Option<String>,
+        /// Make the new issuing authority's key in this token, as an object of its own.
+        #[arg(long, value_name = "URI")]
+        issuing_key: Option<String>,
     },
     /// Take an authority out of trust, and with a root those below it.
     Retire {
@@ -108,9 +139,9 @@ enum Command {
         #[arg(long)]
         with_live: bool,
     },
-    /// Everything issued, or what a certificate file says.
+    /// Everything issued, or what a file with a certificate or a request says.
     Show {
-        /// A certificate, PEM.
+        /// A certificate or a request, PEM.
         #[arg(conflicts_with = "authorities")]
         file: Option<PathBuf>,
         /// The roots and issuing authorities in place of what they have issued.
@@ -129,14 +160,15 @@ enum Command {
     Man,
 }
 
-const REFUSED: u8 = 1;
-const USAGE: u8 = 2;
-const INTERNAL: u8 = 5;
+pub(crate) const REFUSED: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const INTERNAL: u8 = 5;
 
-struct Failure {
-    what: String,
-    hint: &'static str,
-    code: u8,
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) what: String,
+    pub(crate) hint: &'static str,
+    pub(crate) code: u8,
 }
 
 impl From<WorkshopError> for Failure {
@@ -185,6 +217,16 @@ impl From<WorkshopError> for Failure {
             WorkshopError::Name(_) | WorkshopError::Structure(_) | WorkshopError::Days => {
                 ("`ordonnans-ca help` shows the form", USAGE)
             }
+            WorkshopError::Secret(e) => (enrolment::hint(e), REFUSED),
+            WorkshopError::Elsewhere(_) => ("ask the workshop of its own structure", REFUSED),
+            WorkshopError::NotRenewed { .. } => (
+                "enrol it anew: compare the fingerprint, and leave --renew out",
+                REFUSED,
+            ),
+            WorkshopError::Reused(_) => (
+                "make a new key with `ordonnans-ca request`, and ask with that",
+                REFUSED,
+            ),
             WorkshopError::Key(_) => ("a key file has mode 0600 and one owner", REFUSED),
             WorkshopError::State(_) => (
                 "the state says what was issued and revoked: without it nothing can be revoked",
@@ -202,7 +244,7 @@ impl From<WorkshopError> for Failure {
     }
 }
 
-fn usage(what: impl std::fmt::Display, hint: &'static str) -> Failure {
+pub(crate) fn usage(what: impl std::fmt::Display, hint: &'static str) -> Failure {
     Failure {
         what: what.to_string(),
         hint,
@@ -245,7 +287,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Says something on stderr; where nobody listens there is nobody to tell.
-fn remark(text: &str) {
+pub(crate) fn remark(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
@@ -264,10 +306,24 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
         })?,
         None => Policies::built_in().clone(),
     };
+    let passphrase = enrolment::source(arguments.passphrase.as_deref())?;
+    let keys = AuthorityKeys::new(passphrase.clone());
     match arguments.command {
-        Command::Init { structure, up_to } => {
+        Command::Init {
+            structure,
+            up_to,
+            encrypt,
+            root_key,
+            issuing_key,
+        } => {
             let most = clearances("--up-to", &up_to, &policies)?;
-            let w = Workshop::init_up_to(&dir, &structure, &most, &policies, now)?;
+            let keys = AuthorityKeys {
+                encrypt,
+                root: root_key,
+                issuing: issuing_key,
+                ..keys
+            };
+            let w = Workshop::init_with(&dir, &structure, &most, &policies, &keys, now)?;
             line(out, w.trust_dir().display());
             remark("The folder above is what everyone gets. Keep `root` offline.");
         }
@@ -287,16 +343,19 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
                 Subject::Broker => Kind::Broker,
             };
             let holds = holds(&clearance, &circle, &compartment, &policies)?;
-            let mut w = Workshop::open(&dir)?.with_policies(policies);
+            let mut w = Workshop::open_with(&dir, &keys)?.with_policies(policies);
             let path = if renew {
-                w.renew(kind, &name, &holds, days, now)?
+                w.issue_beside(kind, &name, &holds, days, now)?
             } else {
                 w.issue(kind, &name, &holds, days, now)?
             };
             line(out, path.display());
         }
+        Command::Request(args) => enrolment::make_request(&args, &passphrase, out)?,
+        Command::Sign(args) => enrolment::sign(&args, &dir, &keys, policies, now, out)?,
+        Command::Key(command) => enrolment::change_key(&command, &passphrase, out)?,
         Command::Revoke { who } => {
-            let mut w = Workshop::open(&dir)?;
+            let mut w = Workshop::open_with(&dir, &keys)?;
             let n = w.revoke(&who, now)?;
             line(out, format_args!("{n} revoked"));
             remark(&format!(
@@ -305,18 +364,36 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             ));
         }
         Command::Crl => {
-            let mut w = Workshop::open(&dir)?;
+            let mut w = Workshop::open_with(&dir, &keys)?;
             w.lists(now)?;
             line(out, w.trust_dir().display());
         }
-        Command::Rollover { what, up_to } => {
+        Command::Rollover {
+            what,
+            up_to,
+            encrypt,
+            root_key,
+            issuing_key,
+        } => {
+            if matches!(what, Role::Issuing) && root_key.is_some() {
+                return Err(usage(
+                    "no root is made, and --root-key says where its key is to be",
+                    "`ordonnans-ca rollover root` makes one",
+                ));
+            }
             let most = clearances("--up-to", &up_to, &policies)?;
-            let mut w = Workshop::open(&dir)?;
+            let keys = AuthorityKeys {
+                encrypt,
+                root: root_key,
+                issuing: issuing_key,
+                ..keys
+            };
+            let mut w = Workshop::open_with(&dir, &keys)?;
             match what {
                 Role::Issuing => line(out, w.rollover_issuing(&most, &policies, now)?),
                 Role::Root => {
                     let [root, issuing] = w.rollover_root(&most, &policies, now)?;
-                    remark(&format!("Keep `{root}/{root}.key.pem` offline."));
+                    remark(&format!("Keep `{root}` offline."));
                     line(out, root);
                     line(out, issuing);
                 }
@@ -330,7 +407,7 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             authority,
             with_live,
         } => {
-            let mut w = Workshop::open(&dir)?;
+            let mut w = Workshop::open_with(&dir, &keys)?;
             w.retire(&authority, with_live, now)?;
             line(out, w.trust_dir().display());
             remark("Bring the folder above everywhere, to the broker first.");
@@ -339,11 +416,11 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             file: None,
             authorities: true,
             json,
-        } => authorities(&Workshop::open(&dir)?, json, out),
+        } => authorities(&Workshop::open_with(&dir, &keys)?, json, out),
         Command::Show {
             file: None, json, ..
         } => {
-            let w = Workshop::open(&dir)?;
+            let w = Workshop::open_with(&dir, &keys)?;
             list(&w, json, now, out);
             if !w.published() {
                 remark("The list in `trust` is not the last one; `ordonnans-ca crl` publishes it.");
@@ -354,6 +431,15 @@ fn command(arguments: Arguments, out: &mut Vec<u8>) -> Result<(), Failure> {
             json,
             ..
         } => {
+            if let Ok(asked) = Request::load(&path) {
+                let said = json!({
+                    "name": asked.name(),
+                    "kind": asked.name().kind().as_str(),
+                    "fingerprint": asked.fingerprint().to_string(),
+                });
+                print(&said, json, out);
+                return Ok(());
+            }
             let hint = "name a certificate in PEM, such as issued/NAME/cert.pem";
             let der = CertificateDer::from_pem_file(&path)
                 .map_err(|_| usage(format!("{} is no certificate in PEM", path.display()), hint))?;
@@ -397,7 +483,7 @@ fn clearances(option: &str, texts: &[String], policies: &Policies) -> Result<Cle
     Ok(all)
 }
 
-fn holds(
+pub(crate) fn holds(
     texts: &[String],
     circles: &[String],
     compartments: &[String],

@@ -6,9 +6,11 @@
 
 mod authorities;
 mod cli;
+mod enrolment;
 mod holds;
 mod mint;
 mod publishing;
+mod request;
 mod rollover;
 mod state;
 mod workshop;
@@ -18,5 +20,6 @@ pub mod memory;
 pub use cli::run;
 pub use holds::Holds;
 pub use mint::{Flaw, Issued, MintError, Validity};
+pub use request::{Fingerprint, InvalidRequest, Request, renewing, request};
 pub use state::{Entry, Held, Standing};
-pub use workshop::{Workshop, WorkshopError};
+pub use workshop::{AuthorityKeys, Workshop, WorkshopError};

@@ -1,6 +1,6 @@
 //! A throwaway authority in memory, for tests: the same minting code, nothing on disk.
 
-use ordonnans_identity::{InvalidTrust, Trust};
+use ordonnans_identity::{InvalidTrust, SecretKey, Trust};
 use ordonnans_label::{Clearances, Name, Policies};
 use rustls_pki_types::CertificateRevocationListDer;
 use time::OffsetDateTime;
@@ -63,9 +63,11 @@ impl Authority {
         validity: Validity,
         constraints: Constraints,
     ) -> Result<Self, MintError> {
-        let root = Minting::root(&common(structure, "root", 1), validity, constraints.root)?;
+        let key = || SecretKey::in_memory().ok_or(MintError::Key);
+        let name = common(structure, "root", 1);
+        let root = Minting::root(key()?, &name, validity, constraints.root)?;
         let name = common(structure, "issuing", 1);
-        let issuing = root.issuing(&name, structure, validity, constraints.issuing)?;
+        let issuing = root.issuing(key()?, &name, structure, validity, constraints.issuing)?;
         Ok(Self {
             structure: structure.into(),
             policies: Policies::built_in().clone(),
@@ -172,7 +174,8 @@ impl Authority {
     ) -> Result<(Issued, Result<Trust, InvalidTrust>), MintError> {
         let common = common(&self.structure, "issuing", 9);
         let below = &self.issuing;
-        let below = below.issuing(&common, &self.structure, self.validity, None)?;
+        let key = SecretKey::in_memory().ok_or(MintError::Key)?;
+        let below = below.issuing(key, &common, &self.structure, self.validity, None)?;
         let holds: Clearances = holds.clearances();
         let issued = below.leaf(name, (&holds, &self.policies), self.validity, 1, None)?;
         let mut lists: Vec<_> = self.lists()?.into();

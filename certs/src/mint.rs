@@ -1,6 +1,8 @@
 //! Making certificates and lists: the profile, in one place.
 
-use ordonnans_identity::{Unwritable, clearance};
+use std::sync::Arc;
+
+use ordonnans_identity::{SecretKey, Unwritable, clearance};
 use ordonnans_label::{Clearances, Kind, Name, Policies};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
@@ -14,15 +16,32 @@ use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
+use crate::request::Held;
+
 /// Why something could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
     /// The certificate or list.
     #[error("the certificate could not be made: {0}")]
-    Certificate(#[from] rcgen::Error),
+    Certificate(rcgen::Error),
+    /// The key that should sign it is out of reach.
+    #[error(
+        "the key could not sign; where it is in a token, the token was taken out or has closed"
+    )]
+    Key,
     /// The clearances that should stand in it.
     #[error("the clearance cannot stand in a certificate: {0}")]
     Clearance(#[from] Unwritable),
+}
+
+impl From<rcgen::Error> for MintError {
+    fn from(e: rcgen::Error) -> Self {
+        match e {
+            // What `Held` says, which is all that it can.
+            rcgen::Error::RemoteKeyError => Self::Key,
+            e => Self::Certificate(e),
+        }
+    }
 }
 
 /// From when until when something is valid.
@@ -51,6 +70,11 @@ impl Issued {
     #[must_use]
     pub fn key_pkcs8(&self) -> Vec<u8> {
         self.key.serialize_der()
+    }
+
+    /// The public key.
+    pub(crate) fn public_key(&self) -> &impl PublicKeyData {
+        &self.key
     }
 
     /// The key, PKCS#8 PEM: a secret likewise.
@@ -122,14 +146,27 @@ pub(crate) struct Authority {
     pub(crate) certificate: CertificateDer<'static>,
     /// The last second it is valid.
     pub(crate) until: OffsetDateTime,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, Held<Arc<SecretKey>>>,
+    key: Arc<SecretKey>,
 }
 
-fn named(common: &str) -> DistinguishedName {
+/// The names of a subject whose common name is this.
+pub(crate) fn named(common: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, "Ordonnans");
     name.push(DnType::CommonName, common);
     name
+}
+
+/// Whether the authority of one certificate has signed another.
+pub(crate) fn has_signed(authority: &[u8], certificate: &[u8]) -> bool {
+    let Ok((_, x)) = X509Certificate::from_der(certificate) else {
+        return false;
+    };
+    let Ok((_, authority)) = X509Certificate::from_der(authority) else {
+        return false;
+    };
+    x.issuer() == authority.subject() && x.verify_signature(Some(authority.public_key())).is_ok()
 }
 
 /// What an authority may give, as its extension carries it (RFC 5913); nothing means that it is not held to anything.
@@ -171,58 +208,64 @@ fn params(common: &str, validity: Validity) -> CertificateParams {
 }
 
 impl Authority {
-    /// An offline root, and the value of its constraint.
+    fn new(
+        certificate: CertificateDer<'static>,
+        p: CertificateParams,
+        key: Arc<SecretKey>,
+    ) -> Self {
+        Self {
+            certificate,
+            until: p.not_after,
+            issuer: Issuer::new(p, Held(Arc::clone(&key))),
+            key,
+        }
+    }
+
+    /// An offline root on this key, and the value of its constraint.
     pub(crate) fn root(
+        key: SecretKey,
         common: &str,
         validity: Validity,
         constraint: Option<Vec<u8>>,
     ) -> Result<Self, MintError> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let key = Arc::new(key);
         let mut p = params(common, validity);
         p.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         p.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         constrain(&mut p, constraint);
-        let certificate = p.self_signed(&key)?.der().clone();
-        Ok(Self {
-            certificate,
-            until: validity.until,
-            issuer: Issuer::new(p, key),
-        })
+        let certificate = p.self_signed(&Held(&*key))?.der().clone();
+        Ok(Self::new(certificate, p, key))
     }
 
-    /// An authority as it was kept: its certificate and its key, both PEM. A key of another certificate is refused: nobody would believe
+    /// An authority as it was kept: its certificate, PEM, and its key. A key of another certificate is refused: nobody would believe
     /// what it signs.
-    pub(crate) fn load(certificate: &str, key: &str) -> Result<Self, MintError> {
+    pub(crate) fn load(certificate: &str, key: SecretKey) -> Result<Self, MintError> {
         let unread = |_| rcgen::Error::CouldNotParseCertificate;
         let der = CertificateDer::from_pem_slice(certificate.as_bytes())
             .map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
-        let key = KeyPair::from_pem(key)?;
+        let key = Arc::new(key);
         let (_, x) = X509Certificate::from_der(&der).map_err(unread)?;
-        if key.public_key_raw() != x.public_key().subject_public_key.data.as_ref() {
+        if key.public_key()[..] != *x.public_key().subject_public_key.data {
             return Err(rcgen::Error::CouldNotParseKeyPair.into());
         }
         Ok(Self {
             until: x.validity().not_after.to_datetime(),
-            issuer: Issuer::from_ca_cert_der(&der, key)?,
+            issuer: Issuer::from_ca_cert_der(&der, Held(Arc::clone(&key)))?,
             certificate: der,
+            key,
         })
     }
 
-    /// The key, PKCS#8 PEM: a secret.
-    pub(crate) fn key_pem(&self) -> Zeroizing<String> {
-        self.issuer.key().serialize_pem().into()
-    }
-
-    /// The issuing authority: signs leaves only, and only below the structure. Nobody below it holds more than its constraint says.
+    /// The issuing authority on this key: signs leaves only, and only below the structure. Nobody below it holds more than its constraint says.
     pub(crate) fn issuing(
         &self,
+        key: SecretKey,
         common: &str,
         structure: &str,
         validity: Validity,
         constraint: Option<Vec<u8>>,
     ) -> Result<Self, MintError> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        self.issuing_of(key, common, structure, validity, constraint)
+        self.issuing_of(Arc::new(key), common, structure, validity, constraint)
     }
 
     /// The same issuing authority with another constraint: its name and key stay, and what it has signed.
@@ -233,14 +276,13 @@ impl Authority {
         validity: Validity,
         constraint: Option<Vec<u8>>,
     ) -> Result<Self, MintError> {
-        let key = KeyPair::try_from(issuing.issuer.key().serialize_der())?;
-        let common = common(structure, "issuing", 1);
+        let (key, common) = (Arc::clone(&issuing.key), common(structure, "issuing", 1));
         self.issuing_of(key, &common, structure, validity, constraint)
     }
 
     fn issuing_of(
         &self,
-        key: KeyPair,
+        key: Arc<SecretKey>,
         common: &str,
         structure: &str,
         validity: Validity,
@@ -255,27 +297,40 @@ impl Authority {
             excluded_subtrees: vec![],
         });
         constrain(&mut p, constraint);
-        let certificate = p.signed_by(&key, &self.issuer)?.der().clone();
-        Ok(Self {
-            certificate,
-            until: validity.until,
-            issuer: Issuer::new(p, key),
-        })
+        let certificate = p.signed_by(&Held(&*key), &self.issuer)?.der().clone();
+        Ok(Self::new(certificate, p, key))
     }
 
-    /// A leaf. `serial` must be new for this authority. One that holds nothing says nothing of it.
+    /// A leaf and its key. `serial` must be new for this authority. One that holds nothing says nothing of it.
     pub(crate) fn leaf(
         &self,
         name: &Name,
-        (holds, policies): (&Clearances, &Policies),
+        holds: (&Clearances, &Policies),
         validity: Validity,
         serial: u64,
         flaw: Option<Flaw>,
     ) -> Result<Issued, MintError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        Ok(Issued {
+            name: name.clone(),
+            certificate: self.certify(&key, name, holds, validity, serial, flaw)?,
+            serial: serial.to_be_bytes().to_vec(),
+            key,
+        })
+    }
+
+    /// The certificate of a leaf whose key is its own.
+    pub(crate) fn certify(
+        &self,
+        key: &impl PublicKeyData,
+        name: &Name,
+        (holds, policies): (&Clearances, &Policies),
+        validity: Validity,
+        serial: u64,
+        flaw: Option<Flaw>,
+    ) -> Result<CertificateDer<'static>, MintError> {
         let mut p = params(name.as_str(), validity);
-        let serial = serial.to_be_bytes().to_vec();
-        p.serial_number = Some(SerialNumber::from_slice(&serial));
+        p.serial_number = Some(SerialNumber::from_slice(&serial.to_be_bytes()));
         p.is_ca = IsCa::ExplicitNoCa;
         p.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         p.extended_key_usages = match (flaw, name.kind()) {
@@ -308,15 +363,9 @@ impl Authority {
         }
         let certificate = match flaw {
             Some(Flaw::WeakKey) => p.signed_by(&Weak, &self.issuer)?,
-            _ => p.signed_by(&key, &self.issuer)?,
+            _ => p.signed_by(key, &self.issuer)?,
         };
-        let certificate = certificate.der().clone();
-        Ok(Issued {
-            name: name.clone(),
-            certificate,
-            serial,
-            key,
-        })
+        Ok(certificate.der().clone())
     }
 
     /// The list of what this authority has revoked: serial numbers, and when. It gives no reasons: nobody is asked for one.

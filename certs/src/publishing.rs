@@ -1,11 +1,9 @@
 //! Authorities on the disk, and what everyone gets of them: `trust`, made from the state alone, so that a run that was cut short is mended by the next one.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
-use ordonnans_identity::{read_secret_file, write_secret_file};
 use time::OffsetDateTime;
 
 use crate::mint::Authority;
@@ -39,34 +37,14 @@ pub(crate) fn held(name: &str, under: Option<&str>, authority: &Authority) -> He
     }
 }
 
-/// Writes an authority's certificate and key into its folder.
-pub(crate) fn keep_key(folder: &Path, name: &str, a: &Authority) -> Result<(), WorkshopError> {
-    let key = folder.join(format!("{name}.key.pem"));
-    write_secret_file(&key, a.key_pem().as_bytes())?;
+/// Writes an authority's certificate into its folder.
+pub(crate) fn keep_certificate(
+    folder: &Path,
+    name: &str,
+    a: &Authority,
+) -> Result<(), WorkshopError> {
     let text = pem("CERTIFICATE", &a.certificate);
     replace(&folder.join(format!("{name}.pem")), &text)
-}
-
-/// The authorities in trust whose keys are here.
-pub(crate) fn load_keys(
-    dir: &Path,
-    state: &State,
-) -> Result<BTreeMap<String, Authority>, WorkshopError> {
-    let mut keys = BTreeMap::new();
-    for a in state.live() {
-        let folder = dir.join(&a.name);
-        let key_file = folder.join(format!("{}.key.pem", a.name));
-        if !key_file.exists() {
-            continue;
-        }
-        let key = read_secret_file(&key_file)?;
-        let certificate = pem("CERTIFICATE", &a.certificate());
-        let key = std::str::from_utf8(&key).ok();
-        let authority = key.and_then(|k| Authority::load(&certificate, k).ok());
-        let authority = authority.ok_or(WorkshopError::Authority(folder))?;
-        keys.insert(a.name.clone(), authority);
-    }
-    Ok(keys)
 }
 
 impl Workshop {

@@ -11,14 +11,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 
+use ordonnans_identity::SecretKey;
 use ordonnans_label::{Clearances, Name, Policies};
 use time::OffsetDateTime;
 
 use crate::holds::Holds;
-use crate::mint::{Authority, common, constraint, constraint_of_certificate};
-use crate::publishing::{held, keep_key};
+use crate::mint::{Authority, MintError, common, constraint, constraint_of_certificate};
+use crate::publishing::{held, keep_certificate};
 use crate::state::{Entry, Held, Standing, State, io_at, sync_folder_of};
-use crate::workshop::{ISSUING_DAYS, ROOT_DAYS, Workshop, WorkshopError, validity};
+use crate::workshop::{
+    ISSUING_DAYS, ROOT_DAYS, Workshop, WorkshopError, is_encrypted, make_key, validity,
+};
 
 /// What an authority is held to: what the one before it is, or something else.
 enum Up {
@@ -63,8 +66,9 @@ impl Workshop {
         let _lock = self.lock()?;
         let mut state = self.state.clone();
         let (name, common) = next(&state, "root");
-        let root = Authority::root(&common, validity(now, ROOT_DAYS), None)?;
-        self.settle(&name, &root, now)?;
+        let root = self.settle("root", &name, now, |key| {
+            Authority::root(key, &common, validity(now, ROOT_DAYS), None)
+        })?;
         state.authority.push(held(&name, None, &root));
         self.keys.insert(name.clone(), root);
         let issuing = self.add_issuing(&mut state, &name, up, now)?;
@@ -146,15 +150,23 @@ impl Workshop {
             until: valid.until.min(key.until),
             ..valid
         };
-        let issuing = key.issuing(&common, &state.structure, valid, constraint)?;
-        self.settle(&name, &issuing, now)?;
+        let issuing = self.settle("issuing", &name, now, |new| {
+            key.issuing(new, &common, &state.structure, valid, constraint)
+        })?;
         state.authority.push(held(&name, Some(root), &issuing));
         self.keys.insert(name.clone(), issuing);
         Ok(name)
     }
 
-    /// Puts an authority's key into a folder of its own, whole or not at all.
-    fn settle(&self, name: &str, a: &Authority, now: OffsetDateTime) -> Result<(), WorkshopError> {
+    /// Makes an authority in a folder of its own, whole or not at all, on a new key that is kept as those before it are, or as [`Self::open_with`] was told. A
+    /// key that was made in a token stays there, whatever comes after.
+    fn settle(
+        &self,
+        role: &str,
+        name: &str,
+        now: OffsetDateTime,
+        make: impl FnOnce(SecretKey) -> Result<Authority, MintError>,
+    ) -> Result<Authority, WorkshopError> {
         let (folder, staged) = (self.dir.join(name), self.dir.join(format!(".{name}.new")));
         if staged.exists() {
             fs::remove_dir_all(&staged).map_err(io_at(&staged))?;
@@ -166,10 +178,19 @@ impl Workshop {
         }
         let made = fs::DirBuilder::new().mode(0o700).create(&staged);
         made.map_err(io_at(&staged))?;
-        keep_key(&staged, name, a)?;
+        let uri = match role {
+            "root" => &self.kept.root,
+            _ => &self.kept.issuing,
+        };
+        let current = self.state.current().map(|a| a.name.as_str());
+        let encrypt = self.kept.encrypt || current.is_some_and(|c| is_encrypted(&self.dir, c));
+        let key = make_key(&staged, name, uri.as_ref(), encrypt, &self.kept)?;
+        let authority = make(key)?;
+        keep_certificate(&staged, name, &authority)?;
         fs::rename(&staged, &folder)
             .and_then(|()| sync_folder_of(&folder))
-            .map_err(io_at(&folder))
+            .map_err(io_at(&folder))?;
+        Ok(authority)
     }
 }
 

@@ -104,6 +104,8 @@ pub struct Entry {
     pub revoked: Option<i64>,
     /// The authority that issued it.
     pub by: String,
+    /// The fingerprint of its key: one that was revoked is not certified again.
+    pub key: String,
 }
 
 impl Entry {
@@ -293,5 +295,6 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), WorkshopError> {
 
 /// Makes the names in the folder of a file durable.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -2,13 +2,19 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `root/` | the root's certificate and key; kept offline, it is needed once a year for its own list |
-//! | `issuing/` | the issuing authority's certificate and key, and `state.toml`: the authorities, and what they have issued and revoked |
+//! | `root/` | the root's certificate and key, or `root.key.uri` that names the key in a token; kept offline, it is needed once a year for its own list |
+//! | `issuing/` | the issuing authority's certificate and key (or `issuing.key.uri`), and `state.toml`: the authorities, and what they have issued and revoked |
 //! | `root-2/`, `issuing-2/` … | those that came after them (`rollover.rs`) |
 //! | `trust/` | what everyone gets: certificates and lists of the authorities that are in trust, made from the state |
-//! | `issued/NAME/` | a subject's `cert.pem` (with the issuing certificate behind it) and `key.pem` |
+//! | `issued/NAME/` | a subject's `cert.pem` (with the issuing certificate behind it) and, where the workshop made it, `key.pem` |
 //!
 //! Keys have mode 0600. Nothing is overwritten but lists and state, and those whole or not at all. Several processes may use one workshop.
+
+mod keys;
+mod renewal;
+
+pub use keys::AuthorityKeys;
+pub(crate) use keys::{is_encrypted, load_keys, make_key};
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,13 +24,16 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use ordonnans_identity::clearance::constraint_of;
-use ordonnans_identity::{Certified, KeyFileError, Unwritable, write_secret_file};
+use ordonnans_identity::{
+    Certified, KeyError, KeyFileError, PassphraseSource, Unwritable, write_secret_file,
+};
 use ordonnans_label::{Clearances, InvalidName, Kind, Name, Policies};
 use time::{Duration, OffsetDateTime};
 
 use crate::holds::Holds;
 use crate::mint::{Authority, MintError, Validity, common, constraint};
-use crate::publishing::{held, keep_key, load_keys, pem};
+use crate::publishing::{held, keep_certificate, pem};
+use crate::request::{Fingerprint, Request};
 use crate::state::{Entry, Held, Standing, State, io_at, lock, replace, sync_folder_of};
 
 /// Lives, in days: the root is replaced by plan, a leaf every quarter, lists every month so that a lost list ends by itself.
@@ -88,6 +97,25 @@ pub enum WorkshopError {
     /// A key file.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// An authority's key is not opened.
+    #[error(transparent)]
+    Secret(KeyError),
+    /// A request that names a subject of another structure.
+    #[error("{0} is not of this structure, so this workshop gives it no certificate")]
+    Elsewhere(Name),
+    /// Not to be renewed by the rule.
+    #[error("the certificate of {name} is not renewed: {why}")]
+    NotRenewed {
+        /// Whose.
+        name: Name,
+        /// What the rule misses.
+        why: &'static str,
+    },
+    /// A key that has a certificate already, or had one that was revoked.
+    #[error(
+        "this key is that of {0}, whose certificate is live or revoked; a subject has a key of its own, and a new one after a revocation"
+    )]
+    Reused(Name),
     /// The state file.
     #[error("{0} was damaged or edited; restore it")]
     State(PathBuf),
@@ -98,7 +126,9 @@ pub enum WorkshopError {
     #[error("the system gives no random numbers")]
     Random,
     /// The key of an authority is not here.
-    #[error("the key of '{0}' is not here; its place is {0}/{0}.key.pem")]
+    #[error(
+        "the key of '{0}' is not here; its place is {0}/{0}.key.pem, or {0}/{0}.key.uri where it is in a token"
+    )]
     KeyAway(String),
     /// No authority of this name is in trust.
     #[error("no authority in trust is called '{0}'")]
@@ -123,6 +153,15 @@ pub enum WorkshopError {
     Mint(MintError),
 }
 
+impl From<KeyError> for WorkshopError {
+    fn from(e: KeyError) -> Self {
+        match e {
+            KeyError::File(e) => Self::Key(e),
+            e => Self::Secret(e),
+        }
+    }
+}
+
 impl From<MintError> for WorkshopError {
     fn from(e: MintError) -> Self {
         match e {
@@ -138,6 +177,8 @@ pub struct Workshop {
     pub(crate) state: State,
     /// Those whose keys are here, by name: not the root's once it is kept offline, and none that was lost.
     pub(crate) keys: BTreeMap<String, Authority>,
+    /// How keys are opened, and where those of new authorities are made.
+    pub(crate) kept: AuthorityKeys,
     policies: Policies,
 }
 
@@ -145,6 +186,16 @@ impl std::fmt::Debug for Workshop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Workshop({})", self.dir.display())
     }
+}
+
+/// The live certificates that a new one may stand beside.
+enum Beside<'a> {
+    /// None of the authority that issues.
+    Nothing,
+    /// Whichever there are.
+    Whatever,
+    /// The one of this serial number, which it renews.
+    Renewed(&'a str),
 }
 
 pub(crate) fn validity(now: OffsetDateTime, days: i64) -> Validity {
@@ -186,6 +237,22 @@ impl Workshop {
         policies: &Policies,
         now: OffsetDateTime,
     ) -> Result<Self, WorkshopError> {
+        let keys = AuthorityKeys::new(PassphraseSource::terminal());
+        Self::init_with(dir, structure, most, policies, &keys, now)
+    }
+
+    /// The same, with keys that are kept as `keys` says; a token in which a key of that name is already is refused.
+    ///
+    /// # Errors
+    /// As [`Self::init_up_to`]. [`WorkshopError::Secret`]: folders were made, and are in the way of the next try.
+    pub fn init_with(
+        dir: &Path,
+        structure: &str,
+        most: &impl Holds,
+        policies: &Policies,
+        keys: &AuthorityKeys,
+        now: OffsetDateTime,
+    ) -> Result<Self, WorkshopError> {
         let constraint = constraint(&most.clearances(), policies)?;
         // Any local name shows whether the structure can end one.
         if Name::new("x", Kind::Node, structure).is_err() {
@@ -212,12 +279,17 @@ impl Workshop {
             let made = fs::DirBuilder::new().mode(mode).create(&path);
             made.map_err(io_at(&path))?;
         }
+        let key = |role: &str, uri: Option<&String>| {
+            make_key(&dir.join(role), role, uri, keys.encrypt, keys)
+        };
         let root = Authority::root(
+            key("root", keys.root.as_ref())?,
             &common(structure, "root", 1),
             validity(now, ROOT_DAYS),
             None,
         )?;
         let issuing = root.issuing(
+            key("issuing", keys.issuing.as_ref())?,
             &common(structure, "issuing", 1),
             structure,
             validity(now, ISSUING_DAYS),
@@ -226,32 +298,44 @@ impl Workshop {
         let mut state = State::new(structure);
         for (name, under, authority) in [("root", None, &root), ("issuing", Some("root"), &issuing)]
         {
-            keep_key(&dir.join(name), name, authority)?;
+            keep_certificate(&dir.join(name), name, authority)?;
             state.authority.push(held(name, under, authority));
         }
-        let keys = [("root".to_owned(), root), ("issuing".to_owned(), issuing)];
+        let here = [("root".to_owned(), root), ("issuing".to_owned(), issuing)];
         let mut workshop = Self {
             dir: dir.into(),
             state: State::new(structure),
-            keys: keys.into(),
+            keys: here.into(),
+            kept: keys.clone(),
             policies: policies.clone(),
         };
         workshop.publish(state, now)?;
         Ok(workshop)
     }
 
-    /// Opens a workshop.
+    /// Opens a workshop; a passphrase or PIN that it needs is asked for at the terminal.
     ///
     /// # Errors
     /// [`WorkshopError::Missing`]; a key whose file is open to others; [`WorkshopError::Authority`]; [`WorkshopError::State`].
     pub fn open(dir: &Path) -> Result<Self, WorkshopError> {
+        Self::open_with(dir, &AuthorityKeys::new(PassphraseSource::terminal()))
+    }
+
+    /// The same, with another source of passphrases.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`WorkshopError::Secret`]: a key is not opened.
+    pub fn open_with(dir: &Path, keys: &AuthorityKeys) -> Result<Self, WorkshopError> {
         let state_file = dir.join("issuing").join("state.toml");
         if !state_file.exists() {
             return Err(WorkshopError::Missing(dir.into()));
         }
         let state = State::load(&state_file)?;
+        let mut here = BTreeMap::new();
+        load_keys(dir, &state, keys, &mut here)?;
         Ok(Self {
-            keys: load_keys(dir, &state)?,
+            keys: here,
+            kept: keys.clone(),
             dir: dir.into(),
             state,
             policies: Policies::built_in().clone(),
@@ -315,40 +399,66 @@ impl Workshop {
         days: i64,
         now: OffsetDateTime,
     ) -> Result<PathBuf, WorkshopError> {
-        self.issue_beside(kind, local, holds, days, now, false)
+        let name = Name::new(local, kind, &self.state.structure)?;
+        self.hand_out(name, None, Beside::Nothing, &holds.clearances(), days, now)
     }
 
     /// The same for a subject whose live certificate is about to end: that one stays valid, so that nobody stands still while they change places.
     ///
     /// # Errors
     /// As [`Self::issue`], but for [`WorkshopError::Live`].
-    pub fn renew(
+    pub fn issue_beside(
         &mut self,
         kind: Kind,
         local: &str,
         holds: &impl Holds,
         days: i64,
         now: OffsetDateTime,
-    ) -> Result<PathBuf, WorkshopError> {
-        self.issue_beside(kind, local, holds, days, now, true)
-    }
-
-    fn issue_beside(
-        &mut self,
-        kind: Kind,
-        local: &str,
-        holds: &impl Holds,
-        days: i64,
-        now: OffsetDateTime,
-        renewal: bool,
     ) -> Result<PathBuf, WorkshopError> {
         let name = Name::new(local, kind, &self.state.structure)?;
+        self.hand_out(name, None, Beside::Whatever, &holds.clearances(), days, now)
+    }
+
+    /// Issues a certificate on the key of a request, as [`Self::issue`] does, and gives the folder it is in. Whether the key is the subject's own was
+    /// settled before, by comparing its fingerprint.
+    ///
+    /// # Errors
+    /// As [`Self::issue`]; [`WorkshopError::Elsewhere`]; [`WorkshopError::Reused`].
+    pub fn sign(
+        &mut self,
+        request: &Request,
+        holds: &impl Holds,
+        days: i64,
+        now: OffsetDateTime,
+    ) -> Result<PathBuf, WorkshopError> {
+        let name = request.name().clone();
+        if name.structure() != self.state.structure {
+            return Err(WorkshopError::Elsewhere(name));
+        }
+        self.hand_out(
+            name,
+            Some(request),
+            Beside::Nothing,
+            &holds.clearances(),
+            days,
+            now,
+        )
+    }
+
+    fn hand_out(
+        &mut self,
+        name: Name,
+        request: Option<&Request>,
+        beside: Beside<'_>,
+        holds: &Clearances,
+        days: i64,
+        now: OffsetDateTime,
+    ) -> Result<PathBuf, WorkshopError> {
         if !(1..=ISSUING_DAYS).contains(&days) {
             return Err(WorkshopError::Days);
         }
         let valid = validity(now, days);
-        let holds = holds.clearances();
-        let says = Certified::of(&holds, &self.policies)?;
+        let says = Certified::of(holds, &self.policies)?;
         let _lock = self.lock()?;
         let (by, issuing) = self.issuer()?;
         if valid.until > issuing.until {
@@ -360,18 +470,39 @@ impl Workshop {
             && says.meet(most) != says
         {
             return Err(WorkshopError::Beyond {
-                asked: written(&holds),
+                asked: written(holds),
                 most: written(&most.clearances(&self.policies)),
             });
         }
         // After a rollover a subject has one of the old authority and one of the new for a while.
         let live = |e: &Entry| e.name == name && e.by == by && e.standing(now) == Standing::Live;
-        if !renewal && self.state.issued.values().any(live) {
-            return Err(WorkshopError::Live(name));
+        match beside {
+            Beside::Renewed(serial) => self.renewable(serial, &name, now)?,
+            Beside::Nothing if self.state.issued.values().any(live) => {
+                return Err(WorkshopError::Live(name));
+            }
+            Beside::Nothing | Beside::Whatever => {}
+        }
+        if let Some(print) = request.map(|r| r.fingerprint().to_string()) {
+            let mut same = self.state.issued.values().filter(|e| e.key == print);
+            if let Some(e) = same.find(|e| e.name != name || e.standing(now) != Standing::Expired) {
+                return Err(WorkshopError::Reused(e.name.clone()));
+            }
         }
         let serial = self.state.new_serial()?;
-        let issued = issuing.leaf(&name, (&holds, &self.policies), valid, serial, None)?;
-        let serial = HEXLOWER.encode(&issued.serial);
+        let holds = (holds, &self.policies);
+        let (certificate, print, key) = match request {
+            None => {
+                let issued = issuing.leaf(&name, holds, valid, serial, None)?;
+                let print = Fingerprint::of(issued.public_key());
+                (issued.certificate.clone(), print, Some(issued.key_pem()))
+            }
+            Some(r) => {
+                let certificate = issuing.certify(r.key(), &name, holds, valid, serial, None)?;
+                (certificate, r.fingerprint(), None)
+            }
+        };
+        let serial = HEXLOWER.encode(&serial.to_be_bytes());
         let dir = self.issued_dir(&name);
         // What a run that was cut short left here was never handed out.
         let staged = dir.with_file_name(format!(".{name}.new"));
@@ -379,23 +510,21 @@ impl Workshop {
             fs::remove_dir_all(&staged).map_err(io_at(&staged))?;
         }
         fs::create_dir_all(&staged).map_err(io_at(&staged))?;
-        write_secret_file(&staged.join("key.pem"), issued.key_pem().as_bytes())?;
-        let chain =
-            pem("CERTIFICATE", &issued.certificate) + &pem("CERTIFICATE", &issuing.certificate);
+        if let Some(key) = key {
+            write_secret_file(&staged.join("key.pem"), key.as_bytes())?;
+        }
+        let chain = pem("CERTIFICATE", &certificate) + &pem("CERTIFICATE", &issuing.certificate);
         replace(&staged.join("cert.pem"), &chain)?;
         // The state before the certificate is handed out: one that is not in it could never be revoked.
         let mut state = self.state.clone();
-        let until = valid.until.unix_timestamp();
-        let revoked = None;
-        state.issued.insert(
-            serial.clone(),
-            Entry {
-                name,
-                until,
-                revoked,
-                by,
-            },
-        );
+        let entry = Entry {
+            name,
+            until: valid.until.unix_timestamp(),
+            revoked: None,
+            by,
+            key: print.to_string(),
+        };
+        state.issued.insert(serial.clone(), entry);
         self.save(state)?;
         if dir.exists() {
             let mut old = dir.clone().into_os_string();
@@ -450,7 +579,7 @@ impl Workshop {
         let held = lock(&self.dir.join("issuing").join("lock"))?;
         let state = State::load(&self.dir.join("issuing").join("state.toml"))?;
         if state.authority != self.state.authority {
-            self.keys = load_keys(&self.dir, &state)?;
+            load_keys(&self.dir, &state, &self.kept, &mut self.keys)?;
         }
         self.state = state;
         Ok(held)

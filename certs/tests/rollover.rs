@@ -241,7 +241,9 @@ fn a_renewed_certificate_stands_beside_the_one_that_is_about_to_end() {
     let old = issue(&mut w, "a").expect("a");
     assert!(matches!(issue(&mut w, "a"), Err(WorkshopError::Live(_))));
     let holds = Clearance::new(Level::StgC);
-    let to = w.renew(Kind::Node, "a", &holds, 90, now()).expect("renews");
+    let to = w
+        .issue_beside(Kind::Node, "a", &holds, 90, now())
+        .expect("renews");
     let new = CertificateDer::from_pem_file(to.join("cert.pem")).expect("PEM");
     assert!(old != new && believed(&w, &old) && believed(&w, &new));
     // The old files are kept; and who is revoked by name is revoked whole.

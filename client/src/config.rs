@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ordonnans_identity::{GRACE_HOURS, MAX_GRACE_HOURS};
+use ordonnans_identity::{GRACE_HOURS, KeyPlace, MAX_GRACE_HOURS};
 use ordonnans_label::{Kind, Name};
 use serde::Deserialize;
 
@@ -23,8 +23,8 @@ pub struct Config {
     pub broker_name: Name,
     /// The node's certificate chain, PEM, leaf first.
     pub certificate: PathBuf,
-    /// The node's private key, PKCS#8 PEM, mode 0600.
-    pub key: PathBuf,
+    /// The node's private key: a file (PKCS#8 PEM, mode 0600) or a token, and where its passphrase or PIN comes from.
+    pub key: KeyPlace,
     /// The folder with `root.pem`, `issuing.pem`, `root.crl.pem` and `issuing.crl.pem`.
     pub trust: PathBuf,
     /// The folder with policy files beside the built-in ones, where there are any.
@@ -105,6 +105,8 @@ fn default_data() -> PathBuf {
 struct Identity {
     certificate: PathBuf,
     key: PathBuf,
+    passphrase: Option<String>,
+    module: Option<PathBuf>,
 }
 
 impl Config {
@@ -170,11 +172,22 @@ impl Config {
         if socket.as_os_str().len() > 107 {
             return Err(value("socket", "the path is longer than 107 bytes"));
         }
+        let identity = &file.identity;
+        if identity.key.as_os_str().is_empty() {
+            return Err(value("identity.key", "the path is empty"));
+        }
+        let key = KeyPlace::configured(
+            folder,
+            &identity.key,
+            identity.passphrase.as_deref(),
+            identity.module.as_deref(),
+        )
+        .map_err(|e| value("identity.passphrase", &e.to_string()))?;
         Ok(Self {
             broker: file.broker,
             broker_name,
             certificate: inside("identity.certificate", file.identity.certificate)?,
-            key: inside("identity.key", file.identity.key)?,
+            key,
             trust: inside("trust", file.trust)?,
             policies: file.policies.map(|p| inside("policies", p)).transpose()?,
             data,
@@ -209,6 +222,21 @@ key = "key.pem"
         assert_eq!(config.data, Path::new("/var/lib/ordonnans"));
         assert_eq!(config.broker_name.as_str(), "b1.broker.crisis.example");
         assert!(!config.hybrid_only);
+    }
+
+    #[test]
+    fn a_key_is_a_file_of_the_folder_or_a_token_with_a_source_of_its_pin() {
+        let key = |key: &str| {
+            let text = GOOD.replace("\"key.pem\"", key);
+            Config::parse(&text, Path::new("/n")).expect("good").key
+        };
+        assert_eq!(key("\"key.pem\"").to_string(), "/n/key.pem");
+        let token =
+            "\"pkcs11:token=a;object=b\"\nmodule = \"/m.so\"\npassphrase = \"credential:pin\"";
+        let token = key(token);
+        assert_eq!(token.to_string(), "pkcs11:token=a;object=b");
+        let source = token.passphrase().expect("a source").to_string();
+        assert_eq!((source.as_str(), token.file()), ("credential:pin", None));
     }
 
     #[test]
@@ -262,6 +290,12 @@ key = "key.pem"
             ("b1.broker.crisis", "b1.node.crisis", "broker_name"),
             ("b1.broker.crisis.example", "B 1", "broker_name"),
             ("\"node.sock\"", "\"\"", "socket"),
+            ("\"key.pem\"", "\"\"", "identity.key"),
+            (
+                "\"key.pem\"",
+                "\"key.pem\"\npassphrase = \"hunter2\"",
+                "identity.passphrase",
+            ),
         ] {
             let error = Config::parse(&GOOD.replace(from, to), Path::new(".")).expect_err("bad");
             match error {

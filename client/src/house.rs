@@ -104,7 +104,7 @@ impl House {
             broker: "localhost:1".into(),
             broker_name: name("b1", Kind::Broker),
             certificate: nowhere.clone(),
-            key: nowhere.clone(),
+            key: (&nowhere).into(),
             trust: nowhere,
             socket: data.join("ordonnans.sock"),
             data,

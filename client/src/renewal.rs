@@ -142,7 +142,7 @@ mod tests {
         put_trust(dir.path(), &house, &before);
         let mut config = house.config("ncc");
         config.certificate = dir.path().join("cert.pem");
-        config.key = dir.path().join("key.pem");
+        config.key = (&dir.path().join("key.pem")).into();
         config.trust = dir.path().join("trust");
         let clock = house.clock.clone();
         let desk = Desk::assemble(

@@ -32,6 +32,8 @@ const HOSTS: &[(&str, &str)] = &[
     ("quinn", "ordonnans-transport"),
     ("rustls", "ordonnans-transport"),
     ("libcrux-ml-kem", "ordonnans-transport"),
+    ("pkcs8", "ordonnans-identity"),
+    ("cryptoki", "ordonnans-identity"),
     ("rcgen", "ordonnans-certs"),
     ("hpke", "ordonnans-seal"),
     ("minicbor", "ordonnans-message"),

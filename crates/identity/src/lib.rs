@@ -13,10 +13,14 @@ mod certified;
 pub mod clearance;
 mod der;
 pub mod ed25519;
+mod encrypted;
 pub mod ess;
+mod key;
 mod lists;
 mod numbers;
 mod oid;
+mod passphrase;
+mod pkcs11;
 mod policies;
 mod remembered;
 mod secret;
@@ -25,9 +29,18 @@ mod trust;
 
 pub use certificate::{Certificate, InvalidCertificate};
 pub use certified::{CategoryValue, Certified, Statement, Unwritable};
+pub use encrypted::DecryptError;
+pub use key::{KeyError, KeyPlace, POINT, Rekey, SecretKey, rekey};
 pub use lists::{GRACE_HOURS, InvalidNumber, Late, List, ListNumber, MAX_GRACE_HOURS};
 pub use numbers::{ListNumbers, NumbersError};
+pub use passphrase::{
+    InvalidSource, MAX_PASSPHRASE, MIN_NEW_PASSPHRASE, Passphrase, PassphraseError,
+    PassphraseSource, SOURCE_VARIABLE, Unreadable,
+};
+pub use pkcs11::TokenError;
 pub use policies::{PolicyFileError, read_policies};
-pub use secret::{KeyFileError, read_secret_file, write_secret_file};
-pub use signer::{BadSignature, FileSigner, InvalidSigner, SignError, Signer, verify_signature};
+pub use secret::{KeyFileError, read_secret_file, replace_secret_file, write_secret_file};
+pub use signer::{
+    BadSignature, FileSigner, InvalidSigner, SignError, Signer, verify_signature, verify_with_key,
+};
 pub use trust::{InvalidTrust, Trust, Untrusted, Usage};

@@ -107,6 +107,26 @@ pub fn write_secret_file(path: &Path, secret: &[u8]) -> Result<(), KeyFileError>
     folder.and_then(|f| f.sync_all()).map_err(io)
 }
 
+/// Writes a secret in the place of another: the file is the old one or the new one, whole, and of mode 0600.
+///
+/// # Errors
+/// [`KeyFileError::Io`]: the file is as it was, or, where only its folder could not be synced, the new one.
+pub fn replace_secret_file(path: &Path, secret: &[u8]) -> Result<(), KeyFileError> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".changed");
+    let fresh = Path::new(&fresh);
+    // What a run that was cut short left is of no use to anybody.
+    drop(std::fs::remove_file(fresh));
+    write_secret_file(fresh, secret)?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    std::fs::rename(fresh, path)
+        .and_then(|()| File::open(folder.unwrap_or(Path::new(".")))?.sync_all())
+        .map_err(|source| KeyFileError::Io {
+            path: path.into(),
+            source,
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

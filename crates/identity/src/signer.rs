@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use ordonnans_message::cose::Algorithm;
-use ring::rand::SystemRandom;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED, ED25519,
-    EcdsaKeyPair, KeyPair, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
-use crate::{Certificate, InvalidCertificate, KeyFileError, read_secret_file};
+use crate::pkcs11::TokenError;
+use crate::{Certificate, InvalidCertificate, KeyError, KeyFileError, KeyPlace, SecretKey};
 
 /// Signs in the name of a certificate's subject. Implementations keep the key where it belongs: a file, or hardware.
 pub trait Signer: Send + Sync {
@@ -28,10 +28,19 @@ pub trait Signer: Send + Sync {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
 }
 
-/// The key could not sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the key could not sign")]
-pub struct SignError;
+/// Why nothing was signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// The key failed.
+    #[error("the key could not sign")]
+    Key,
+    /// The statement has a form that no reader would take.
+    #[error("the statement has no form that would be read back")]
+    Form,
+    /// The token failed. Where its session was lost the next use opens another.
+    #[error("the key could not sign: {0}")]
+    Token(TokenError),
+}
 
 /// A signature that does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +53,9 @@ pub enum InvalidSigner {
     /// The key file.
     #[error(transparent)]
     File(#[from] KeyFileError),
+    /// The key.
+    #[error(transparent)]
+    Secret(#[from] KeyError),
     /// The certificate file.
     #[error("the certificate file {0} cannot be read as PEM")]
     CertificateFile(std::path::PathBuf),
@@ -58,24 +70,21 @@ pub enum InvalidSigner {
     Mismatch,
 }
 
-/// A P-256 key from a file.
+/// A certificate and its P-256 key, which is in a file or in a token.
 pub struct FileSigner {
     certificate: Certificate,
-    key: EcdsaKeyPair,
-    random: SystemRandom,
+    key: SecretKey,
 }
 
 impl FileSigner {
-    /// Reads the first certificate of a PEM file and its key (PKCS#8 PEM, mode 0600).
+    /// Reads the first certificate of a PEM file and opens its key.
     ///
     /// # Errors
     /// [`InvalidSigner`] names the file.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, InvalidSigner> {
+    pub fn load(certificate: &Path, key: impl Into<KeyPlace>) -> Result<Self, InvalidSigner> {
         let der = CertificateDer::from_pem_file(certificate)
             .map_err(|_| InvalidSigner::CertificateFile(certificate.into()))?;
-        let pem = read_secret_file(key)?;
-        let pkcs8 = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| InvalidSigner::Key)?;
-        Self::from_der(&der, pkcs8.secret_pkcs8_der())
+        Self::new(&der, SecretKey::open(&key.into())?)
     }
 
     /// A certificate and its key, both DER.
@@ -83,18 +92,20 @@ impl FileSigner {
     /// # Errors
     /// [`InvalidSigner`].
     pub fn from_der(certificate: &[u8], pkcs8: &[u8]) -> Result<Self, InvalidSigner> {
+        let key = SecretKey::from_pkcs8(pkcs8).ok_or(InvalidSigner::Key)?;
+        Self::new(certificate, key)
+    }
+
+    /// A certificate, DER, and its key.
+    ///
+    /// # Errors
+    /// [`InvalidSigner`].
+    pub fn new(certificate: &[u8], key: SecretKey) -> Result<Self, InvalidSigner> {
         let certificate = Certificate::parse_der(certificate)?;
-        let random = SystemRandom::new();
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random)
-            .map_err(|_| InvalidSigner::Key)?;
-        if key.public_key().as_ref() != certificate.public_key() {
+        if key.public_key() != certificate.public_key() {
             return Err(InvalidSigner::Mismatch);
         }
-        Ok(Self {
-            certificate,
-            key,
-            random,
-        })
+        Ok(Self { certificate, key })
     }
 }
 
@@ -108,10 +119,7 @@ impl Signer for FileSigner {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        self.key
-            .sign(&self.random, message)
-            .map(|s| s.as_ref().to_vec())
-            .map_err(|_| SignError)
+        self.key.sign(message)
     }
 }
 
@@ -131,12 +139,25 @@ pub fn verify_signature(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), BadSignature> {
+    verify_with_key(certificate.public_key(), algorithm, message, signature)
+}
+
+/// Checks a signature against a public key: an uncompressed point, or the 32 bytes of Ed25519.
+///
+/// # Errors
+/// [`BadSignature`], also where the key is none of the algorithm.
+pub fn verify_with_key(
+    public_key: &[u8],
+    algorithm: Algorithm,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), BadSignature> {
     let how: &dyn VerificationAlgorithm = match algorithm {
         Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED,
         Algorithm::Es384 => &ECDSA_P384_SHA384_FIXED,
         Algorithm::EdDsa => &ED25519,
     };
-    UnparsedPublicKey::new(how, certificate.public_key())
+    UnparsedPublicKey::new(how, public_key)
         .verify(message, signature)
         .map_err(|_| BadSignature)
 }

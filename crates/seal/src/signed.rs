@@ -133,5 +133,5 @@ pub(crate) fn sign(
 /// [`SignError`]: the key is out of reach, or the statement is none that would be read back.
 pub fn sign_statement<T: Statement>(said: &T, signer: &dyn Signer) -> Result<Signed<T>, SignError> {
     // A key that signs nonsense would not get this far.
-    Signed::new(sign(T::PURPOSE, said.encode(), signer)?).map_err(|_| SignError)
+    Signed::new(sign(T::PURPOSE, said.encode(), signer)?).map_err(|_| SignError::Form)
 }

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ordonnans_identity::{Certificate, InvalidCertificate, KeyFileError, read_secret_file};
+use ordonnans_identity::{Certificate, InvalidCertificate, KeyError, KeyPlace, SecretKey};
 use ring::hmac;
-use rustls::crypto::ring::sign::any_supported_type;
-use rustls::sign::CertifiedKey;
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::sign::{CertifiedKey, Signer, SigningKey, public_key_to_spki};
+use rustls::{SignatureAlgorithm, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use zeroize::Zeroize;
+use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, alg_id};
+use zeroize::Zeroizing;
 
 /// Why a certificate and key cannot be shown to peers.
 #[derive(Debug, thiserror::Error)]
@@ -20,39 +21,41 @@ pub enum InvalidIdentity {
     /// The certificate.
     #[error(transparent)]
     Certificate(#[from] InvalidCertificate),
-    /// The key file.
+    /// The key is not opened.
     #[error(transparent)]
-    KeyFile(#[from] KeyFileError),
+    Secret(#[from] KeyError),
     /// The key is none, or another certificate's.
-    #[error("the key is not PKCS#8, or does not belong to the certificate")]
+    #[error("the key is not PKCS#8 on P-256, or does not belong to the certificate")]
     Key,
+    /// The system gave no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
 }
 
 /// The certificate chain and key that peers are shown.
 pub struct Identity {
     pub(crate) shown: Arc<CertifiedKey>,
     pub(crate) certificate: Certificate,
-    /// Derived from the key, so that it is the same after a restart: signs stateless resets (RFC 9000 section 10.3).
+    /// Derived from the key, so that it is the same after a restart: signs stateless resets (RFC 9000 section 10.3). Nothing can be derived from a key in
+    /// a token; there it is random, and a peer of the time before a restart finds out by its idle time-out.
     pub(crate) resets: hmac::Key,
     /// Likewise: by this the connection identifiers of the time before a restart are known as ours.
     pub(crate) identifiers: u64,
 }
 
 impl Identity {
-    /// Reads a PEM file with the chain, own certificate first, and the key (PKCS#8 PEM, mode 0600).
+    /// Reads a PEM file with the chain, own certificate first, and opens the key.
     ///
     /// # Errors
     /// [`InvalidIdentity`] names the file.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, InvalidIdentity> {
+    pub fn load(certificate: &Path, key: impl Into<KeyPlace>) -> Result<Self, InvalidIdentity> {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
             .and_then(Iterator::collect)
             .map_err(|_| InvalidIdentity::CertificateFile(certificate.into()))?;
         if chain.is_empty() {
             return Err(InvalidIdentity::CertificateFile(certificate.into()));
         }
-        let pem = read_secret_file(key)?;
-        let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| InvalidIdentity::Key)?;
-        Self::new(chain, key)
+        Self::new(chain, SecretKey::open(&key.into())?)
     }
 
     /// The same from DER.
@@ -61,30 +64,27 @@ impl Identity {
     /// [`InvalidIdentity`].
     pub fn from_der(chain: Vec<Vec<u8>>, pkcs8: Vec<u8>) -> Result<Self, InvalidIdentity> {
         let chain = chain.into_iter().map(CertificateDer::from).collect();
-        Self::new(chain, pkcs8.into())
+        let pkcs8 = Zeroizing::new(pkcs8);
+        Self::new(
+            chain,
+            SecretKey::from_pkcs8(&pkcs8).ok_or(InvalidIdentity::Key)?,
+        )
     }
 
-    fn new(
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivatePkcs8KeyDer<'static>,
-    ) -> Result<Self, InvalidIdentity> {
-        let derived = hmac::Key::new(hmac::HMAC_SHA256, key.secret_pkcs8_der());
-        let derive = |what: &[u8]| hmac::sign(&derived, what);
-        let resets = derive(b"ordonnans/1 stateless resets");
-        let identifiers = derive(b"ordonnans/1 connection identifiers");
-        let mut key = PrivateKeyDer::from(key);
-        let signing = any_supported_type(&key);
-        key.zeroize();
+    fn new(chain: Vec<CertificateDer<'static>>, key: SecretKey) -> Result<Self, InvalidIdentity> {
         let first = chain.first().ok_or(InvalidIdentity::Key)?;
         let certificate = Certificate::parse_der(first)?;
-        let shown = CertifiedKey::new(chain, signing.map_err(|_| InvalidIdentity::Key)?);
-        shown.keys_match().map_err(|_| InvalidIdentity::Key)?;
+        if key.public_key() != certificate.public_key() {
+            return Err(InvalidIdentity::Key);
+        }
+        let resets = derived(&key, "ordonnans/1 stateless resets")?;
+        let identifiers = derived(&key, "ordonnans/1 connection identifiers")?;
+        let key = TlsKey(Arc::new(key));
         Ok(Self {
-            shown: Arc::new(shown),
+            shown: Arc::new(CertifiedKey::new(chain, Arc::new(key))),
             certificate,
-            resets: hmac::Key::new(hmac::HMAC_SHA256, resets.as_ref()),
+            resets: hmac::Key::new(hmac::HMAC_SHA256, &*resets),
             identifiers: identifiers
-                .as_ref()
                 .first_chunk()
                 .map_or(0, |b| u64::from_be_bytes(*b)),
         })
@@ -93,8 +93,8 @@ impl Identity {
     /// A certificate and key as they are, for an end that shows what it should not.
     #[cfg(test)]
     pub(crate) fn unread(issued: &ordonnans_certs::Issued) -> Arc<CertifiedKey> {
-        let key = PrivatePkcs8KeyDer::from(issued.key_pkcs8()).into();
-        let signing = any_supported_type(&key).expect("a key");
+        let key = rustls_pki_types::PrivatePkcs8KeyDer::from(issued.key_pkcs8()).into();
+        let signing = rustls::crypto::ring::sign::any_supported_type(&key).expect("a key");
         Arc::new(CertifiedKey::new(vec![issued.certificate.clone()], signing))
     }
 
@@ -111,6 +111,50 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+/// A secret for a purpose: the same after every start where the key allows it, else new.
+fn derived(key: &SecretKey, purpose: &str) -> Result<Zeroizing<[u8; 32]>, InvalidIdentity> {
+    if let Some(secret) = key.derive(purpose) {
+        return Ok(secret);
+    }
+    let mut secret = Zeroizing::new([0; 32]);
+    SystemRandom::new()
+        .fill(&mut *secret)
+        .map_err(|_| InvalidIdentity::Random)?;
+    Ok(secret)
+}
+
+/// A key as TLS signs with it, wherever it is. A token signs in the task of the handshake, which waits for it.
+#[derive(Clone, Debug)]
+struct TlsKey(Arc<SecretKey>);
+
+impl SigningKey for TlsKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let signs = offered.contains(&self.scheme());
+        signs.then(|| Box::new(self.clone()) as Box<dyn Signer>)
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        let point = self.0.public_key();
+        Some(public_key_to_spki(&alg_id::ECDSA_P256, point))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::ECDSA
+    }
+}
+
+impl Signer for TlsKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        // Said here alone: a peer gets the alert `internal_error`.
+        let signed = self.0.sign_der(message);
+        signed.map_err(|e| rustls::Error::General(e.to_string()))
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
@@ -118,7 +162,7 @@ mod tests {
 
     use data_encoding::BASE64;
     use ordonnans_certs::Issued;
-    use ordonnans_identity::write_secret_file;
+    use ordonnans_identity::{KeyFileError, write_secret_file};
     use ordonnans_label::{Clearance, Level};
 
     use super::*;
@@ -151,7 +195,7 @@ mod tests {
         let open = Identity::load(&chain, &key).expect_err("others may read it");
         assert!(matches!(
             open,
-            InvalidIdentity::KeyFile(KeyFileError::Mode { mode: 0o640, .. })
+            InvalidIdentity::Secret(KeyError::File(KeyFileError::Mode { mode: 0o640, .. }))
         ));
         let empty = Identity::load(&key, &key).expect_err("no certificate");
         assert!(matches!(empty, InvalidIdentity::CertificateFile(_)));
