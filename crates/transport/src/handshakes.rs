@@ -22,13 +22,27 @@ use crate::tls::{self, KeyExchange};
 use crate::{CloseCode, ConnectError, Lane, Listener, connect};
 
 #[tokio::test]
-async fn a_client_without_the_hybrid_group_is_served() {
+async fn a_client_without_the_hybrid_group_is_served_where_that_is_allowed() {
     let house = House::new();
-    let listener = house.listen();
+    let listener = house.listen_to(false);
     let config = house.client(&house.node, KeyExchange::Classical);
     let _raw = house.raw_with(&listener, config).await;
     let served = listener.accept().await.expect("comes in");
     assert_eq!(served.key_exchange(), "X25519");
+}
+
+#[tokio::test]
+async fn a_client_without_the_hybrid_group_is_refused_by_default() {
+    let house = House::new();
+    let listener = house.listen();
+    let config = house.client(&house.node, KeyExchange::Classical);
+    let own = endpoint();
+    let connecting = own
+        .connect_with(config, listener.local_addr(), house.broker_name().as_str())
+        .expect("begins");
+    let refused = soon(connecting).await.expect_err("nothing in common");
+    assert!(refused.to_string().contains("handshake"), "{refused}");
+    until(|| listener.refused() == 1).await;
 }
 
 #[tokio::test]
