@@ -23,7 +23,7 @@ const MAX_HEADER: usize = 256;
 /// The way out of an attachment's bytes.
 pub(crate) enum Sending {
     Quic(SendStream),
-    Tcp(Tied<Tls>),
+    Tcp(Box<Tied<Tls>>),
 }
 
 /// Bytes going out. Dropped before [`Self::finish`], the stream is reset and the other end knows that it is not all.
@@ -58,7 +58,7 @@ impl BulkSend {
     fn stream(&mut self) -> Pin<&mut (dyn AsyncWrite + Send + Unpin)> {
         match &mut self.stream {
             Some(Sending::Quic(stream)) => Pin::new(stream),
-            Some(Sending::Tcp(stream)) => Pin::new(stream),
+            Some(Sending::Tcp(stream)) => Pin::new(&mut **stream),
             None => unreachable!("it is there until it is dropped"),
         }
     }
@@ -111,7 +111,7 @@ pub(crate) enum Receiving {
     /// The place is given back before the connection is closed: the peer takes the end for a free place.
     Tcp {
         _place: OwnedSemaphorePermit,
-        stream: Tied<Tls>,
+        stream: Box<Tied<Tls>>,
     },
 }
 
@@ -132,7 +132,7 @@ impl AsyncRead for BulkRecv {
     ) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Receiving::Quic(stream) => AsyncRead::poll_read(Pin::new(stream), cx, buffer),
-            Receiving::Tcp { stream, .. } => Pin::new(stream).poll_read(cx, buffer),
+            Receiving::Tcp { stream, .. } => Pin::new(&mut **stream).poll_read(cx, buffer),
         }
     }
 }

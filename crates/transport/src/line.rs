@@ -93,7 +93,7 @@ impl Line {
     pub(crate) async fn open_bulk(&self, head: &[u8]) -> Result<Sending, ()> {
         match self {
             Self::Quic(q) => q.open_bulk(head).await.map(Sending::Quic),
-            Self::Tcp(t) => t.open_bulk(head).await.map(Sending::Tcp),
+            Self::Tcp(t) => t.open_bulk(head).await.map(|s| Sending::Tcp(Box::new(s))),
         }
     }
 }

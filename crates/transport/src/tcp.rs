@@ -261,7 +261,7 @@ impl Tcp {
         let line = Line::Tcp(Arc::clone(self));
         let bulk = BulkRecv(Receiving::Tcp {
             _place: place,
-            stream: self.tie(tls),
+            stream: Box::new(self.tie(tls)),
         });
         tokio::spawn(bulk::head(line, bulk, self.heads.clone()));
     }
