@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use ordonnans_audit::Fork;
 use ordonnans_identity::ed25519::SigningKey;
-use ordonnans_identity::{FileSigner, Signer, Trust, read_policies};
+use ordonnans_identity::{Certificate, FileSigner, Signer, Trust, read_policies};
 use ordonnans_label::{Kind, Label, Name, Policies};
 use ordonnans_message::{
     Addressee, AttachmentRef, Digest, DirectoryEntry, Frame, Group, Header, Members, MessageId,
@@ -276,6 +276,12 @@ impl Desk {
 
     pub(crate) fn trust(&self) -> Arc<Trust> {
         Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What a certificate says its subject may hold, under the policies that are known here.
+    pub(crate) fn clearance(&self, of: &Certificate) -> Vec<String> {
+        let all = of.certified().clearances(&self.policies());
+        all.iter().map(ToString::to_string).collect()
     }
 
     pub(crate) fn policies(&self) -> Arc<Policies> {

@@ -258,7 +258,14 @@ fn engine() {
     let Ok(mut engine) = made else { return };
     for (i, node) in [1, 0].into_iter().enumerate() {
         let (session, peer) = (Session(i as u64), house.nodes[node].certificate.clone());
-        engine.handle(night(), Input::Opened { session, peer });
+        engine.handle(
+            night(),
+            Input::Opened {
+                session,
+                peer,
+                line: "simulated".into(),
+            },
+        );
         if node == 1 {
             let note = "gone";
             engine.handle(night(), Input::Closed { session, note });

@@ -228,6 +228,13 @@ impl Connection {
         self.0.line.carrier()
     }
 
+    /// Carrier, key exchange and cipher suite in one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let (carrier, group) = (self.carrier(), self.key_exchange());
+        format!("{carrier} {group} {}", self.cipher_suite())
+    }
+
     /// Where the peer is now; over QUIC it may move.
     #[must_use]
     pub fn remote(&self) -> SocketAddr {
