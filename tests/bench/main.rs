@@ -1,6 +1,6 @@
 //! `cargo run --release -p ordonnans-tests --bin bench [-- SECTION…]`: how fast it is, beside what bounds it.
 //!
-//! Sections: `pure`, `rules`, `engine`, `store`, `wire`, `idle`, `log`, `flash`, `backlog` (`ORDONNANS_BACKLOG=1000000` for a million), `attachment`; all of
+//! Sections: `pure`, `rules`, `engine`, `store`, `wire`, `idle`, `log`, `flash`, `backlog` (`ORDONNANS_BACKLOG=1000000` for a million), `attachment`, `strangers`; all of
 //! them without a name. `docs/benchmarks.md` has the questions and answers.
 //! Figures of one run mean something beside each other, on one machine; nothing here fails.
 
@@ -28,6 +28,7 @@ use ordonnans_tests::site::{Site, now};
 use ordonnans_transport::{ClientOptions, Identity, Lane, Limits, Listener, connect};
 
 mod log;
+mod strangers;
 mod urgent;
 
 fn main() -> ExitCode {
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         return code;
     }
     let wanted = |name: &str| args.len() < 2 || args.iter().any(|a| a == name);
-    let sections: [(&str, fn()); 10] = [
+    let sections: [(&str, fn()); 11] = [
         ("pure", pure),
         ("rules", rules),
         ("engine", engine),
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         ("flash", urgent::flash),
         ("backlog", urgent::backlog),
         ("attachment", urgent::attachment),
+        ("strangers", strangers::run),
     ];
     for (name, run) in sections {
         if wanted(name) {

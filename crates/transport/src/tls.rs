@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ordonnans_identity::{Certificate, Trust, Untrusted, Usage};
 use ordonnans_label::Name;
-use ordonnans_message::Timestamp;
+use ordonnans_message::{Timestamp, limits};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 use rustls::client::Resumption;
@@ -41,6 +41,9 @@ pub(crate) const BULK_STREAMS: u32 = 8;
 
 const _: () =
     assert!((Lane::COUNT + BULK_STREAMS) as u64 * (STREAM_WINDOW as u64) < SEND_WINDOW / 2);
+
+/// Certificates that a peer may send beside its own: an issuing authority, a root, and as many more while they are replaced.
+const MAX_CHAIN: usize = 4;
 
 /// Gives the time; every check of a certificate asks it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -171,7 +174,16 @@ impl std::fmt::Debug for Peers {
 }
 
 impl Peers {
-    fn believe(&self, leaf: &[u8], usage: Usage) -> Result<Certificate, Error> {
+    /// What is sent besides is not looked at: the chain is built of the authorities that trust has. So nothing is read before its size is known.
+    fn believe(
+        &self,
+        leaf: &[u8],
+        rest: &[CertificateDer<'_>],
+        usage: Usage,
+    ) -> Result<Certificate, Error> {
+        if leaf.len() > limits::MAX_CERTIFICATE || rest.len() > MAX_CHAIN {
+            return Err(CertificateError::BadEncoding.into());
+        }
         self.trust
             .verify(leaf, usage, (self.clock)())
             .map_err(|e| Error::InvalidCertificate(why(&e)))
@@ -220,10 +232,10 @@ impl ClientCertVerifier for Peers {
     fn verify_client_cert(
         &self,
         leaf: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        rest: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.believe(leaf, Usage::Client)
+        self.believe(leaf, rest, Usage::Client)
             .map(|_| ClientCertVerified::assertion())
     }
 
@@ -254,12 +266,12 @@ impl ServerCertVerifier for Peers {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        rest: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let certificate = self.believe(leaf, Usage::Server)?;
+        let certificate = self.believe(leaf, rest, Usage::Server)?;
         if self.server.as_ref() == Some(certificate.name()) {
             Ok(ServerCertVerified::assertion())
         } else {
