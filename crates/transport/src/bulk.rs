@@ -55,11 +55,11 @@ impl BulkSend {
         }
     }
 
-    fn stream(&mut self) -> Pin<&mut (dyn AsyncWrite + Send + Unpin)> {
+    fn stream(&mut self) -> io::Result<Pin<&mut (dyn AsyncWrite + Send + Unpin)>> {
         match &mut self.stream {
-            Some(Sending::Quic(stream)) => Pin::new(stream),
-            Some(Sending::Tcp(stream)) => Pin::new(&mut **stream),
-            None => unreachable!("it is there until it is dropped"),
+            Some(Sending::Quic(stream)) => Ok(Pin::new(stream)),
+            Some(Sending::Tcp(stream)) => Ok(Pin::new(&mut **stream)),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 }
@@ -92,16 +92,16 @@ impl AsyncWrite for BulkSend {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
+        self.stream()?.poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(cx)
+        self.stream()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.finished = true;
-        self.stream().poll_shutdown(cx)
+        self.stream()?.poll_shutdown(cx)
     }
 }
 

@@ -268,3 +268,37 @@ async fn the_limits_are_one_for_both_carriers() {
     }
     until(|| listener.refused() == 2).await;
 }
+
+#[tokio::test]
+async fn the_carrier_that_comes_through_is_taken() {
+    let mut house = House::new();
+    house.limits.handshake_timeout = std::time::Duration::from_secs(1);
+    let listener = house.listen();
+    let (quic, tcp) = (listener.local_addr(), listener.tcp_addr().expect("listens"));
+    // Swallows what comes, and refuses it.
+    let swallows = tokio::net::UdpSocket::bind("127.0.0.1:0").await;
+    let swallows = swallows.expect("a socket");
+    let blocked = swallows.local_addr().expect("an address");
+    let refuses = tokio::net::TcpSocket::new_v4().expect("a socket");
+    refuses
+        .bind("127.0.0.1:0".parse().expect("an address"))
+        .expect("an address");
+    let closed = refuses.local_addr().expect("an address");
+    let (trust, name) = (house.trust(), house.broker_name());
+    let to = |quic, tcp| {
+        let server = Server::Either { quic, tcp };
+        connect(server, &name, &house.node, &trust, house.options(true))
+    };
+    let both = soon(to(quic, tcp)).await.expect("connects");
+    assert_eq!(both.carrier(), Carrier::Quic);
+    let no_udp = soon(to(blocked, tcp)).await.expect("connects");
+    assert_eq!(no_udp.carrier(), Carrier::Tcp);
+    let no_tcp = soon(to(quic, closed)).await.expect("connects");
+    assert_eq!(no_tcp.carrier(), Carrier::Quic);
+    let neither = soon(to(blocked, closed)).await.expect_err("nobody");
+    let says = neither.to_string();
+    assert!(
+        says.contains("no answer") && says.contains("over TCP"),
+        "{says}"
+    );
+}

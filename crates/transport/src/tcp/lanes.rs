@@ -206,3 +206,18 @@ impl Inlet for Tied<ReadHalf<Tls>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_what_the_page_says() {
+        // `docs/wire.md`, *Over TCP*.
+        let close = [&[CloseCode::Stopping as u8][..], b"stopped"].concat();
+        let page = b"\xff\xff\xff\xff\x02\x08\x04stopped";
+        assert_eq!(signal(CLOSE, &close), page[..]);
+        assert_eq!(signal(HERE, &[]), b"\xff\xff\xff\xff\0\0"[..]);
+        assert_eq!(signal(BULK, &[]), b"\xff\xff\xff\xff\x01\0"[..]);
+    }
+}
