@@ -22,6 +22,9 @@ pub struct Status {
     pub broker: String,
     /// Address it listens on.
     pub listen: String,
+    /// The same for TCP, where it does.
+    #[serde(default)]
+    pub listen_tcp: Option<String>,
     /// Size of the audit log, in records.
     pub records: u64,
     /// Root of the audit log, hex.
@@ -41,7 +44,7 @@ pub struct Status {
     /// What somebody should look at: late lists, a certificate that is to be renewed.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// Live sessions: name of the peer and the key exchange of its connection.
+    /// Live sessions.
     pub sessions: Vec<SessionStatus>,
 }
 
@@ -61,8 +64,17 @@ pub struct ListStatus {
 pub struct SessionStatus {
     /// Who is on the line.
     pub peer: String,
+    /// What carries the connection: `quic` or `tcp`.
+    #[serde(default)]
+    pub carrier: String,
     /// Key exchange group of the connection.
     pub key_exchange: String,
+    /// Cipher suite of the connection.
+    #[serde(default)]
+    pub cipher_suite: String,
+    /// What its certificate says it may hold, under the policies that are known here.
+    #[serde(default)]
+    pub clearance: Vec<String>,
     /// Until when its certificate is valid (RFC 3339).
     pub certificate_until: String,
 }

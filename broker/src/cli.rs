@@ -427,6 +427,9 @@ async fn status(config: &Config, json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     println!("broker    {} on {}", status.broker, status.listen);
+    if let Some(listen) = &status.listen_tcp {
+        println!("tcp       {listen}");
+    }
     println!("audit log {} records, root {}", status.records, status.root);
     println!("durable   {} commits", status.durable);
     println!("waiting   {} copies", status.queued);
@@ -444,8 +447,17 @@ async fn status(config: &Config, json: bool) -> Result<(), Failure> {
     println!("sessions  {}", status.sessions.len());
     for s in &status.sessions {
         println!(
-            "  {:<40} {:<16} until {}",
-            s.peer, s.key_exchange, s.certificate_until
+            "  {:<40} {:<4} {:<14} {} until {}, may hold {}",
+            s.peer,
+            s.carrier,
+            s.key_exchange,
+            s.cipher_suite,
+            s.certificate_until,
+            if s.clearance.is_empty() {
+                "nothing".into()
+            } else {
+                s.clearance.join("; ")
+            },
         );
     }
     Ok(())

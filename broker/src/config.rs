@@ -22,6 +22,10 @@ use serde::Deserialize;
 pub struct Config {
     /// Address and UDP port to listen on.
     pub listen: SocketAddr,
+    /// Address and TCP port for nodes whose UDP is blocked. Nobody comes over TCP without it.
+    pub listen_tcp: Option<SocketAddr>,
+    /// Whether a peer without hybrid post-quantum key exchange is refused. Default true.
+    pub hybrid_only: bool,
     /// The data directory: journal, audit log, mailbox, attachments. One broker at a time.
     pub data: PathBuf,
     /// Certificate chain of the broker, PEM, leaf first.
@@ -133,6 +137,8 @@ impl Default for Limits {
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
     listen: SocketAddr,
+    listen_tcp: Option<SocketAddr>,
+    hybrid_only: Option<bool>,
     data: PathBuf,
     identity: IdentityFile,
     trust: PathBuf,
@@ -400,6 +406,8 @@ impl Config {
         }
         Ok(Self {
             listen: file.listen,
+            listen_tcp: file.listen_tcp,
+            hybrid_only: file.hybrid_only.unwrap_or(true),
             certificate: folder.join(file.identity.certificate),
             key: KeyPlace::configured(
                 folder,
@@ -540,6 +548,14 @@ mod tests {
         assert_eq!(c.register, Path::new("/etc/register.toml"));
         assert_eq!(c.admin_socket, Path::new("/srv/data/admin.sock"));
         assert_eq!(c.limits, Limits::default());
+        assert_eq!((c.listen_tcp, c.hybrid_only), (None, true));
+        let both = GOOD.replace(
+            "data =",
+            "listen_tcp = \"127.0.0.1:443\"\nhybrid_only = false\ndata =",
+        );
+        let c = parse(&both).expect("valid");
+        assert_eq!(c.listen_tcp, Some(([127, 0, 0, 1], 443).into()));
+        assert!(!c.hybrid_only, "by configuration alone");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use ordonnans_message::Digest;
 use ordonnans_policy::{Approved, Book, InvalidRegister, Register, Unapproved};
 use ordonnans_seal::SystemEntropy;
 use ordonnans_store::{Fatal, OpenError, Options, Store, TrailError};
-use ordonnans_transport::{BindError, Identity, InvalidIdentity, Limits, Listener};
+use ordonnans_transport::{BindError, Identity, InvalidIdentity, Limits, Listen, Listener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -358,6 +358,7 @@ impl Broker {
             .map_err(io(config.data.join("attachments")))?;
         let register = approve(&config, &files, recovered.register().as_deref())?;
         let in_force = Mutex::new(register.register().text().into());
+        let policies = files.book.policies().clone();
         let mut engine = Engine::new(
             settings,
             register,
@@ -389,16 +390,16 @@ impl Broker {
             connections_per_address: config.limits.connections_per_address,
             ..Limits::default()
         };
-        let listener = Listener::bind(
-            config.listen,
-            &files.identity,
-            &trust,
-            limits,
-            Arc::new(now),
-        )?;
+        let listen = Listen {
+            quic: config.listen,
+            tcp: config.listen_tcp,
+            hybrid_only: config.hybrid_only,
+        };
+        let listener = Listener::bind_all(listen, &files.identity, &trust, limits, Arc::new(now))?;
         let shared = Arc::new(Shared {
             name: name.clone(),
             trust: RwLock::new(trust),
+            policies: RwLock::new(policies),
             inputs,
             offers,
             sessions: Arc::new(Sessions::default()),
@@ -537,6 +538,7 @@ impl Broker {
                 status.send_replace(Status {
                     broker: name.clone(),
                     listen: listener.local_addr().to_string(),
+                    listen_tcp: listener.tcp_addr().map(|a| a.to_string()),
                     records: figures.records,
                     root: reader.head().root.to_string(),
                     durable: figures.durable,
@@ -549,7 +551,10 @@ impl Broker {
                         .iter()
                         .map(|c| SessionStatus {
                             peer: c.peer().name().to_string(),
+                            carrier: c.carrier().as_str().into(),
                             key_exchange: c.key_exchange().into(),
+                            cipher_suite: c.cipher_suite().into(),
+                            clearance: shared.clearance(c.peer()),
                             certificate_until: c.peer().not_after().to_string(),
                         })
                         .collect(),
@@ -570,6 +575,12 @@ impl Broker {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.listener.local_addr()
+    }
+
+    /// Where it listens for TCP, if it does.
+    #[must_use]
+    pub fn tcp_addr(&self) -> Option<SocketAddr> {
+        self.listener.tcp_addr()
     }
 
     /// Its name.
@@ -624,6 +635,11 @@ impl Broker {
             "reloaded"
         );
         *in_force() = register.register().text().into();
+        *self
+            .shared
+            .policies
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = files.book.policies().clone();
         let law = Input::LawChanged {
             register: Box::new(register),
             book: Box::new(files.book),

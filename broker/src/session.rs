@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ordonnans_audit::{TreeHead, VerifierKey};
 use ordonnans_engine::{Input, Inspect, Session};
-use ordonnans_identity::Trust;
-use ordonnans_label::{Kind, Level, Name};
+use ordonnans_identity::{Certificate, Trust};
+use ordonnans_label::{Kind, Level, Name, Policies};
 use ordonnans_message::{
     AuditQuery, BulkHead, DecodeError, Digest, Envelope, Frame, MessageId, PROTOCOL_VERSION,
     Precedence, ProofOf, ReplyCode, SignedAct, SignedDeclaration, SignedKeyPackage, SignedOrder,
@@ -37,6 +37,8 @@ const RETRY_MS: u32 = 500;
 pub(crate) struct Shared {
     pub(crate) name: Name,
     pub(crate) trust: RwLock<Arc<Trust>>,
+    /// What certificates are read under, for `status`.
+    pub(crate) policies: RwLock<Policies>,
     pub(crate) inputs: mpsc::Sender<Input>,
     /// Takes messages that can wait.
     pub(crate) offers: mpsc::Sender<Input>,
@@ -52,6 +54,14 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn trust(&self) -> Arc<Trust> {
         Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What a certificate says its subject may hold, under the policies that are known here.
+    pub(crate) fn clearance(&self, peer: &Certificate) -> Vec<String> {
+        let policies = self.policies.read();
+        let policies = policies.unwrap_or_else(PoisonError::into_inner);
+        let all = peer.certified().clearances(&policies);
+        all.iter().map(ToString::to_string).collect()
     }
 
     /// Hands an input to the engine. It is gone only when the broker is.
@@ -73,8 +83,14 @@ pub(crate) async fn run(shared: Arc<Shared>, connection: Connection) {
     let (out, outgoing) = mpsc::channel(OUT);
     shared.sessions.insert(session, out, connection.clone());
     let peer = connection.peer().clone();
-    tracing::info!(peer = %peer.name(), key_exchange = connection.key_exchange(), "session opened");
-    shared.tell(Input::Opened { session, peer }).await;
+    let line = connection.line();
+    tracing::info!(peer = %peer.name(), line, "session opened");
+    let opened = Input::Opened {
+        session,
+        peer,
+        line,
+    };
+    shared.tell(opened).await;
     let kept = remembered(&shared, &connection, kept).await;
     let bulk = uploads(Arc::clone(&shared), connection.clone(), session);
     let bulk = tokio::spawn(bulk);

@@ -368,6 +368,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             status["node"] = json!(desk.name);
             status["certificate_until"] = json!(desk.signer().certificate().not_after());
             status["warnings"] = json!(desk.warnings());
+            status["clearance"] = json!(desk.clearance(desk.signer().certificate()));
             status["outbox"] = json!(desk.outbox().order.len());
             status["receipts_owed"] = json!(desk.owed().len());
             status["directory"] = json!(desk.spool.directory()?.len());

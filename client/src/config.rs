@@ -13,12 +13,19 @@ use serde::Deserialize;
 /// The largest configuration file read, in bytes: a hundred times what a real one needs.
 pub const MAX_CONFIG: u64 = 64 * 1024;
 
+/// How often a node on TCP tries QUIC again. Rarely: a network that swallows UDP mostly goes on with that, and an attempt costs a handshake.
+pub const QUIC_AGAIN: Duration = Duration::from_secs(10 * 60);
+
 /// A configuration that was read and found whole.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `host:port` of the broker. Who can write this can point the node at a machine that will
     /// still be refused unless it holds a certificate for [`Config::broker_name`].
     pub broker: String,
+    /// `host:port` of the broker for TCP, which is taken where UDP is blocked. Without it the node waits for UDP.
+    pub broker_tcp: Option<String>,
+    /// How often QUIC is tried again from TCP. Default [`QUIC_AGAIN`]; 1 second to a day.
+    pub quic_again: Duration,
     /// The only name the broker's certificate may carry.
     pub broker_name: Name,
     /// The node's certificate chain, PEM, leaf first.
@@ -37,7 +44,7 @@ pub struct Config {
     /// The file `audit.pub` of the broker: the key that its log is verified by. Without it the key that the broker shows first is believed from
     /// then on.
     pub log_key: Option<PathBuf>,
-    /// Whether a broker without hybrid post-quantum key exchange is refused. Default false.
+    /// Whether a broker without hybrid post-quantum key exchange is refused. Default true.
     pub hybrid_only: bool,
     /// How long a list of revoked certificates still counts after the next one was due (0 to 720 hours; default 72). Who can write this can keep a
     /// revoked peer believed for so long, where no newer list comes.
@@ -76,6 +83,8 @@ pub enum InvalidConfig {
 #[serde(deny_unknown_fields)]
 struct File {
     broker: String,
+    broker_tcp: Option<String>,
+    quic_again_seconds: Option<u64>,
     broker_name: String,
     identity: Identity,
     trust: PathBuf,
@@ -84,7 +93,7 @@ struct File {
     data: PathBuf,
     socket: Option<PathBuf>,
     log_key: Option<PathBuf>,
-    #[serde(default)]
+    #[serde(default = "yes")]
     hybrid_only: bool,
     #[serde(default)]
     crl: Crl,
@@ -94,6 +103,10 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Crl {
     grace_hours: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_data() -> PathBuf {
@@ -141,10 +154,22 @@ impl Config {
             key,
             why: why.to_owned(),
         };
-        match file.broker.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0) => {}
-            _ => return Err(value("broker", "it is not of the form host:port")),
+        let form = "it is not of the form host:port";
+        if !is_host_and_port(&file.broker) {
+            return Err(value("broker", form));
         }
+        if file
+            .broker_tcp
+            .as_deref()
+            .is_some_and(|b| !is_host_and_port(b))
+        {
+            return Err(value("broker_tcp", form));
+        }
+        let quic_again = match file.quic_again_seconds {
+            None => QUIC_AGAIN,
+            Some(seconds @ 1..=86_400) => Duration::from_secs(seconds),
+            Some(_) => return Err(value("quic_again_seconds", "it is not from 1 to 86400")),
+        };
         let broker_name: Name = file.broker_name.parse().map_err(|e| InvalidConfig::Value {
             key: "broker_name",
             why: format!("{e}"),
@@ -185,6 +210,8 @@ impl Config {
         .map_err(|e| value("identity.passphrase", &e.to_string()))?;
         Ok(Self {
             broker: file.broker,
+            broker_tcp: file.broker_tcp,
+            quic_again,
             broker_name,
             certificate: inside("identity.certificate", file.identity.certificate)?,
             key,
@@ -197,6 +224,12 @@ impl Config {
             crl_grace: Duration::from_secs(grace * 3_600),
         })
     }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let port = |p: &str| p.parse::<u16>().is_ok_and(|p| p > 0);
+    text.rsplit_once(':')
+        .is_some_and(|(host, p)| !host.is_empty() && port(p))
 }
 
 #[cfg(test)]
@@ -221,6 +254,15 @@ key = "key.pem"
         assert_eq!(config.trust, Path::new("/etc/ordonnans/trust"));
         assert_eq!(config.data, Path::new("/var/lib/ordonnans"));
         assert_eq!(config.broker_name.as_str(), "b1.broker.crisis.example");
+        assert!(
+            config.hybrid_only,
+            "the classical one by configuration alone"
+        );
+        assert_eq!((config.broker_tcp, config.quic_again), (None, QUIC_AGAIN));
+        let more = "broker_tcp = \"b:443\"\nquic_again_seconds = 60\nhybrid_only = false";
+        let config = Config::parse(&format!("{more}\n{GOOD}"), Path::new(".")).expect("good");
+        assert_eq!(config.broker_tcp.as_deref(), Some("b:443"));
+        assert_eq!(config.quic_again, Duration::from_secs(60));
         assert!(!config.hybrid_only);
     }
 
@@ -295,6 +337,12 @@ key = "key.pem"
                 "\"key.pem\"",
                 "\"key.pem\"\npassphrase = \"hunter2\"",
                 "identity.passphrase",
+            ),
+            ("trust =", "broker_tcp = \"b\"\ntrust =", "broker_tcp"),
+            (
+                "trust =",
+                "quic_again_seconds = 0\ntrust =",
+                "quic_again_seconds",
             ),
         ] {
             let error = Config::parse(&GOOD.replace(from, to), Path::new(".")).expect_err("bad");

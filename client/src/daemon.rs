@@ -1,11 +1,14 @@
 //! The daemon: keeps a line to the broker and answers commands.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ordonnans_seal::{Entropy, SystemEntropy};
-use ordonnans_transport::{ClientOptions, Clock, Identity, Limits, connect};
+use ordonnans_transport::{
+    Carrier, ClientOptions, Clock, Connection, Identity, Limits, Server, connect,
+};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +27,8 @@ const TRUST_EVERY: Duration = Duration::from_secs(60);
 const STEADY: Duration = Duration::from_secs(30);
 
 struct LineStatus {
-    connected: Option<(&'static str, SocketAddr)>,
+    /// What there is to say of the connection.
+    connected: Option<Value>,
     why: String,
 }
 
@@ -125,26 +129,51 @@ impl Daemon {
             Ok(identity) => identity,
             Err(e) => return lost(&e),
         };
-        let broker = config.broker.clone();
-        let resolved = tokio::task::spawn_blocking(move || broker.to_socket_addrs());
-        let address = match resolved.await {
-            Ok(Ok(mut all)) => all.next(),
-            Ok(Err(e)) => return lost(&e),
+        let server = match server(config).await {
+            Ok(server) => server,
             Err(e) => return lost(&e),
-        };
-        let Some(address) = address else {
-            return End::Lost("the broker's name has no address".into());
         };
         let options = options(config, self.desk.clock());
         let trust = self.desk.trust();
-        let connected = connect(address, &config.broker_name, &identity, &trust, &options);
-        tokio::select! {
-            () = self.stop.cancelled() => End::Stopped,
+        let connected = connect(server, &config.broker_name, &identity, &trust, &options);
+        let mut connection = tokio::select! {
+            () = self.stop.cancelled() => return End::Stopped,
             connected = connected => match connected {
-                Ok(connection) => speak(self, connection).await,
-                Err(e) => lost(&e),
+                Ok(connection) => connection,
+                Err(e) => return lost(&e),
             },
+        };
+        loop {
+            match speak(self, connection).await {
+                Ok(next) => connection = next,
+                Err(end) => return end,
+            }
         }
+    }
+
+    /// Where the line is TCP, tries QUIC every now and then until it comes up. What was said over TCP and has no answer is said again.
+    pub(crate) async fn back_to_quic(&self, carrier: Carrier) -> Connection {
+        if carrier == Carrier::Quic {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(self.desk.config.quic_again).await;
+            match self.over_quic().await {
+                Ok(connection) => return connection,
+                Err(why) => tracing::debug!(%why, "no QUIC yet"),
+            }
+        }
+    }
+
+    async fn over_quic(&self) -> Result<Connection, String> {
+        let config = &self.desk.config;
+        let identity = Identity::load(&config.certificate, &config.key);
+        let identity = identity.map_err(|e| e.to_string())?;
+        let quic = address(&config.broker).await.map_err(|e| e.to_string())?;
+        let options = options(config, self.desk.clock());
+        let trust = self.desk.trust();
+        let connected = connect(quic, &config.broker_name, &identity, &trust, &options);
+        connected.await.map_err(|e| e.to_string())
     }
 
     fn status(&self) -> MutexGuard<'_, LineStatus> {
@@ -159,21 +188,46 @@ impl Daemon {
         self.desk.tell();
     }
 
-    pub(crate) fn connected(&self, key_exchange: &'static str, broker: SocketAddr) {
-        tracing::info!(node = %self.desk.name, key_exchange, "connected");
-        self.status().connected = Some((key_exchange, broker));
+    pub(crate) fn connected(&self, connection: &Connection) {
+        let line = connection.line();
+        tracing::info!(node = %self.desk.name, line, "connected");
+        let broker = connection.peer();
+        self.status().connected = Some(json!({
+            "connected": true, "broker": broker.name(), "address": connection.remote(),
+            "carrier": connection.carrier().as_str(), "key_exchange": connection.key_exchange(),
+            "cipher_suite": connection.cipher_suite(), "broker_certificate_until": broker.not_after(),
+            "broker_clearance": self.desk.clearance(broker),
+        }));
         self.desk.tell();
     }
 
     pub(crate) fn line_status(&self) -> Value {
         let (line, broker) = (self.status(), &self.desk.config.broker_name);
-        match line.connected {
-            Some((key_exchange, address)) => json!({
-                "connected": true, "broker": broker, "address": address, "key_exchange": key_exchange,
-            }),
+        match &line.connected {
+            Some(connected) => connected.clone(),
             None => json!({ "connected": false, "broker": broker, "why": line.why }),
         }
     }
+}
+
+/// Where the broker is, by its names.
+///
+/// # Errors
+/// A name has no address, or nobody tells it.
+pub(crate) async fn server(config: &Config) -> io::Result<Server> {
+    let quic = address(&config.broker).await?;
+    Ok(match &config.broker_tcp {
+        Some(tcp) => Server::Either {
+            quic,
+            tcp: address(tcp).await?,
+        },
+        None => Server::Quic(quic),
+    })
+}
+
+async fn address(name: &str) -> io::Result<SocketAddr> {
+    let none = || io::Error::other(format!("{name} has no address"));
+    tokio::net::lookup_host(name).await?.next().ok_or_else(none)
 }
 
 pub(crate) fn options(config: &Config, clock: Clock) -> ClientOptions {

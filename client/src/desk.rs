@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use ordonnans_audit::Fork;
 use ordonnans_identity::ed25519::SigningKey;
-use ordonnans_identity::{FileSigner, ListNumbers, Signer, Trust, read_policies};
+use ordonnans_identity::{Certificate, FileSigner, ListNumbers, Signer, Trust, read_policies};
 use ordonnans_label::{Kind, Label, Name, Policies};
 use ordonnans_message::{
     Addressee, AttachmentRef, Digest, DirectoryEntry, Envelope, Frame, Group, Header, Members,
@@ -289,6 +289,12 @@ impl Desk {
     /// Tells when another certificate came into use.
     pub(crate) fn renewals(&self) -> watch::Receiver<u64> {
         self.renewals.subscribe()
+    }
+
+    /// What a certificate says its subject may hold, under the policies that are known here.
+    pub(crate) fn clearance(&self, of: &Certificate) -> Vec<String> {
+        let all = of.certified().clearances(&self.policies());
+        all.iter().map(ToString::to_string).collect()
     }
 
     pub(crate) fn policies(&self) -> Arc<Policies> {

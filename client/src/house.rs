@@ -102,6 +102,8 @@ impl House {
         Config {
             policies: None,
             broker: "localhost:1".into(),
+            broker_tcp: None,
+            quic_again: crate::config::QUIC_AGAIN,
             broker_name: name("b1", Kind::Broker),
             certificate: nowhere.clone(),
             key: (&nowhere).into(),

@@ -75,21 +75,20 @@ async fn greet(daemon: &Daemon, connection: &Connection) -> Result<Vec<Frame>, E
         .map_err(|_| End::Lost("the broker does not greet".into()))?
 }
 
-/// Speaks with the broker until the connection or the daemon ends.
-pub(crate) async fn speak(daemon: &Arc<Daemon>, connection: Connection) -> End {
-    let end = match talk(daemon, &connection).await {
-        Ok(()) => End::Stopped,
-        Err(end) => end,
-    };
-    if matches!(end, End::Stopped) {
-        connection.finish(CloseCode::Done, "the daemon stops").await;
+/// Speaks with the broker until the connection or the daemon ends. Gives the connection over QUIC on which to go on, once there is one again.
+pub(crate) async fn speak(daemon: &Arc<Daemon>, connection: Connection) -> Result<Connection, End> {
+    let end = talk(daemon, &connection).await;
+    match &end {
+        Ok(_) => connection.close(CloseCode::Done, "QUIC is up again"),
+        Err(End::Stopped) => connection.finish(CloseCode::Done, "the daemon stops").await,
+        Err(_) => {}
     }
     end
 }
 
-async fn talk(daemon: &Arc<Daemon>, connection: &Connection) -> Result<(), End> {
+async fn talk(daemon: &Arc<Daemon>, connection: &Connection) -> Result<Connection, End> {
     let early = greet(daemon, connection).await?;
-    daemon.connected(connection.key_exchange(), connection.remote());
+    daemon.connected(connection);
     let desk = &daemon.desk;
     let mut machine = Machine::begin(Arc::clone(desk), Instant::now())?;
     for frame in early {
@@ -98,6 +97,8 @@ async fn talk(daemon: &Arc<Daemon>, connection: &Connection) -> Result<(), End> 
     let mut streams = JoinSet::new();
     let mut tick = tokio::time::interval(TICK);
     let mut renewals = desk.renewals();
+    let quic = daemon.back_to_quic(connection.carrier());
+    tokio::pin!(quic);
     loop {
         for transfer in machine.uploads() {
             let (desk, connection) = (Arc::clone(desk), connection.clone());
@@ -154,7 +155,8 @@ async fn talk(daemon: &Arc<Daemon>, connection: &Connection) -> Result<(), End> 
                 connection.clone().finish(CloseCode::Done, why).await;
                 return Err(End::Lost(why.into()));
             }
-            () = daemon.stop.cancelled() => return Ok(()),
+            next = &mut quic => return Ok(next),
+            () = daemon.stop.cancelled() => return Err(End::Stopped),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What a security officer asks of the broker, over the wire.
 
-use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use ordonnans_audit::Entry;
@@ -14,7 +13,7 @@ use ordonnans_seal::sign_statement;
 use ordonnans_transport::{CloseCode, Connection, Identity, Lane, connect};
 
 use crate::config::Config;
-use crate::daemon::options;
+use crate::daemon::{options, server};
 use crate::desk::now;
 use crate::failure::{Exit, Failure};
 
@@ -66,12 +65,9 @@ impl Officer {
         let signer = FileSigner::load(&config.certificate, &config.key).map_err(usage)?;
         let trust = Trust::load_dir(&config.trust).map_err(usage)?;
         let trust = trust.with_grace(config.crl_grace);
-        let mut addresses = config.broker.to_socket_addrs().map_err(unreachable)?;
-        let address = addresses
-            .next()
-            .ok_or_else(|| unreachable("its name has no address"))?;
+        let server = server(config).await.map_err(unreachable)?;
         let options = options(config, std::sync::Arc::new(now));
-        let connection = connect(address, &config.broker_name, &identity, &trust, &options)
+        let connection = connect(server, &config.broker_name, &identity, &trust, &options)
             .await
             .map_err(unreachable)?;
         let officer = Self {

@@ -81,6 +81,11 @@ async fn what_send_promised_survives_a_kill() {
     let status = node.rows(&["status", "--json"]);
     assert_eq!(status[0]["connected"], true);
     assert_eq!(status[0]["key_exchange"], "X25519MLKEM768");
+    assert_eq!(status[0]["cipher_suite"], "TLS13_AES_256_GCM_SHA384");
+    assert_eq!(status[0]["carrier"], "quic");
+    assert_eq!(status[0]["broker"], "b1.broker.crisis.example");
+    assert!(status[0]["broker_certificate_until"].is_string());
+    assert_eq!(status[0]["clearance"][0], "Stg.C");
     assert_eq!(status[0]["outbox"], 0);
     assert_eq!(node.rows(&["directory", "--json"])[0]["key"], true);
     assert!(node.says(&["read", &id, "-o", "out"]).status.success());

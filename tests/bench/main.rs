@@ -1,6 +1,6 @@
 //! `cargo run --release -p ordonnans-tests --bin bench [-- SECTION…]`: how fast it is, beside what bounds it.
 //!
-//! Sections: `pure`, `rules`, `engine`, `store`, `wire`, `idle`, `log`, `flash`, `backlog` (`ORDONNANS_BACKLOG=1000000` for a million), `attachment`, `reload`, `seal`; all of
+//! Sections: `pure`, `rules`, `engine`, `store`, `wire`, `idle`, `log`, `flash`, `backlog` (`ORDONNANS_BACKLOG=1000000` for a million), `attachment`, `reload`, `seal`, `strangers`; all of
 //! them without a name. `docs/benchmarks.md` has the questions and answers.
 //! Figures of one run mean something beside each other, on one machine; nothing here fails.
 
@@ -30,6 +30,7 @@ use ordonnans_transport::{ClientOptions, Identity, Lane, Limits, Listener, conne
 mod log;
 mod reload;
 mod sealing;
+mod strangers;
 mod urgent;
 
 fn main() -> ExitCode {
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         return code;
     }
     let wanted = |name: &str| args.len() < 2 || args.iter().any(|a| a == name);
-    let sections: [(&str, fn()); 12] = [
+    let sections: [(&str, fn()); 13] = [
         ("pure", pure),
         ("rules", rules),
         ("engine", engine),
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         ("attachment", urgent::attachment),
         ("reload", reload::run),
         ("seal", sealing::run),
+        ("strangers", strangers::run),
     ];
     for (name, run) in sections {
         if wanted(name) {
@@ -262,7 +264,14 @@ fn engine() {
     let Ok(mut engine) = made else { return };
     for (i, node) in [1, 0].into_iter().enumerate() {
         let (session, peer) = (Session(i as u64), house.nodes[node].certificate.clone());
-        engine.handle(night(), Input::Opened { session, peer });
+        engine.handle(
+            night(),
+            Input::Opened {
+                session,
+                peer,
+                line: "simulated".into(),
+            },
+        );
         if node == 1 {
             let note = "gone";
             engine.handle(night(), Input::Closed { session, note });

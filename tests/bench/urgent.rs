@@ -342,7 +342,14 @@ fn fill(house: &House, data: &Path, count: usize) -> Result<(), String> {
     );
     for (i, node) in [0, 1].into_iter().enumerate() {
         let (session, peer) = (Session(i as u64), house.nodes[node].certificate.clone());
-        engine.handle(now(), Input::Opened { session, peer });
+        engine.handle(
+            now(),
+            Input::Opened {
+                session,
+                peer,
+                line: "simulated".into(),
+            },
+        );
         if node == 0 {
             let note = "gone";
             engine.handle(now(), Input::Closed { session, note });

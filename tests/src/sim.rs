@@ -716,7 +716,11 @@ impl World<'_> {
         let session = Session(self.sessions);
         self.nodes[node].session = Some(session);
         let peer = self.stage.house.nodes[node].certificate.clone();
-        self.input(Input::Opened { session, peer })?;
+        self.input(Input::Opened {
+            session,
+            peer,
+            line: "simulated".into(),
+        })?;
         self.say_again(node);
         Ok(())
     }

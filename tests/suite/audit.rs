@@ -678,7 +678,14 @@ fn a_receipt_that_does_not_come_and_a_clock_that_jumps_are_alarms() {
     let mut engine = engine(&house);
     for node in [LOCC, NCC] {
         let (session, peer) = (Session(node as u64), house.nodes[node].certificate.clone());
-        engine.handle(start, Input::Opened { session, peer });
+        engine.handle(
+            start,
+            Input::Opened {
+                session,
+                peer,
+                line: "simulated".into(),
+            },
+        );
         if node == LOCC {
             let note = "gone";
             engine.handle(start, Input::Closed { session, note });

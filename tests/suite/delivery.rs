@@ -184,7 +184,11 @@ impl Night {
         let session = Session(self.sessions);
         self.on_line.insert(session.0, node);
         let peer = self.house.nodes[node].certificate.clone();
-        self.tell(Input::Opened { session, peer });
+        self.tell(Input::Opened {
+            session,
+            peer,
+            line: "simulated".into(),
+        });
         session
     }
 

@@ -31,6 +31,7 @@ const HOSTS: &[(&str, &str)] = &[
     ("seccompiler", "ordonnans-store"),
     ("quinn", "ordonnans-transport"),
     ("rustls", "ordonnans-transport"),
+    ("tokio-rustls", "ordonnans-transport"),
     ("libcrux-ml-kem", "ordonnans-transport"),
     ("pkcs8", "ordonnans-identity"),
     ("cryptoki", "ordonnans-identity"),

@@ -49,6 +49,8 @@ pub enum Input {
         session: Session,
         /// The peer's certificate.
         peer: Certificate,
+        /// What carries it, the key exchange and the cipher suite, for the record.
+        line: String,
     },
     /// A connection ended.
     Closed {

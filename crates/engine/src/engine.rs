@@ -309,7 +309,11 @@ impl Engine {
     /// Takes an input at a time. The time may run back; what rests on order does not look at it.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         match input {
-            Input::Opened { session, peer } => self.opened(now, session, peer),
+            Input::Opened {
+                session,
+                peer,
+                line,
+            } => self.opened(now, session, peer, line),
             Input::Closed { session, note } => self.closed(now, session, note),
             Input::Strangers { count, why } => self.strangers(now, count, &why),
             Input::Publish { session, envelope } => self.publish(now, session, &envelope),

@@ -45,12 +45,19 @@ impl Engine {
         }
     }
 
-    pub(crate) fn opened(&mut self, now: Timestamp, session: Session, peer: Certificate) {
+    pub(crate) fn opened(
+        &mut self,
+        now: Timestamp,
+        session: Session,
+        peer: Certificate,
+        line: String,
+    ) {
         let name = peer.name().clone();
         let detail = Detail {
             who: Some(name.clone()),
             digest: Some(peer.fingerprint()),
             register: Some(self.in_force()),
+            note: Some(line),
             ..Detail::default()
         };
         if self.stopping || !self.welcome(&peer, now) {

@@ -7,23 +7,38 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::connection::{CloseCode, Closed, Connection, Line};
+use crate::closed::{CloseCode, Closed};
+use crate::connection::Connection;
+use crate::line::Line;
+use crate::tcp::Tls;
+use crate::tied::Tied;
 
 /// Bytes of what stands at the head of such a stream.
 const MAX_HEADER: usize = 256;
-/// Below every precedence class.
-const PRIORITY: i32 = -1;
+
+/// The way out of an attachment's bytes.
+pub(crate) enum Sending {
+    Quic(SendStream),
+    Tcp(Box<Tied<Tls>>),
+}
 
 /// Bytes going out. Dropped before [`Self::finish`], the stream is reset and the other end knows that it is not all.
-#[derive(Debug)]
 pub struct BulkSend {
-    stream: SendStream,
+    // Taken only when it is dropped.
+    stream: Option<Sending>,
     finished: bool,
     // One of the places that all streams of the connection share.
-    _place: OwnedSemaphorePermit,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl std::fmt::Debug for BulkSend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BulkSend")
+    }
 }
 
 impl BulkSend {
@@ -33,15 +48,40 @@ impl BulkSend {
     /// The stream was closed.
     pub fn finish(mut self) -> io::Result<()> {
         self.finished = true;
-        self.stream.finish().map_err(io::Error::other)
+        match &mut self.stream {
+            Some(Sending::Quic(stream)) => stream.finish().map_err(io::Error::other),
+            // The end is written when it is dropped.
+            _ => Ok(()),
+        }
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut (dyn AsyncWrite + Send + Unpin)>> {
+        match &mut self.stream {
+            Some(Sending::Quic(stream)) => Ok(Pin::new(stream)),
+            Some(Sending::Tcp(stream)) => Ok(Pin::new(&mut **stream)),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 }
 
 impl Drop for BulkSend {
     fn drop(&mut self) {
-        if !self.finished {
-            // Closed already is as good.
-            let _ = self.stream.reset(quinn::VarInt::from_u32(0));
+        match self.stream.take() {
+            Some(Sending::Quic(mut stream)) if !self.finished => {
+                // Closed already is as good.
+                let _ = stream.reset(quinn::VarInt::from_u32(0));
+            }
+            // The other end knows a whole one by TLS's own end (RFC 8446 section 6.1). The place is free when the peer has read it to there.
+            Some(Sending::Tcp(stream)) if self.finished => {
+                if let Ok(runtime) = Handle::try_current() {
+                    let place = self.place.take();
+                    runtime.spawn(async move {
+                        stream.finish().await;
+                        drop(place);
+                    });
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -52,22 +92,37 @@ impl AsyncWrite for BulkSend {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.stream), cx, bytes)
+        self.stream()?.poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(Pin::new(&mut self.stream), cx)
+        self.stream()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.finished = true;
-        AsyncWrite::poll_shutdown(Pin::new(&mut self.stream), cx)
+        self.stream()?.poll_shutdown(cx)
     }
 }
 
+/// The way in.
+pub(crate) enum Receiving {
+    Quic(RecvStream),
+    /// The place is given back before the connection is closed: the peer takes the end for a free place.
+    Tcp {
+        _place: OwnedSemaphorePermit,
+        stream: Box<Tied<Tls>>,
+    },
+}
+
 /// Bytes coming in; an end that is not the end reads as an error.
-#[derive(Debug)]
-pub struct BulkRecv(RecvStream);
+pub struct BulkRecv(pub(crate) Receiving);
+
+impl std::fmt::Debug for BulkRecv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BulkRecv")
+    }
+}
 
 impl AsyncRead for BulkRecv {
     fn poll_read(
@@ -75,7 +130,10 @@ impl AsyncRead for BulkRecv {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        AsyncRead::poll_read(Pin::new(&mut self.0), cx, buffer)
+        match &mut self.0 {
+            Receiving::Quic(stream) => AsyncRead::poll_read(Pin::new(stream), cx, buffer),
+            Receiving::Tcp { stream, .. } => Pin::new(&mut **stream).poll_read(cx, buffer),
+        }
     }
 }
 
@@ -94,19 +152,15 @@ impl Connection {
         let Ok(place) = Arc::clone(&inner.places).acquire_owned().await else {
             return Err(self.why_closed());
         };
-        let Ok(mut stream) = inner.line.quinn.open_uni().await else {
-            return Err(self.closed().await);
-        };
-        let _ = stream.set_priority(PRIORITY);
         let length = u32::try_from(header.len()).unwrap_or(0).to_be_bytes();
         let head = [&length[..], &header].concat();
-        if stream.write_all(&head).await.is_err() {
-            return Err(self.why_closed());
-        }
+        let Ok(stream) = inner.line.open_bulk(&head).await else {
+            return Err(self.closed().await);
+        };
         Ok(BulkSend {
-            stream,
+            stream: Some(stream),
             finished: false,
-            _place: place,
+            place: Some(place),
         })
     }
 
@@ -127,15 +181,8 @@ impl Connection {
     }
 }
 
-/// Takes the streams that the peer opens. One that says nothing holds up no other.
-pub(crate) async fn accept(line: Arc<Line>, heads: mpsc::Sender<(Bytes, BulkRecv)>) {
-    while let Ok(stream) = line.quinn.accept_uni().await {
-        tokio::spawn(head(Arc::clone(&line), stream, heads.clone()));
-    }
-}
-
-/// Reads the head. A stream that is reset before counts as none.
-async fn head(line: Arc<Line>, mut stream: RecvStream, heads: mpsc::Sender<(Bytes, BulkRecv)>) {
+/// Reads the head of a stream that the peer opened. One that is reset before counts as none.
+pub(crate) async fn head(line: Line, mut stream: BulkRecv, heads: mpsc::Sender<(Bytes, BulkRecv)>) {
     let mut length = [0; 4];
     if stream.read_exact(&mut length).await.is_err() {
         return;
@@ -150,6 +197,6 @@ async fn head(line: Arc<Line>, mut stream: RecvStream, heads: mpsc::Sender<(Byte
     let mut header = vec![0; length];
     if stream.read_exact(&mut header).await.is_ok() {
         // Nobody takes it once the connection is dropped.
-        let _ = heads.send((header.into(), BulkRecv(stream))).await;
+        let _ = heads.send((header.into(), stream)).await;
     }
 }

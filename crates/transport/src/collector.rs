@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
-use crate::tls::{KeyExchange, provider};
+use crate::tls::provider_for_others;
 
 /// Connecting, writing and the handshake each end within this time.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ impl Collector {
             let certificate = certificate.map_err(|e| bad(&e))?;
             roots.add(certificate).map_err(|e| bad(&e))?;
         }
-        let config = ClientConfig::builder_with_provider(provider(KeyExchange::HybridFirst))
+        let config = ClientConfig::builder_with_provider(provider_for_others())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|e| bad(&e))?
             .with_root_certificates(roots)
@@ -128,7 +128,7 @@ mod tests {
         let between = trust.intermediates().iter();
         chain.extend(between.map(|c| CertificateDer::from(c.to_vec())));
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(issued.key_pkcs8().to_vec()));
-        let config = ServerConfig::builder_with_provider(provider(KeyExchange::HybridFirst))
+        let config = ServerConfig::builder_with_provider(provider_for_others())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("TLS 1.3")
             .with_no_client_auth()

@@ -10,140 +10,62 @@ use bytes::Bytes;
 use ordonnans_identity::Certificate;
 use ordonnans_message::limits;
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 use rustls::NamedGroup;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
-use crate::bulk::{self, BulkRecv};
-use crate::lanes::{self, Ends, Lane, NotTaken, Queue, Queued, Queues};
-use crate::tls::BULK_STREAMS;
+use crate::bulk::BulkRecv;
+use crate::closed::{CloseCode, Closed, TrySend};
+use crate::lanes::{Lane, NotTaken, Queue, Queued, Queues};
+use crate::line::{Carrier, Line};
+use crate::quic::Quic;
+use crate::tcp::{First, Parts, Tcp, Tls};
+use crate::tls::{self, BULK_STREAMS, Limits};
 
-/// Why one end closed a connection, as the other is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum CloseCode {
-    /// Nothing is left to do.
-    Done = 0,
-    /// The peer broke the protocol.
-    Violation = 1,
-    /// The peer's certificate or accreditation is no longer believed.
-    NotBelieved = 2,
-    /// The same node has opened another connection.
-    Replaced = 3,
-    /// This end stops.
-    Stopping = 4,
-    /// Too many connections.
-    Full = 5,
+/// Whom a handshake showed, and what it agreed upon.
+pub(crate) struct Shown {
+    certificate: Certificate,
+    key_exchange: &'static str,
 }
 
-impl CloseCode {
-    fn from_code(code: u64) -> Option<Self> {
-        use CloseCode::{Done, Full, NotBelieved, Replaced, Stopping, Violation};
-        [Done, Violation, NotBelieved, Replaced, Stopping, Full]
-            .into_iter()
-            .find(|c| *c as u64 == code)
+impl Shown {
+    fn new(chain: &[CertificateDer<'_>], group: NamedGroup) -> Option<Self> {
+        Some(Self {
+            certificate: Certificate::parse_der(chain.first()?).ok()?,
+            key_exchange: tls::group(group)?,
+        })
     }
 
-    pub(crate) fn on_the_wire(self) -> VarInt {
-        VarInt::from_u32(self as u32)
-    }
-}
-
-/// The connection is closed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the connection is closed: {reason}")]
-pub struct Closed {
-    /// What the end that closed it said, where it is one of ours. `None` where the line broke, TLS ended it, or this end heard of it too
-    /// late and was told by a reset (RFC 9000 section 10.3).
-    pub code: Option<CloseCode>,
-    /// Whether the other end closed it.
-    pub by_peer: bool,
-    /// In words.
-    pub reason: String,
-}
-
-impl From<&ConnectionError> for Closed {
-    fn from(e: &ConnectionError) -> Self {
-        let (code, by_peer) = match e {
-            ConnectionError::ApplicationClosed(c) => {
-                (CloseCode::from_code(c.error_code.into_inner()), true)
-            }
-            ConnectionError::ConnectionClosed(_) | ConnectionError::Reset => (None, true),
-            _ => (None, false),
-        };
-        Self {
-            code,
-            by_peer,
-            reason: e.to_string(),
-        }
-    }
-}
-
-/// A frame was not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TrySend {
-    /// The lane's queue is full: the peer reads too slowly.
-    #[error("the peer reads too slowly")]
-    Full,
-    /// The connection.
-    #[error(transparent)]
-    Closed(#[from] Closed),
-}
-
-/// The QUIC connection, and why this end closed it.
-pub(crate) struct Line {
-    pub(crate) quinn: quinn::Connection,
-    ended: OnceLock<Closed>,
-}
-
-impl Line {
-    /// Closes it. Who closes first is who is believed: quinn would forget what the peer said.
-    pub(crate) fn close(&self, code: CloseCode, reason: &str) {
-        if self.quinn.close_reason().is_some() {
-            return;
-        }
-        // Two ends of this process may close at the same time; both name a reason that holds.
-        let _ = self.ended.set(Closed {
-            code: Some(code),
-            by_peer: false,
-            reason: reason.into(),
-        });
-        self.quinn.close(code.on_the_wire(), reason.as_bytes());
+    fn of_quic(quinn: &quinn::Connection) -> Option<Self> {
+        let chain = quinn.peer_identity()?;
+        let chain = chain.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+        let handshake = quinn.handshake_data()?.downcast::<HandshakeData>().ok()?;
+        Self::new(&chain, handshake.negotiated_key_exchange_group)
     }
 
-    fn why(&self, e: &ConnectionError) -> Closed {
-        match (e, self.ended.get()) {
-            (ConnectionError::LocallyClosed, Some(ours)) => ours.clone(),
-            _ => e.into(),
-        }
+    pub(crate) fn of_tcp(tls: &Tls) -> Option<Self> {
+        let (_, session) = tls.get_ref();
+        let group = session.negotiated_key_exchange_group()?.name();
+        Self::new(session.peer_certificates()?, group)
     }
 
-    pub(crate) async fn closed(&self) -> Closed {
-        self.why(&self.quinn.closed().await)
-    }
-
-    /// Why it is closed, if it is.
-    pub(crate) fn end(&self) -> Option<Closed> {
-        self.quinn.close_reason().map(|e| self.why(&e))
+    pub(crate) fn der(&self) -> &[u8] {
+        self.certificate.der()
     }
 }
 
 pub(crate) struct Inner {
-    pub(crate) line: Arc<Line>,
+    pub(crate) line: Line,
     /// As the handshake brought it,
-    shown: Certificate,
+    shown: Shown,
     /// and as it was believed then.
     believed: OnceLock<Certificate>,
-    key_exchange: &'static str,
     id: u64,
     pub(crate) outgoing: Vec<Queue>,
     pub(crate) incoming: Mutex<Vec<mpsc::Receiver<Queued>>>,
     pub(crate) bulk: Mutex<mpsc::Receiver<(Bytes, BulkRecv)>>,
     /// Places for attachments going out.
     pub(crate) places: Arc<Semaphore>,
-    /// A client's own endpoint lives as long as its connection.
-    endpoint: Option<quinn::Endpoint>,
 }
 
 impl Drop for Inner {
@@ -164,80 +86,117 @@ impl std::fmt::Debug for Connection {
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-impl Connection {
-    fn new(
-        quinn: quinn::Connection,
-        endpoint: Option<quinn::Endpoint>,
-    ) -> Option<(Self, Vec<Option<Ends>>)> {
-        let chain = quinn
-            .peer_identity()?
-            .downcast::<Vec<CertificateDer<'static>>>()
-            .ok()?;
-        let shown = Certificate::parse_der(chain.first()?).ok()?;
-        let handshake = quinn.handshake_data()?.downcast::<HandshakeData>().ok()?;
-        let key_exchange = match handshake.negotiated_key_exchange_group {
-            NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
-            NamedGroup::X25519 => "X25519",
-            _ => return None,
-        };
-        let line = Arc::new(Line {
-            quinn,
-            ended: OnceLock::new(),
-        });
+/// What a connection is made of before there is a line, and what the line needs of it.
+struct Made {
+    outgoing: Vec<Queue>,
+    incoming: Vec<mpsc::Receiver<Queued>>,
+    bulk: mpsc::Receiver<(Bytes, BulkRecv)>,
+    parts: Parts,
+}
+
+impl Made {
+    fn new() -> Self {
         let queues = Queues::new();
         let (heads, bulk) = mpsc::channel(BULK_STREAMS as usize);
-        tokio::spawn(bulk::accept(Arc::clone(&line), heads));
-        let inner = Inner {
+        let ends = queues.ends;
+        Self {
+            outgoing: queues.outgoing,
+            incoming: queues.incoming,
+            bulk,
+            parts: Parts { ends, heads },
+        }
+    }
+}
+
+impl Connection {
+    fn new(
+        line: Line,
+        shown: Shown,
+        outgoing: Vec<Queue>,
+        incoming: Vec<mpsc::Receiver<Queued>>,
+        bulk: mpsc::Receiver<(Bytes, BulkRecv)>,
+    ) -> Self {
+        Self(Arc::new(Inner {
             line,
             shown,
             believed: OnceLock::new(),
-            key_exchange,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            outgoing: queues.outgoing,
-            incoming: queues.incoming.into(),
+            outgoing,
+            incoming: incoming.into(),
             bulk: bulk.into(),
             places: Arc::new(Semaphore::new(BULK_STREAMS as usize)),
-            endpoint,
-        };
-        Some((Self(Arc::new(inner)), queues.ends))
+        }))
     }
 
-    /// The serving end: the peer opens the lanes.
+    /// The serving end over QUIC: the peer opens the lanes.
     pub(crate) fn serve(quinn: quinn::Connection) -> Option<Self> {
-        let (connection, ends) = Self::new(quinn, None)?;
-        tokio::spawn(take_lanes(Arc::clone(&connection.0.line), ends));
-        Some(connection)
+        let shown = Shown::of_quic(&quinn)?;
+        let (made, quic) = (Made::new(), Quic::new(quinn, None));
+        tokio::spawn(Arc::clone(&quic).take_bulk(made.parts.heads));
+        tokio::spawn(Arc::clone(&quic).take_lanes(made.parts.ends));
+        let line = Line::Quic(quic);
+        Some(Self::new(
+            line,
+            shown,
+            made.outgoing,
+            made.incoming,
+            made.bulk,
+        ))
     }
 
-    /// The end that opens the lanes.
+    /// The end that opens the lanes, over QUIC.
     pub(crate) async fn open(
         quinn: quinn::Connection,
         endpoint: quinn::Endpoint,
     ) -> Result<Self, Closed> {
-        let why = |e: ConnectionError| Closed::from(&e);
-        let Some((connection, mut ends)) = Self::new(quinn.clone(), Some(endpoint)) else {
-            return Err(Closed {
-                code: None,
-                by_peer: false,
-                reason: "the handshake left no certificate".into(),
-            });
-        };
-        for lane in Lane::URGENT_FIRST {
-            let (mut send, recv) = quinn.open_bi().await.map_err(why)?;
-            if send.write_all(&[lane.code()]).await.is_err() {
-                return Err(why(quinn.closed().await));
-            }
-            if let Some(ends) = ends.get_mut(lane.index()).and_then(Option::take) {
-                lanes::run(&connection.0.line, lane, send, recv, ends);
-            }
-        }
-        Ok(connection)
+        let shown = Shown::of_quic(&quinn).ok_or_else(nobody)?;
+        let (made, quic) = (Made::new(), Quic::new(quinn, Some(endpoint)));
+        tokio::spawn(Arc::clone(&quic).take_bulk(made.parts.heads));
+        quic.open_lanes(made.parts.ends).await?;
+        let line = Line::Quic(quic);
+        Ok(Self::new(
+            line,
+            shown,
+            made.outgoing,
+            made.incoming,
+            made.bulk,
+        ))
+    }
+
+    /// The serving end over TCP, and its session.
+    pub(crate) fn serve_tcp(
+        shown: Shown,
+        remote: SocketAddr,
+        limits: Limits,
+    ) -> (Self, Arc<Tcp>, mpsc::Receiver<()>) {
+        let made = Made::new();
+        let certificate = shown.der().to_vec();
+        let (tcp, questions) = Tcp::served(certificate, remote, limits, made.parts);
+        let line = Line::Tcp(Arc::clone(&tcp));
+        let connection = Self::new(line, shown, made.outgoing, made.incoming, made.bulk);
+        (connection, tcp, questions)
+    }
+
+    /// The end that opens the connections, over TCP.
+    pub(crate) async fn open_tcp(first: First, limits: Limits) -> Result<Self, Closed> {
+        let shown = Shown::of_tcp(&first.tls).ok_or_else(nobody)?;
+        let made = Made::new();
+        let opened = first.open_lanes(limits, made.parts).await;
+        let tcp = opened.map_err(|e| Closed::lost(e.to_string(), false))?;
+        let line = Line::Tcp(tcp);
+        Ok(Self::new(
+            line,
+            shown,
+            made.outgoing,
+            made.incoming,
+            made.bulk,
+        ))
     }
 
     /// Who is on the line, as believed when the handshake ended: its clearances are cut to what its authorities may give.
     #[must_use]
     pub fn peer(&self) -> &Certificate {
-        self.0.believed.get().unwrap_or(&self.0.shown)
+        self.0.believed.get().unwrap_or(&self.0.shown.certificate)
     }
 
     /// Whom trust takes the peer for. Before a connection is handed out this is said once.
@@ -254,13 +213,32 @@ impl Connection {
     /// The key exchange of this connection, as TLS reports it: `X25519MLKEM768` or `X25519`.
     #[must_use]
     pub fn key_exchange(&self) -> &'static str {
-        self.0.key_exchange
+        self.0.shown.key_exchange
     }
 
-    /// Where the peer is now; it may move.
+    /// The cipher suite of this connection, by its name in RFC 8446 appendix B.4.
+    #[must_use]
+    pub fn cipher_suite(&self) -> &'static str {
+        tls::SUITE_NAME
+    }
+
+    /// What carries it.
+    #[must_use]
+    pub fn carrier(&self) -> Carrier {
+        self.0.line.carrier()
+    }
+
+    /// Carrier, key exchange and cipher suite in one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let (carrier, group) = (self.carrier(), self.key_exchange());
+        format!("{carrier} {group} {}", self.cipher_suite())
+    }
+
+    /// Where the peer is now; over QUIC it may move.
     #[must_use]
     pub fn remote(&self) -> SocketAddr {
-        self.0.line.quinn.remote_address()
+        self.0.line.remote()
     }
 
     /// A number no other connection of this process has.
@@ -344,9 +322,7 @@ impl Connection {
     /// Closes the connection and waits until the peer has been told. For programs that end right after.
     pub async fn finish(self, code: CloseCode, reason: &str) {
         self.close(code, reason);
-        if let Some(endpoint) = &self.0.endpoint {
-            endpoint.wait_idle().await;
-        }
+        self.0.line.told().await;
     }
 
     /// Waits for the end.
@@ -355,35 +331,11 @@ impl Connection {
     }
 
     pub(crate) fn why_closed(&self) -> Closed {
-        self.0.line.end().unwrap_or_else(|| Closed {
-            code: None,
-            by_peer: false,
-            reason: "the connection ends".into(),
-        })
+        let end = self.0.line.end();
+        end.unwrap_or_else(|| Closed::lost("the connection ends", false))
     }
 }
 
-/// Takes the lanes that the peer opens, each once.
-async fn take_lanes(line: Arc<Line>, mut ends: Vec<Option<Ends>>) {
-    while let Ok((send, recv)) = line.quinn.accept_bi().await {
-        if let Err(what) = take_lane(&line, &mut ends, send, recv).await {
-            return line.close(CloseCode::Violation, what);
-        }
-    }
-}
-
-async fn take_lane(
-    line: &Arc<Line>,
-    ends: &mut [Option<Ends>],
-    send: SendStream,
-    mut recv: RecvStream,
-) -> Result<(), &'static str> {
-    let mut code = [0];
-    recv.read_exact(&mut code)
-        .await
-        .map_err(|_| "a stream without a lane")?;
-    let lane = Lane::from_code(code[0]).ok_or("a lane that is none")?;
-    let ends = ends.get_mut(lane.index()).and_then(Option::take);
-    lanes::run(line, lane, send, recv, ends.ok_or("a lane a second time")?);
-    Ok(())
+fn nobody() -> Closed {
+    Closed::lost("the handshake left no certificate", false)
 }

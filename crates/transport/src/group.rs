@@ -114,7 +114,53 @@ impl ActiveKeyExchange for Active {
 
 #[cfg(test)]
 mod tests {
+    use ml_kem::kem::{Decapsulate, KeyExport};
+    use ml_kem::{DecapsulationKey, EncapsulationKey, MlKem768};
+
     use super::*;
+
+    type Theirs = DecapsulationKey<MlKem768>;
+
+    #[test]
+    fn another_implementation_makes_the_same_keys_of_a_seed() {
+        let seed: [u8; 64] = random().expect("random");
+        let ours = generate_key_pair(seed);
+        let theirs = Theirs::from_seed(seed.into());
+        let key = theirs.encapsulation_key().to_bytes();
+        assert_eq!(ours.pk()[..], key[..]);
+    }
+
+    #[test]
+    fn a_client_of_another_implementation_agrees_with_our_server() {
+        let key = Theirs::from_seed(random().expect("random").into());
+        let ecdh = X25519.start().expect("starts");
+        let share = [
+            key.encapsulation_key().to_bytes().as_slice(),
+            ecdh.pub_key(),
+        ]
+        .concat();
+        let server = Hybrid.start_and_complete(&share).expect("completes");
+        let (ciphertext, peer) = server.pub_key.split_at(CIPHERTEXT);
+        let kem = key.decapsulate_slice(ciphertext).expect("its length");
+        let ecdh = ecdh.complete(peer).expect("completes");
+        let secret = [kem.as_slice(), ecdh.secret_bytes()].concat();
+        assert_eq!(secret, server.secret.secret_bytes());
+    }
+
+    #[test]
+    fn a_server_of_another_implementation_agrees_with_our_client() {
+        let client = Hybrid.start().expect("starts");
+        let (key, peer) = client.pub_key().split_at(ENCAPSULATION_KEY);
+        let key = key.try_into().expect("its length");
+        let key = EncapsulationKey::<MlKem768>::new(&key).expect("a key");
+        let drawn: [u8; 32] = random().expect("random");
+        let (ciphertext, kem) = key.encapsulate_deterministic(&drawn.into());
+        let ecdh = X25519.start_and_complete(peer).expect("completes");
+        let share = [ciphertext.as_slice(), &ecdh.pub_key].concat();
+        let ours = client.complete(&share).expect("completes");
+        let secret = [kem.as_slice(), ecdh.secret.secret_bytes()].concat();
+        assert_eq!(secret, ours.secret_bytes());
+    }
 
     #[test]
     fn both_sides_agree() {

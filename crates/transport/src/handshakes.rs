@@ -9,27 +9,45 @@ use std::time::Duration;
 use bytes::Bytes;
 use ordonnans_certs::Flaw;
 use ordonnans_label::{Clearance, Level};
+use ordonnans_message::limits;
 use rustls::NamedGroup;
 use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
 };
 use rustls::server::ServerSessionMemoryCache;
-use rustls_pki_types::ServerName;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::UdpSocket;
 
 use crate::connection::Connection;
 use crate::house::{House, endpoint, identity, soon, told, until};
 use crate::tls::{self, KeyExchange};
-use crate::{CloseCode, ConnectError, Lane, Listener, connect};
+use crate::{CloseCode, ConnectError, Identity, Lane, Listener, connect};
+
+type Chain = Vec<CertificateDer<'static>>;
 
 #[tokio::test]
-async fn a_client_without_the_hybrid_group_is_served() {
+async fn a_client_without_the_hybrid_group_is_served_where_that_is_allowed() {
     let house = House::new();
-    let listener = house.listen();
+    let listener = house.listen_to(false);
     let config = house.client(&house.node, KeyExchange::Classical);
     let _raw = house.raw_with(&listener, config).await;
     let served = listener.accept().await.expect("comes in");
     assert_eq!(served.key_exchange(), "X25519");
+}
+
+#[tokio::test]
+async fn a_client_without_the_hybrid_group_is_refused_by_default() {
+    let house = House::new();
+    let listener = house.listen();
+    let config = house.client(&house.node, KeyExchange::Classical);
+    let own = endpoint();
+    let connecting = own
+        .connect_with(config, listener.local_addr(), house.broker_name().as_str())
+        .expect("begins");
+    let refused = soon(connecting).await.expect_err("nothing in common");
+    assert!(refused.to_string().contains("handshake"), "{refused}");
+    until(|| listener.refused() == 1).await;
 }
 
 #[tokio::test]
@@ -98,6 +116,36 @@ async fn flawed_certificates_do_not_come_in() {
         "1 certificate not believed, 5 certificate of another form"
     );
     assert_eq!(listener.refusals(), (0, String::new()), "counted once");
+}
+
+/// A node that shows this chain.
+fn showing(house: &mut House, chain: impl Fn(CertificateDer<'static>) -> Chain) -> Identity {
+    let mut shown = house.issue("b");
+    let CertifiedKey { cert, key, .. } = &*shown.shown;
+    let chain = chain(cert[0].clone());
+    shown.shown = Arc::new(CertifiedKey::new(chain, Arc::clone(key)));
+    shown
+}
+
+#[tokio::test]
+async fn a_chain_that_is_too_long_or_a_certificate_that_is_too_large_does_not_come_in() {
+    let mut house = House::new();
+    let listener = house.listen();
+    let long = showing(&mut house, |own| vec![own; 6]);
+    let large = vec![0; limits::MAX_CERTIFICATE + 1];
+    let large = showing(&mut house, |_| vec![large.clone().into()]);
+    for (n, shown) in [long, large].iter().enumerate() {
+        let config = house.client(shown, KeyExchange::HybridOnly);
+        let raw = house.raw_with(&listener, config).await;
+        soon(raw.quinn.closed()).await;
+        until(|| listener.refused() == n as u64 + 1).await;
+    }
+    // As many as may be sent are no reason to refuse.
+    let most = showing(&mut house, |own| vec![own; 5]);
+    let config = house.client(&most, KeyExchange::HybridOnly);
+    let _raw = house.raw_with(&listener, config).await;
+    assert!(soon(listener.accept()).await.is_some());
+    assert_eq!(listener.refused(), 2);
 }
 
 /// Counts what a client keeps for later.

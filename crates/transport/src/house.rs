@@ -11,7 +11,9 @@ use ordonnans_label::{Clearance, Level, Name};
 use ordonnans_message::Timestamp;
 
 use crate::tls::{self, KeyExchange};
-use crate::{ClientOptions, Clock, CloseCode, Closed, Connection, Identity, Limits, Listener};
+use crate::{
+    ClientOptions, Clock, CloseCode, Closed, Connection, Identity, Limits, Listen, Listener,
+};
 
 pub(crate) struct House {
     pub(crate) authority: Authority,
@@ -69,6 +71,14 @@ impl House {
         shown
     }
 
+    /// Another node of the structure.
+    pub(crate) fn issue(&mut self, local: &str) -> Identity {
+        let name = format!("{local}.node.crisis.example");
+        let name: Name = name.parse().expect("a name");
+        let holds = Clearance::new(Level::DepV);
+        identity(&self.authority.issue(&name, &holds).expect("issues"))
+    }
+
     pub(crate) fn trust(&self) -> Trust {
         self.authority.trust().expect("trust")
     }
@@ -78,9 +88,19 @@ impl House {
     }
 
     pub(crate) fn listen(&self) -> Listener {
-        let address = "127.0.0.1:0".parse().expect("an address");
-        let clock = Arc::clone(&self.clock);
-        Listener::bind(address, &self.broker, &self.trust(), self.limits, clock).expect("listens")
+        self.listen_to(true)
+    }
+
+    /// A listener for both carriers.
+    pub(crate) fn listen_to(&self, hybrid_only: bool) -> Listener {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let (clock, trust) = (Arc::clone(&self.clock), self.trust());
+        let listen = Listen {
+            quic: any,
+            tcp: Some(any),
+            hybrid_only,
+        };
+        Listener::bind_all(listen, &self.broker, &trust, self.limits, clock).expect("listens")
     }
 
     pub(crate) fn options(&self, hybrid_only: bool) -> ClientOptions {

@@ -1,13 +1,10 @@
-//! Lanes: the streams of frames, and what runs them.
+//! Lanes: the streams of frames, whatever carries them.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use ordonnans_message::{Precedence, limits};
-use quinn::{ReadError, ReadExactError, RecvStream, SendStream, WriteError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-
-use crate::connection::{CloseCode, Line};
 
 /// Frames that wait in a queue before who fills it must wait.
 const FRAMES: usize = 256;
@@ -17,6 +14,12 @@ const ROOM: usize = 2 * limits::MAX_FRAME;
 const TOGETHER: usize = 64;
 /// Frames up to this many bytes are copied into one piece: the send buffer is searched piece by piece for each packet.
 const COPIED: usize = 8 * 1024;
+/// Bytes of a frame that are read at once where the carrier does not hand them over.
+pub(crate) const PIECE: usize = 64 * 1024;
+/// Stands for a length where there are signals.
+pub(crate) const SIGNAL: u32 = u32::MAX;
+
+const _: () = assert!(limits::MAX_FRAME < SIGNAL as usize);
 
 /// A stream of frames. What is urgent has its own, so it never waits behind what is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +63,7 @@ impl Lane {
     }
 
     /// QUIC sends the stream of a higher one first; all are above bulk.
-    fn priority(self) -> i32 {
+    pub(crate) fn priority(self) -> i32 {
         let place = Self::URGENT_FIRST.iter().position(|l| *l == self);
         i32::try_from(Self::URGENT_FIRST.len() - place.unwrap_or(0)).unwrap_or(0)
     }
@@ -132,8 +135,8 @@ fn queue() -> (Queue, mpsc::Receiver<Queued>) {
 
 /// The ends of a lane's two queues that its tasks hold.
 pub(crate) struct Ends {
-    outgoing: mpsc::Receiver<Queued>,
-    incoming: Queue,
+    pub(crate) outgoing: mpsc::Receiver<Queued>,
+    pub(crate) incoming: Queue,
 }
 
 /// Both queues of every lane, by [`Lane::index`].
@@ -161,36 +164,19 @@ impl Queues {
     }
 }
 
-/// Runs both directions of a lane. They end with the connection; a lane that ends before is a violation.
-pub(crate) fn run(line: &Arc<Line>, lane: Lane, send: SendStream, recv: RecvStream, ends: Ends) {
-    // The stream may have been stopped already; then writing finds out.
-    let _ = send.set_priority(lane.priority());
-    tokio::spawn(write(Arc::clone(line), send, ends.outgoing));
-    tokio::spawn(read(Arc::clone(line), recv, ends.incoming));
-}
-
-/// Writes what waits, all of it at once.
-async fn write(line: Arc<Line>, mut send: SendStream, mut outgoing: mpsc::Receiver<Queued>) {
-    // Nothing is set aside for a batch: an idle lane costs its queue alone.
-    while let Some(first) = outgoing.recv().await {
-        let mut batch = vec![first];
-        while batch.len() < TOGETHER
-            && let Ok(next) = outgoing.try_recv()
-        {
-            batch.push(next);
-        }
-        match send.write_all_chunks(&mut together(&batch)).await {
-            Ok(()) => {}
-            Err(WriteError::Stopped(_)) => {
-                return line.close(CloseCode::Violation, "a lane was stopped");
-            }
-            Err(_) => return,
-        }
+/// What waits, as much as is written at once. Nothing is set aside for it: an idle lane costs its queue alone.
+pub(crate) fn gather(first: Queued, outgoing: &mut mpsc::Receiver<Queued>) -> Vec<Queued> {
+    let mut batch = vec![first];
+    while batch.len() < TOGETHER
+        && let Ok(next) = outgoing.try_recv()
+    {
+        batch.push(next);
     }
+    batch
 }
 
 /// Frames with their lengths, the small ones in one piece.
-fn together(batch: &[Queued]) -> Vec<Bytes> {
+pub(crate) fn together(batch: &[Queued]) -> Vec<Bytes> {
     let mut chunks = vec![];
     let mut small = BytesMut::new();
     for queued in batch {
@@ -210,62 +196,58 @@ fn together(batch: &[Queued]) -> Vec<Bytes> {
 }
 
 /// Why a lane is read no further.
-enum Ended {
-    /// The connection is gone.
-    Line,
+pub(crate) enum Ended {
+    /// The connection is gone, in words.
+    Line(String),
     /// The peer broke the protocol.
     Violation(&'static str),
 }
 
-impl From<ReadError> for Ended {
-    fn from(e: ReadError) -> Self {
-        match e {
-            ReadError::ConnectionLost(_) => Self::Line,
-            _ => Self::Violation("a lane ended"),
-        }
-    }
+/// Where a lane's bytes come from.
+pub(crate) trait Inlet: Send {
+    /// Whether there are signals between the frames.
+    const SIGNALS: bool = false;
+
+    /// Fills `into`.
+    fn exact(&mut self, into: &mut [u8]) -> impl Future<Output = Result<(), Ended>> + Send;
+
+    /// At least one byte and at most so many.
+    fn chunk(&mut self, most: usize) -> impl Future<Output = Result<Bytes, Ended>> + Send;
 }
 
-impl From<ReadExactError> for Ended {
-    fn from(e: ReadExactError) -> Self {
-        match e {
-            ReadExactError::ReadError(e) => e.into(),
-            ReadExactError::FinishedEarly(_) => Self::Violation("a lane ended"),
-        }
-    }
+/// What a lane brings.
+pub(crate) enum Read {
+    Frame(Bytes),
+    /// Its kind, and what belongs to it.
+    Signal(u8, Vec<u8>),
 }
 
-async fn read(line: Arc<Line>, mut recv: RecvStream, incoming: Queue) {
-    loop {
-        match frame(&mut recv).await {
-            Ok(frame) => {
-                if incoming.put(frame).await.is_err() {
-                    return;
-                }
-            }
-            Err(Ended::Line) => return,
-            Err(Ended::Violation(what)) => return line.close(CloseCode::Violation, what),
-        }
-    }
-}
-
-/// The next frame. Memory grows with what came, not with what was announced.
-async fn frame(recv: &mut RecvStream) -> Result<Bytes, Ended> {
+/// The next thing on a lane. Memory grows with what came, not with what was announced.
+pub(crate) async fn next<I: Inlet>(inlet: &mut I) -> Result<Read, Ended> {
     let mut length = [0; 4];
-    recv.read_exact(&mut length).await?;
-    let length = u32::from_be_bytes(length) as usize;
+    inlet.exact(&mut length).await?;
+    let length = u32::from_be_bytes(length);
+    if I::SIGNALS && length == SIGNAL {
+        let mut head = [0; 2];
+        inlet.exact(&mut head).await?;
+        let [kind, length] = head;
+        let mut rest = vec![0; usize::from(length)];
+        inlet.exact(&mut rest).await?;
+        return Ok(Read::Signal(kind, rest));
+    }
+    let length = length as usize;
     if length > limits::MAX_FRAME {
         return Err(Ended::Violation("a frame above its limit"));
     }
     let mut frame = BytesMut::new();
     while frame.len() < length {
-        match recv.read_chunk(length - frame.len(), true).await? {
-            Some(chunk) if chunk.bytes.len() == length => return Ok(chunk.bytes),
-            Some(chunk) => frame.extend_from_slice(&chunk.bytes),
-            None => return Err(Ended::Violation("a lane ended")),
+        let chunk = inlet.chunk(length - frame.len()).await?;
+        if chunk.len() == length {
+            return Ok(Read::Frame(chunk));
         }
+        frame.extend_from_slice(&chunk);
     }
-    Ok(frame.freeze())
+    Ok(Read::Frame(frame.freeze()))
 }
 
 #[cfg(test)]

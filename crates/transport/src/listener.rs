@@ -2,18 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use ordonnans_identity::{Trust, Untrusted, Usage};
+use ordonnans_identity::{Trust, Usage};
 use ordonnans_label::Name;
-use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
+use quinn::{Endpoint, EndpointConfig, TokioRuntime};
 use quinn_proto::HashedConnectionIdGenerator;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use crate::connection::{CloseCode, Connection, Inner};
+use crate::closed::CloseCode;
+use crate::connection::{Connection, Inner};
+use crate::doors::{self, HalfOpen, Tokens};
 use crate::identity::{Identity, InvalidIdentity};
-use crate::refusals::{self, Refusals};
+use crate::line::Carrier;
+use crate::quic::on_the_wire;
+use crate::refusals::Refusals;
 use crate::tls::{self, Clock, KeyExchange, Limits};
 
 /// Accepted connections that wait to be taken.
@@ -35,12 +41,40 @@ pub enum BindError {
     Identity(#[from] InvalidIdentity),
 }
 
-struct State {
-    endpoint: Endpoint,
-    limits: Limits,
-    clock: Clock,
-    live: Live,
-    half_open: AtomicUsize,
+/// Where to listen, and whom to let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address and UDP port for QUIC.
+    pub quic: SocketAddr,
+    /// The address and TCP port for those whose UDP is blocked; nobody comes over TCP without it.
+    pub tcp: Option<SocketAddr>,
+    /// Refuse a peer whose key exchange is not hybrid.
+    pub hybrid_only: bool,
+}
+
+impl From<SocketAddr> for Listen {
+    /// QUIC alone, hybrid alone.
+    fn from(quic: SocketAddr) -> Self {
+        Self {
+            quic,
+            tcp: None,
+            hybrid_only: true,
+        }
+    }
+}
+
+pub(crate) struct State {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) live: Live,
+    pub(crate) half_open: Arc<HalfOpen>,
+    /// Of sessions over TCP.
+    pub(crate) tokens: Tokens,
+    /// Nobody comes over TCP any more.
+    pub(crate) stopping: CancellationToken,
+    groups: KeyExchange,
+    tls: Mutex<Arc<rustls::ServerConfig>>,
     refused: AtomicU64,
     refusals: Refusals,
     trust: Mutex<Trust>,
@@ -51,6 +85,7 @@ pub struct Listener {
     state: Arc<State>,
     accepted: tokio::sync::Mutex<mpsc::Receiver<Connection>>,
     address: SocketAddr,
+    tcp_address: Option<SocketAddr>,
 }
 
 impl std::fmt::Debug for Listener {
@@ -71,26 +106,56 @@ impl Listener {
         limits: Limits,
         clock: Clock,
     ) -> Result<Self, BindError> {
-        let config = tls::server(identity, trust, &clock, &limits, KeyExchange::HybridFirst)?;
-        let failed = |source| BindError::Address { address, source };
-        let endpoint = open(identity, config, address).map_err(failed)?;
-        let address = endpoint.local_addr().map_err(failed)?;
+        Self::bind_all(address.into(), identity, trust, limits, clock)
+    }
+
+    /// The same for everything that [`Listen`] says.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing listens.
+    pub fn bind_all(
+        listen: Listen,
+        identity: &Identity,
+        trust: &Trust,
+        limits: Limits,
+        clock: Clock,
+    ) -> Result<Self, BindError> {
+        let groups = KeyExchange::of(listen.hybrid_only);
+        let tls = tls::server_tls(identity, trust, &clock, groups)?;
+        let config = tls::server_quic(tls.clone(), &limits)?;
+        let failed = |address| move |source| BindError::Address { address, source };
+        let endpoint = open(identity, config, listen.quic).map_err(failed(listen.quic))?;
+        let address = endpoint.local_addr().map_err(failed(listen.quic))?;
+        let tcp = match listen.tcp {
+            Some(address) => Some(open_tcp(address).map_err(failed(address))?),
+            None => None,
+        };
         let state = Arc::new(State {
             endpoint,
             limits,
             clock,
             live: Live::default(),
-            half_open: AtomicUsize::new(0),
+            half_open: Arc::default(),
+            tokens: Tokens::default(),
+            stopping: CancellationToken::new(),
+            groups,
+            tls: Mutex::new(Arc::new(tls)),
             refused: AtomicU64::new(0),
             refusals: Refusals::default(),
             trust: Mutex::new(trust.clone()),
         });
         let (hand, accepted) = mpsc::channel(ACCEPTED);
-        tokio::spawn(door(Arc::clone(&state), hand));
+        tokio::spawn(doors::quic(Arc::clone(&state), hand.clone()));
+        let mut tcp_address = None;
+        if let Some((listener, address)) = tcp {
+            tcp_address = Some(address);
+            tokio::spawn(doors::tcp(Arc::clone(&state), listener, hand));
+        }
         Ok(Self {
             state,
             accepted: accepted.into(),
             address,
+            tcp_address,
         })
     }
 
@@ -100,6 +165,12 @@ impl Listener {
         self.address
     }
 
+    /// Where it listens for TCP, if it does.
+    #[must_use]
+    pub fn tcp_addr(&self) -> Option<SocketAddr> {
+        self.tcp_address
+    }
+
     /// The next peer whose handshake is done and whose certificate is believed. `None` once closed. Cancel-safe.
     pub async fn accept(&self) -> Option<Connection> {
         self.accepted.lock().await.recv().await
@@ -107,7 +178,13 @@ impl Listener {
 
     #[cfg(test)]
     pub(crate) fn half_open(&self) -> usize {
-        self.state.half_open.load(Ordering::Relaxed)
+        self.state.half_open.count()
+    }
+
+    /// Sessions over TCP whose token opens something.
+    #[cfg(test)]
+    pub(crate) fn sessions(&self) -> usize {
+        self.state.tokens.count()
     }
 
     /// Handshakes refused so far: strangers, revoked peers, floods.
@@ -128,9 +205,10 @@ impl Listener {
     /// [`InvalidIdentity`]: everything stays as it was.
     pub fn reload(&self, identity: &Identity, trust: &Trust) -> Result<Vec<Name>, InvalidIdentity> {
         let s = &self.state;
-        let groups = KeyExchange::HybridFirst;
-        let config = tls::server(identity, trust, &s.clock, &s.limits, groups)?;
+        let tls = tls::server_tls(identity, trust, &s.clock, s.groups)?;
+        let config = tls::server_quic(tls.clone(), &s.limits)?;
         s.endpoint.set_server_config(Some(config));
+        *s.tls.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(tls);
         *s.trust() = trust.clone();
         Ok(self.recheck())
     }
@@ -156,7 +234,11 @@ impl Listener {
 
     /// Closes everything and waits until the peers have been told.
     pub async fn close(&self) {
+        let over_tcp = self.state.live.all();
         self.state.stop();
+        for connection in over_tcp.into_iter().filter(|c| c.carrier() == Carrier::Tcp) {
+            connection.0.line.told().await;
+        }
         self.state.endpoint.wait_idle().await;
     }
 }
@@ -181,21 +263,34 @@ fn open(
     Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
 
+fn open_tcp(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let socket = std::net::TcpListener::bind(address)?;
+    socket.set_nonblocking(true)?;
+    let address = socket.local_addr()?;
+    Ok((TcpListener::from_std(socket)?, address))
+}
+
 impl State {
-    fn trust(&self) -> std::sync::MutexGuard<'_, Trust> {
+    pub(crate) fn trust(&self) -> MutexGuard<'_, Trust> {
         self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What handshakes over TCP use now.
+    pub(crate) fn tls(&self) -> Arc<rustls::ServerConfig> {
+        Arc::clone(&self.tls.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn stop(&self) {
         const WHY: &str = "the broker stops";
+        self.stopping.cancel();
         for connection in self.live.all() {
             connection.close(CloseCode::Stopping, WHY);
         }
-        let code = CloseCode::Stopping.on_the_wire();
+        let code = on_the_wire(CloseCode::Stopping);
         self.endpoint.close(code, WHY.as_bytes());
     }
 
-    fn refuse(&self, why: &'static str) {
+    pub(crate) fn refuse(&self, why: &'static str) {
         self.refusals.add(why);
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -203,13 +298,13 @@ impl State {
 
 /// Live connections, to be found again when trust changes.
 #[derive(Default)]
-struct Live(Mutex<BTreeMap<u64, (IpAddr, Weak<Inner>)>>);
+pub(crate) struct Live(Mutex<BTreeMap<u64, (IpAddr, Weak<Inner>)>>);
 
 type Entries<'a> = MutexGuard<'a, BTreeMap<u64, (IpAddr, Weak<Inner>)>>;
 
 impl Live {
     /// Takes a connection in, unless the total or its address is at its cap.
-    fn admit(&self, connection: &Connection, limits: &Limits) -> bool {
+    pub(crate) fn admit(&self, connection: &Connection, limits: &Limits) -> bool {
         let address = connection.remote().ip();
         let mut live = self.lock();
         let room = has_room(&live, address, limits);
@@ -219,11 +314,11 @@ impl Live {
         room
     }
 
-    fn has_room(&self, address: IpAddr, limits: &Limits) -> bool {
+    pub(crate) fn has_room(&self, address: IpAddr, limits: &Limits) -> bool {
         has_room(&self.lock(), address, limits)
     }
 
-    fn remove(&self, id: u64) {
+    pub(crate) fn remove(&self, id: u64) {
         self.lock().remove(&id);
     }
 
@@ -242,72 +337,4 @@ impl Live {
 fn has_room(live: &Entries<'_>, address: IpAddr, limits: &Limits) -> bool {
     live.len() < limits.connections
         && live.values().filter(|(a, _)| *a == address).count() < limits.connections_per_address
-}
-
-/// Decides over each first packet before any work is done for it.
-async fn door(state: Arc<State>, hand: mpsc::Sender<Connection>) {
-    while let Some(incoming) = state.endpoint.accept().await {
-        let half_open = state.half_open.load(Ordering::Relaxed);
-        let busy = half_open >= state.limits.handshakes;
-        // An address that is not validated may be forged; then the answer goes to somebody else and comes back no more.
-        let incoming = if busy && !incoming.remote_address_validated() {
-            match incoming.retry() {
-                Ok(()) => continue,
-                Err(e) => e.into_incoming(),
-            }
-        } else {
-            incoming
-        };
-        // However many hold out half-open from addresses of their own, there are no more of them than of live connections.
-        let crowded = half_open >= state.limits.handshakes + state.limits.connections;
-        let address = incoming.remote_address().ip();
-        if crowded || !state.live.has_room(address, &state.limits) {
-            state.refuse(refusals::FULL);
-            incoming.refuse();
-            continue;
-        }
-        state.half_open.fetch_add(1, Ordering::Relaxed);
-        tokio::spawn(handshake(Arc::clone(&state), incoming, hand.clone()));
-    }
-}
-
-async fn handshake(state: Arc<State>, incoming: Incoming, hand: mpsc::Sender<Connection>) {
-    let quinn = tokio::time::timeout(state.limits.handshake_timeout, incoming).await;
-    state.half_open.fetch_sub(1, Ordering::Relaxed);
-    let quinn = match quinn {
-        Ok(Ok(quinn)) => quinn,
-        Ok(Err(e)) => return state.refuse(refusals::of(&e)),
-        Err(_) => return state.refuse(refusals::SILENT),
-    };
-    let Some(connection) = Connection::serve(quinn) else {
-        return state.refuse(refusals::FORM);
-    };
-    // Many handshakes may have begun while there was room for one.
-    if !state.live.admit(&connection, &state.limits) {
-        state.refuse(refusals::FULL);
-        return connection.close(CloseCode::Full, "too many connections");
-    }
-    let (id, line) = (connection.id(), Arc::clone(&connection.0.line));
-    match believe(&state, &connection) {
-        Ok(()) => {
-            if hand.send(connection).await.is_ok() {
-                line.closed().await;
-            }
-        }
-        Err(e) => {
-            tracing::warn!(peer = %connection.peer().name(), why = %e, "refused after its handshake");
-            state.refuse(e.reason());
-            connection.close(CloseCode::NotBelieved, &e.to_string());
-        }
-    }
-    state.live.remove(id);
-}
-
-/// What the handshake believed may have been taken back while it was under way. Under the lock, for a new trust looks at everyone only once: either
-/// this is the new one, or that look comes after.
-fn believe(state: &State, connection: &Connection) -> Result<(), Untrusted> {
-    let trust = state.trust();
-    let peer = trust.verify(connection.peer().der(), Usage::Client, (state.clock)())?;
-    connection.believe(peer);
-    Ok(())
 }

@@ -10,6 +10,10 @@ use quinn::ConnectionError;
 
 pub(crate) const FULL: &str = "too many connections";
 pub(crate) const SILENT: &str = "fell silent";
+/// It broke off.
+pub(crate) const LEFT: &str = "left";
+/// A further connection of a session over TCP that shows no token of one, or another certificate.
+pub(crate) const TOKEN: &str = "no session of its own";
 /// The handshake went well, and what it gave is none of ours.
 pub(crate) const FORM: &str = "certificate of another form";
 
@@ -37,11 +41,22 @@ pub(crate) fn of(e: &ConnectionError) -> &'static str {
     let ConnectionError::TransportError(e) = e else {
         return match e {
             ConnectionError::TimedOut => SILENT,
-            _ => "left",
+            _ => LEFT,
         };
     };
-    let certificate = e.reason.strip_prefix("invalid peer certificate: ");
-    match certificate {
+    of_text(&e.reason)
+}
+
+/// The same over TCP.
+pub(crate) fn of_tcp(e: &std::io::Error) -> &'static str {
+    match e.get_ref() {
+        Some(tls) => of_text(&tls.to_string()),
+        None => LEFT,
+    }
+}
+
+fn of_text(reason: &str) -> &'static str {
+    match reason.strip_prefix("invalid peer certificate: ") {
         Some("Revoked") => "certificate revoked",
         Some("Expired") => "certificate ended",
         Some("NotValidYet") => "certificate not valid yet",
@@ -50,7 +65,7 @@ pub(crate) fn of(e: &ConnectionError) -> &'static str {
         Some("UnknownIssuer") => "unknown authority",
         Some("BadEncoding") => FORM,
         Some(_) => "certificate not believed",
-        None if e.reason.contains("peer sent no certificates") => "no certificate",
+        None if reason.contains("peer sent no certificates") => "no certificate",
         None => "handshake failed",
     }
 }

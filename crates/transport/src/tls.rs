@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ordonnans_identity::{Certificate, Trust, Untrusted, Usage};
 use ordonnans_label::Name;
-use ordonnans_message::Timestamp;
+use ordonnans_message::{Timestamp, limits};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 use rustls::client::Resumption;
@@ -20,8 +20,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, NamedGroup,
+    PeerIncompatible, SignatureScheme, SupportedCipherSuite, Tls13CipherSuite,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -30,7 +30,7 @@ use crate::identity::{Identity, InvalidIdentity};
 use crate::lanes::Lane;
 
 /// ALPN of the protocol.
-const PROTOCOL: &[u8] = b"ordonnans/1";
+pub(crate) const PROTOCOL: &[u8] = b"ordonnans/1";
 /// What a peer may have on its way to us on one stream, in bytes.
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
 /// What one end may have on its way altogether, in bytes. All streams at their window stay below half of it, so that a stream with
@@ -41,6 +41,9 @@ pub(crate) const BULK_STREAMS: u32 = 8;
 
 const _: () =
     assert!((Lane::COUNT + BULK_STREAMS) as u64 * (STREAM_WINDOW as u64) < SEND_WINDOW / 2);
+
+/// Certificates that a peer may send beside its own: an issuing authority, a root, and as many more while they are replaced.
+const MAX_CHAIN: usize = 4;
 
 /// Gives the time; every check of a certificate asks it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -78,7 +81,7 @@ impl Default for Limits {
 static HYBRID: Hybrid = Hybrid;
 
 /// Which key exchanges an end offers.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum KeyExchange {
     /// Hybrid, and X25519 with who cannot.
     HybridFirst,
@@ -89,7 +92,59 @@ pub(crate) enum KeyExchange {
     Classical,
 }
 
+impl KeyExchange {
+    /// What a configuration says.
+    pub(crate) fn of(hybrid_only: bool) -> Self {
+        if hybrid_only {
+            Self::HybridOnly
+        } else {
+            Self::HybridFirst
+        }
+    }
+}
+
+/// The cipher suite of every connection with a peer. One: both ends are ours, and what is agreed upon needs no telling.
+static SUITE: SupportedCipherSuite = TLS13_AES_256_GCM_SHA384;
+
+/// Its name (RFC 8446 appendix B.4).
+pub(crate) const SUITE_NAME: &str = "TLS13_AES_256_GCM_SHA384";
+
+/// What is offered to peers, and taken from them.
 pub(crate) fn provider(groups: KeyExchange) -> Arc<CryptoProvider> {
+    with_suites(groups, vec![SUITE])
+}
+
+/// What is offered to a collector that is not ours: it need know the last one only (RFC 8446 section 9.1).
+pub(crate) fn provider_for_others() -> Arc<CryptoProvider> {
+    let suites = vec![
+        SUITE,
+        TLS13_CHACHA20_POLY1305_SHA256,
+        TLS13_AES_128_GCM_SHA256,
+    ];
+    with_suites(KeyExchange::HybridFirst, suites)
+}
+
+/// The suite of QUIC's first packets, which hides nothing (RFC 9001 section 5.2).
+fn initial() -> Result<rustls::quic::Suite, InvalidIdentity> {
+    let suite = TLS13_AES_128_GCM_SHA256.tls13();
+    suite
+        .and_then(Tls13CipherSuite::quic_suite)
+        .ok_or(InvalidIdentity::Key)
+}
+
+/// The name of the group of a connection, where it is one of ours.
+pub(crate) fn group(name: NamedGroup) -> Option<&'static str> {
+    match name {
+        NamedGroup::X25519MLKEM768 => Some("X25519MLKEM768"),
+        NamedGroup::X25519 => Some("X25519"),
+        _ => None,
+    }
+}
+
+fn with_suites(
+    groups: KeyExchange,
+    cipher_suites: Vec<SupportedCipherSuite>,
+) -> Arc<CryptoProvider> {
     let kx_groups: Vec<&'static dyn SupportedKxGroup> = match groups {
         KeyExchange::HybridFirst => vec![&HYBRID, X25519],
         KeyExchange::HybridOnly => vec![&HYBRID],
@@ -98,12 +153,7 @@ pub(crate) fn provider(groups: KeyExchange) -> Arc<CryptoProvider> {
     };
     Arc::new(CryptoProvider {
         kx_groups,
-        // QUIC's first packets need the last one; where both ends are ours, the first is taken.
-        cipher_suites: vec![
-            TLS13_AES_256_GCM_SHA384,
-            TLS13_CHACHA20_POLY1305_SHA256,
-            TLS13_AES_128_GCM_SHA256,
-        ],
+        cipher_suites,
         ..rustls::crypto::ring::default_provider()
     })
 }
@@ -124,7 +174,16 @@ impl std::fmt::Debug for Peers {
 }
 
 impl Peers {
-    fn believe(&self, leaf: &[u8], usage: Usage) -> Result<Certificate, Error> {
+    /// What is sent besides is not looked at: the chain is built of the authorities that trust has. So nothing is read before its size is known.
+    fn believe(
+        &self,
+        leaf: &[u8],
+        rest: &[CertificateDer<'_>],
+        usage: Usage,
+    ) -> Result<Certificate, Error> {
+        if leaf.len() > limits::MAX_CERTIFICATE || rest.len() > MAX_CHAIN {
+            return Err(CertificateError::BadEncoding.into());
+        }
         self.trust
             .verify(leaf, usage, (self.clock)())
             .map_err(|e| Error::InvalidCertificate(why(&e)))
@@ -177,10 +236,10 @@ impl ClientCertVerifier for Peers {
     fn verify_client_cert(
         &self,
         leaf: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        rest: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.believe(leaf, Usage::Client)
+        self.believe(leaf, rest, Usage::Client)
             .map(|_| ClientCertVerified::assertion())
     }
 
@@ -211,12 +270,12 @@ impl ServerCertVerifier for Peers {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        rest: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let certificate = self.believe(leaf, Usage::Server)?;
+        let certificate = self.believe(leaf, rest, Usage::Server)?;
         if self.server.as_ref() == Some(certificate.name()) {
             Ok(ServerCertVerified::assertion())
         } else {
@@ -266,6 +325,7 @@ fn shown(identity: &Identity) -> Arc<SingleCertAndKey> {
     Arc::new(Arc::clone(&identity.shown).into())
 }
 
+#[cfg(test)]
 pub(crate) fn server(
     identity: &Identity,
     trust: &Trust,
@@ -307,7 +367,8 @@ pub(crate) fn server_quic(
     config: rustls::ServerConfig,
     limits: &Limits,
 ) -> Result<quinn::ServerConfig, InvalidIdentity> {
-    let crypto = QuicServerConfig::try_from(config).map_err(|_| InvalidIdentity::Key)?;
+    let crypto = QuicServerConfig::with_initial(Arc::new(config), initial()?)
+        .map_err(|_| InvalidIdentity::Key)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
         .transport_config(Arc::new(transport(limits, None)))
@@ -317,6 +378,7 @@ pub(crate) fn server_quic(
     Ok(config)
 }
 
+#[cfg(test)]
 pub(crate) fn client(
     identity: &Identity,
     trust: &Trust,
@@ -360,7 +422,8 @@ pub(crate) fn client_quic(
     config: rustls::ClientConfig,
     limits: &Limits,
 ) -> Result<quinn::ClientConfig, InvalidIdentity> {
-    let crypto = QuicClientConfig::try_from(config).map_err(|_| InvalidIdentity::Key)?;
+    let crypto = QuicClientConfig::with_initial(Arc::new(config), initial()?)
+        .map_err(|_| InvalidIdentity::Key)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport(limits, Some(limits.keep_alive))));
     Ok(config)
