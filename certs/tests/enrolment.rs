@@ -663,7 +663,10 @@ fn a_certificate_is_renewed_by_the_rule_and_by_nothing_less() {
         &key,
     ];
     good(at, &args);
-    refused(renew("four.req.pem", &[]), "not of this issuing authority");
+    refused(
+        renew("four.req.pem", &[]),
+        "of no issuing authority in trust",
+    );
 
     done(renew(&two, &["--days", "100"]));
     assert_eq!(
@@ -683,4 +686,57 @@ fn a_certificate_is_renewed_by_the_rule_and_by_nothing_less() {
     let last = renewal(at, "three", "five");
     good(at, &["revoke", NAME]);
     refused(renew(&last, &["--days", "130"]), "was revoked");
+}
+
+#[test]
+fn a_rollover_keeps_keys_as_they_were_kept_and_a_certificate_is_renewed_across_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let at = dir.path();
+    std::fs::write(at.join("phrase"), PHRASE).expect("writes");
+    let ca = |args: &[&str]| good(at, &[&["--passphrase", "credential:phrase"], args].concat());
+    ca(&["init", "--structure", "crisis.example", "--encrypt"]);
+    let print = asked(at, &[]);
+    ca(&sign(&print));
+    assert_eq!(ca(&["rollover", "issuing"]), "issuing-2\n");
+    assert_eq!(ca(&["rollover", "root"]), "root-2\nissuing-3\n");
+    for name in ["root", "issuing", "issuing-2", "root-2", "issuing-3"] {
+        let file = at.join("workshop").join(name);
+        let key = std::fs::read_to_string(file.join(format!("{name}.key.pem"))).expect("a key");
+        assert!(key.contains("BEGIN ENCRYPTED PRIVATE KEY"), "{name}");
+    }
+    bad(
+        at,
+        &["rollover", "issuing", "--root-key", "pkcs11:token=x"],
+        2,
+        "no root is made",
+    );
+    // The certificate of the old authority asks for one of the new one, and nobody compares a fingerprint.
+    let two = renewal(at, "key", "two");
+    ca(&["sign", &two, "--renew", "--days", "100"]);
+    assert_eq!(level(at, "two.pem"), Some(Level::StgG));
+    let shown = ca(&["show", "--json"]);
+    assert!(shown.contains("\"by\":\"issuing-3\""), "{shown}");
+    // A key has one certificate, of whichever authority.
+    bad(
+        at,
+        &[&["--passphrase", "credential:phrase"], &sign(&print)[..]].concat(),
+        1,
+        "has a live certificate already",
+    );
+    // What a retired authority has issued renews nothing.
+    let three = renewal(at, "two", "three");
+    ca(&["rollover", "issuing"]);
+    ca(&["retire", "issuing-3", "--with-live"]);
+    bad(
+        at,
+        &[
+            "--passphrase",
+            "credential:phrase",
+            "sign",
+            &three,
+            "--renew",
+        ],
+        1,
+        "of no issuing authority in trust",
+    );
 }

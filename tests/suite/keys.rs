@@ -163,6 +163,42 @@ fn a_workshop_in_a_token_certifies_keys_in_a_token() {
 }
 
 #[test]
+fn another_authority_has_a_key_of_its_own_in_the_token() {
+    with_token(
+        "another_authority_has_a_key_of_its_own_in_the_token",
+        |dir| {
+            let folder = dir.join("workshop");
+            drop(workshop(&folder));
+            let kept = |root: &str, issuing: &str| AuthorityKeys {
+                root: Some(uri(root).display().to_string()),
+                issuing: Some(uri(issuing).display().to_string()),
+                ..AuthorityKeys::new("credential:pin".parse().expect("a source"))
+            };
+            let (most, policies) = (Clearances::default(), Policies::built_in());
+            let at = OffsetDateTime::now_utc();
+            // An object that is there is the key of another authority, and stays it.
+            let mut w = Workshop::open_with(&folder, &kept("root", "issuing")).expect("opens");
+            assert!(w.rollover_issuing(&most, policies, at).is_err());
+            let mut w = Workshop::open_with(&folder, &kept("root-2", "issuing-2")).expect("opens");
+            let made = w.rollover_root(&most, policies, at).expect("rolls over");
+            assert_eq!(made, ["root-2", "issuing-2"]);
+            // Opened again, each finds its own.
+            let plain = AuthorityKeys::new("credential:pin".parse().expect("a source"));
+            let mut w = Workshop::open_with(&folder, &plain).expect("opens");
+            let all = ["root", "issuing", "root-2", "issuing-2"];
+            assert!(all.iter().all(|name| w.has_key(name)));
+            let person = enrolled(&mut w, "vermeer.person");
+            let signer = FileSigner::load(&person, place("vermeer")).expect("fits");
+            w.retire("root", true, at).expect("retires");
+            let trust = Trust::load_dir(&w.trust_dir()).expect("trust");
+            let der = signer.certificate().der();
+            assert!(trust.verify(der, Usage::Client, now()).is_ok());
+            assert!(!has_key_file(dir), "every key is in the token");
+        },
+    );
+}
+
+#[test]
 fn a_node_and_a_broker_meet_with_keys_in_a_token() {
     with_token("a_node_and_a_broker_meet_with_keys_in_a_token", |dir| {
         let mut w = workshop(&dir.join("workshop"));
