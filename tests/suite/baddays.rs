@@ -52,9 +52,10 @@ fn a_full_disk_stops_what_must_write_and_loses_nothing() {
     all.write(&mut dice, WHILE);
     let ballast = disk.fill().expect("full");
     assert_eq!(until_it_ends(&mut all, &mut dice), Some(5));
-    // It does not start either, and says why by its exit code.
+    // It does not start either: 5 where the journal has no room, 4 where a view has none to be opened in, for then nobody can say that it is whole.
     all.start().expect("starts");
-    assert_eq!(until_it_ends(&mut all, &mut dice), Some(5));
+    let code = until_it_ends(&mut all, &mut dice);
+    assert!(matches!(code, Some(4 | 5)), "{code:?}");
     std::fs::remove_file(ballast).expect("removes");
     over(all);
 }

@@ -60,7 +60,19 @@ impl Town {
     }
 
     /// What the log says of registers: version and signers of each that took force.
-    async fn told(&self) -> Vec<String> {
+    /// What the log says of registers, as soon as it is said so many times: the broker goes on while a reload is being recorded.
+    async fn told(&self, times: usize) -> Vec<String> {
+        let began = std::time::Instant::now();
+        loop {
+            let told = self.told_now().await;
+            if told.len() >= times {
+                return told;
+            }
+            assert!(began.elapsed() < WITHIN, "{told:?}");
+        }
+    }
+
+    async fn told_now(&self) -> Vec<String> {
         let mut officer = Officer::connect(&self.site.officer())
             .await
             .expect("comes in");
@@ -114,7 +126,7 @@ async fn a_register_takes_force_by_the_signatures_of_two() {
     assert!(broker.reload().await.is_err());
     assert!(t.sign("p-def"));
     broker.reload().await.expect("one may stop a node");
-    let told = t.told().await;
+    let told = t.told(3).await;
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(
         told[0].ends_with("took force at the start; signed by p-def, p-ncc"),
