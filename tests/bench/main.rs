@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ordonnans_audit::ClockQuality;
 use ordonnans_engine::{
-    AlarmLimits, Commit, Effect, Engine, Input, Recovered, Retention, Seq, Session, Settings,
+    AlarmLimits, Commit, Effect, Engine, Input, Quotas, Recovered, Retention, Seq, Session,
+    Settings,
 };
 use ordonnans_identity::verify_signature;
 use ordonnans_label::{Clearances, Level, Name};
@@ -238,7 +239,15 @@ fn settings(house: &House) -> Settings {
         clock: ClockQuality::Unknown,
         configuration: sha256(&[]),
         alarms: AlarmLimits::default(),
-        quotas: ordonnans_engine::Quotas::default(),
+        // What is measured here is more than a node may send.
+        quotas: Quotas {
+            messages: u32::MAX,
+            urgent: u32::MAX,
+            bytes: u64::MAX,
+            state_secret: u32::MAX,
+            copies: u64::MAX,
+            stored: u64::MAX,
+        },
         contacts: vec![],
         retention: Retention::default(),
     }

@@ -362,9 +362,16 @@ fn fill(house: &House, data: &Path, count: usize) -> Result<(), String> {
         let (session, envelope) = (Session(1), Box::new(house.seal(&d, now(), &mut entropy)));
         engine.handle(now(), Input::Publish { session, envelope });
         while let Some(effect) = engine.poll_effect() {
-            if let Effect::Commit(commit) = effect {
-                engine.durable_through(commit.seq);
-                group.push(commit);
+            match effect {
+                Effect::Commit(commit) => {
+                    engine.durable_through(commit.seq);
+                    group.push(commit);
+                }
+                Effect::Send {
+                    frame: Frame::Refused { code, .. },
+                    ..
+                } => return Err(format!("message {n} was refused: {code:?}")),
+                _ => {}
             }
         }
         if group.len() >= 512 || n + 1 == count {
