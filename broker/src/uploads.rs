@@ -39,9 +39,11 @@ impl Uploads {
         shared: &Shared,
     ) -> Frame {
         let (mut have, mut whole) = shared.attachments.have(&digest);
-        if !whole && have >= length && !self.lock().writing.contains(&digest) {
+        if !whole && have >= length && self.lock().writing.insert(digest) {
             // The node would take it for whole, and its message would wait for ever.
-            match shared.attachments.complete(digest, length).await {
+            let done = shared.attachments.complete(digest, length).await;
+            self.lock().writing.remove(&digest);
+            match done {
                 Ok(done) => whole = done,
                 Err(AttachmentError::Io(why)) => {
                     tracing::warn!(%digest, %why, "an attachment was not kept");
