@@ -566,8 +566,7 @@ impl Broker {
         let due = self.config.checkpoints;
         self.tasks.push(tokio::spawn(async move {
             let (reader, inputs) = (shared.reader.clone(), shared.inputs.clone());
-            let why = checkpoints::run(notary, reader, due, inputs).await;
-            drop(shared.fatal.send(why).await);
+            checkpoints::run(notary, reader, due, inputs).await;
         }));
     }
 
