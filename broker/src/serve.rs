@@ -34,8 +34,6 @@ use crate::session::{self, Shared};
 use crate::sinks::Sinking;
 use crate::uploads::Uploads;
 
-/// Accepted messages that are remembered, about 0.5 KiB each.
-const REMEMBERED: usize = 1_000_000;
 /// Established labels that are kept, about 0.5 KiB each, until they are ended.
 const LABELLED: usize = 2_000_000;
 /// How often strangers are summed up, and live certificates looked at.
@@ -342,7 +340,8 @@ impl Broker {
         let settings = Settings {
             broker: name.clone(),
             queue: config.limits.queue,
-            remembered: REMEMBERED,
+            remembered: config.limits.remembered,
+            remember_ms: config.limits.remember.as_millis() as u64,
             labelled: LABELLED,
             clock: ClockQuality::Unknown,
             configuration: config.digest,

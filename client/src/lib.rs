@@ -26,6 +26,7 @@ pub mod drafts;
 mod establishing;
 pub mod exports;
 pub mod failure;
+mod forgetting;
 #[cfg(test)]
 mod house;
 mod incoming;

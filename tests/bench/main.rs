@@ -235,6 +235,7 @@ fn settings(house: &House) -> Settings {
         broker: house.broker(),
         queue: 10_000_000,
         remembered: 10_000_000,
+        remember_ms: ordonnans_message::limits::MAX_LIFETIME_MS,
         labelled: 10_000_000,
         clock: ClockQuality::Unknown,
         configuration: sha256(&[]),

@@ -336,6 +336,7 @@ impl World<'_> {
             broker: self.stage.house.broker(),
             queue: QUEUE,
             remembered: 1000,
+            remember_ms: ordonnans_message::limits::MAX_LIFETIME_MS,
             labelled: 1000,
             clock: ClockQuality::Unknown,
             configuration: sha256(&[]),

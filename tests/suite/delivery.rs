@@ -57,6 +57,7 @@ impl Night {
             broker: house.broker(),
             queue: 1_000,
             remembered: 1_000,
+            remember_ms: ordonnans_message::limits::MAX_LIFETIME_MS,
             labelled: 1_000,
             clock: ClockQuality::Unknown,
             configuration: sha256(&[]),

@@ -35,6 +35,8 @@ pub struct Settings {
     pub queue: usize,
     /// Accepted messages remembered, so that a repeat gets its first answer; a message beyond it gets `Busy`. About 0.5 KiB each.
     pub remembered: usize,
+    /// How long an accepted message is remembered after it has expired, in milliseconds: so long repeats are known and receipts are taken.
+    pub remember_ms: u64,
     /// Established labels kept, so that they can be revised; a message beyond it gets `Busy`. About 0.5 KiB each.
     pub labelled: usize,
     /// How good the clock is.

@@ -18,6 +18,7 @@ mod directory;
 mod due;
 mod effects;
 mod engine;
+mod few;
 mod groups;
 mod incidents;
 mod inspecting;
