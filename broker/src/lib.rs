@@ -15,6 +15,7 @@ mod freshness;
 mod serve;
 mod session;
 mod sinks;
+mod undecided;
 mod uploads;
 
 pub use cli::run;

@@ -625,7 +625,7 @@ fn a_node_that_floods_gets_busy_with_a_time_and_the_others_do_not() {
     for _ in 0..3 {
         assert_eq!(send(NCC, open, Precedence::Routine), (None, 0));
     }
-    assert_eq!(send(NCC, open, Precedence::Routine), (Some(57_000), 0));
+    assert_eq!(send(NCC, open, Precedence::Routine), (Some(17_000), 0));
     assert_eq!(
         send(DEF, open, Precedence::Routine),
         (None, 0),
