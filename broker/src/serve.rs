@@ -355,7 +355,7 @@ impl Broker {
         let whole = attachments
             .list()
             .map_err(io(config.data.join("attachments")))?;
-        let register = approve(&config, &files, recovered.register().as_deref())?;
+        let register = approve(&config, &files, recovered.register.as_deref())?;
         let in_force = Mutex::new(register.register().text().into());
         let policies = files.book.policies().clone();
         let mut engine = Engine::new(

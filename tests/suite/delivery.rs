@@ -101,11 +101,14 @@ impl Night {
             let table = Table::from_code(*t).expect("a table");
             (table, k.clone(), v.clone())
         });
+        let rows: Vec<_> = rows.collect();
+        let law = rows.iter().filter(|(t, ..)| *t == Table::Law);
         let recovered = Recovered {
             seq: self.seq,
             at: self.at,
             frontier: self.frontier.clone(),
-            rows: rows.collect(),
+            register: Recovered::register_of(law.map(|(_, _, v)| v.clone())),
+            rows: Box::new(rows.into_iter().map(Ok)),
         };
         self.on_line.clear();
         let engine = Engine::new(

@@ -12,6 +12,10 @@ impl<K, V> Default for Few<K, V> {
 }
 
 impl<K: Ord, V> Few<K, V> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -31,6 +35,15 @@ impl<K: Ord, V> Few<K, V> {
 
     pub(crate) fn contains(&self, key: &K) -> bool {
         self.at(key).is_ok()
+    }
+
+    /// Takes an entry away; costs a copy of the others.
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        let at = self.at(key).ok()?;
+        let mut all = std::mem::take(&mut self.0).into_vec();
+        let (_, value) = all.remove(at);
+        self.0 = all.into_boxed_slice();
+        Some(value)
     }
 
     /// Puts a value in the place of the one before; a new key costs a copy of all.
@@ -73,5 +86,8 @@ mod tests {
         assert_eq!((few.get(&2), few.get(&4)), (Some(&"b"), None));
         assert!(few.contains(&1) && !few.contains(&0));
         assert_eq!(few.len(), 3);
+        assert_eq!((few.remove(&2), few.remove(&2)), (Some("b"), None));
+        assert!(few.remove(&1).is_some() && few.remove(&3).is_some());
+        assert!(few.is_empty());
     }
 }

@@ -37,7 +37,7 @@ mod unclaimed;
 pub use alarms::AlarmLimits;
 pub use commit::{Commit, Seq, Table, Write};
 pub use effects::{Believed, Effect, Input, Inspect, Why};
-pub use engine::{Engine, Recovered, Settings};
+pub use engine::{Engine, Recovered, Row, Rows, Settings};
 pub use quotas::Quotas;
 pub use retention::Retention;
 pub use rows::CorruptRow;
