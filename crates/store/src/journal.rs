@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -165,6 +165,8 @@ impl Journal {
         }
         let (mut found, mut last_group, mut end) = (Found::default(), 0, 0);
         let last_segment = segments.keys().next_back().copied();
+        // One for all: several of this size would stay with the process.
+        let mut bytes = Vec::with_capacity(usize::try_from(segment_bytes).unwrap_or(0));
         for (first, path) in &segments {
             if found.last != 0 && *first != found.last + 1 {
                 let (from, to) = (found.last + 1, first.saturating_sub(1));
@@ -173,7 +175,10 @@ impl Journal {
             if found.first == 0 {
                 (found.first, found.last) = (*first, first.saturating_sub(1));
             }
-            let bytes = std::fs::read(path).map_err(broken(path))?;
+            bytes.clear();
+            File::open(path)
+                .and_then(|mut f| f.read_to_end(&mut bytes))
+                .map_err(broken(path))?;
             let mut at = 0;
             while let Some(e) = entry(&bytes, at) {
                 let here = at as u64;
