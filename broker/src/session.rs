@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::checkpoints::Notary;
 use crate::core::{Out, Sessions, now};
+use crate::renewals;
 use crate::uploads::{Uploads, uploads};
 
 /// A peer says who it is within this time, or goes.
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) attachments: AttachmentStore,
     pub(crate) uploading: Uploads,
     pub(crate) notary: Arc<Notary>,
+    /// Whether there is a folder for what nodes ask of whoever signs their certificates.
+    pub(crate) renews: bool,
     /// Says that the store cannot be read, and ends the broker.
     pub(crate) fatal: mpsc::Sender<String>,
 }
@@ -264,6 +267,22 @@ async fn take(
         frame @ (Frame::Act { .. } | Frame::Declare { .. } | Frame::Order { .. }) => {
             statement(session, &frame, &trust)
         }
+        ref frame @ Frame::RenewalAsk {
+            ref request,
+            ref signature,
+        } => {
+            let of = frame.digest();
+            if !shared.renews {
+                let not = Frame::NotKept {
+                    of,
+                    code: ReplyCode::Unsupported,
+                    rule: None,
+                };
+                drop(connection.send(Lane::Control, not.encode()).await);
+                return Ok(());
+            }
+            renewals::asked(session, of, connection.peer(), request, signature)
+        }
         Frame::Kept { of } => Input::Kept { session, of },
         Frame::ReceiptStored { id, kind, by } => Input::ReceiptStored {
             session,
@@ -354,6 +373,7 @@ async fn take(
         | Frame::Checkpoint { .. }
         | Frame::Notice { .. }
         | Frame::Expanded { .. }
+        | Frame::Renewed { .. }
         | Frame::Readers { .. } => {
             return Err("a frame only the broker sends, or a second greeting");
         }

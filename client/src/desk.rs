@@ -25,6 +25,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::keys::Ring;
+use crate::renewing::{self, Renewing};
 use crate::spool::{ReceiptKey, Spool, receipt_key};
 use crate::witness;
 
@@ -135,6 +136,8 @@ pub(crate) struct Desk {
     /// Told where another certificate is in use.
     pub(crate) renewals: watch::Sender<u64>,
     pub(crate) numbers: Mutex<ListNumbers>,
+    /// How far the next certificate is.
+    pub(crate) renewing: Mutex<Renewing>,
     /// Warnings that are in the log already.
     pub(crate) warned: Mutex<Vec<String>>,
     /// The keys that content is sealed to.
@@ -174,6 +177,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Desk {
     /// Opens everything the node keeps.
     pub(crate) fn open(config: Config) -> Result<Self, Failure> {
+        if let Err(why) = renewing::finish(&config) {
+            tracing::warn!(%why, "a renewal of the node's certificate cannot be finished");
+        }
         let signer = FileSigner::load(&config.certificate, &config.key).map_err(|e| {
             usage(
                 format!("certificate and key cannot be used: {e}"),
@@ -247,6 +253,7 @@ impl Desk {
             signer: RwLock::new(Arc::new(signer)),
             renewals: watch::channel(0).0,
             numbers: numbers.into(),
+            renewing: Mutex::default(),
             warned: Mutex::default(),
             ring: Mutex::new(ring),
             unsaid: Mutex::default(),

@@ -42,6 +42,7 @@ mod outgoing;
 mod partners;
 mod queues;
 mod renewal;
+mod renewing;
 pub mod signing;
 mod spool;
 mod table;

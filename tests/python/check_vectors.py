@@ -595,6 +595,8 @@ FRAMES = {
     36: ("Notice", [message_id, name, time, news]),
     37: ("ExpandGet", [some(uint, U32), groups_asked, label]),
     38: ("Expanded", [some(uint, U32), every(lambda v: null_or(v, members), 16)]),
+    39: ("RenewalAsk", [some(blob, 4096), some(blob, 128)]),
+    40: ("Renewed", [some(blob, 8192)]),
 }
 
 

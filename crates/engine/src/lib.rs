@@ -28,6 +28,7 @@ mod notices;
 mod publish;
 mod quotas;
 mod receipts;
+mod renewals;
 mod retention;
 mod rows;
 mod sessions;
