@@ -227,3 +227,52 @@ fn key_of(request: &[u8]) -> Option<[u8; POINT]> {
     let point: [u8; POINT] = spki.subject_public_key.data.as_ref().try_into().ok()?;
     (rest.is_empty() && known && point[0] == 4).then_some(point)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KeyPlace, PassphraseSource, write_secret_file};
+
+    fn name() -> Name {
+        "ncc.node.crisis.example".parse().expect("a name")
+    }
+
+    #[test]
+    fn a_request_has_the_key_it_was_made_on_and_is_signed_with_it() {
+        let key = SecretKey::in_memory().expect("a key");
+        let request = certificate_request(&name(), &key).expect("a request");
+        assert_eq!(key_of(&request).as_ref(), Some(key.public_key()));
+        let (_, x) = X509CertificationRequest::from_der(&request).expect("reads");
+        x.verify_signature().expect("its own");
+        for cut in 0..request.len() {
+            assert_eq!(key_of(&request[..cut]), None);
+        }
+    }
+
+    #[test]
+    fn a_key_is_made_as_the_other_one_is_kept() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (old, new) = (dir.path().join("old.pem"), dir.path().join("new.pem"));
+        let phrase = dir.path().join("phrase");
+        std::fs::write(&phrase, "correct horse battery").expect("writes");
+        let file = std::fs::File::open(&phrase).expect("opens");
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+        let source: PassphraseSource = format!("fd:{fd}").parse().expect("a source");
+        let place = KeyPlace::new(&old, source);
+        SecretKey::generate(&place, true).expect("made");
+        let made = SecretKey::generate_like(&place.at_file(&new), &place).expect("made");
+        let text = std::fs::read_to_string(&new).expect("reads");
+        assert!(text.contains("ENCRYPTED PRIVATE KEY"), "{text}");
+        let opened = SecretKey::open(&place.at_file(&new)).expect("the same passphrase");
+        assert_eq!(opened.public_key(), made.public_key());
+        // Never in the place of one, and not from a token.
+        assert!(SecretKey::generate_like(&place.at_file(&new), &place).is_err());
+        let token = KeyPlace::from(std::path::Path::new("pkcs11:token=a;object=b"));
+        let third = place.at_file(&dir.path().join("third.pem"));
+        let e = SecretKey::generate_like(&third, &token).expect_err("a token");
+        assert!(matches!(e, crate::KeyError::NoFile(_)));
+        write_secret_file(&dir.path().join("plain.pem"), b"none").expect("writes");
+        let plain = place.at_file(&dir.path().join("plain.pem"));
+        assert!(SecretKey::generate_like(&third, &plain).is_err());
+    }
+}
