@@ -4,6 +4,9 @@
 //! With that the renewal is certain to be finished: key and certificate are put in their places, which are two files, and a daemon that was killed
 //! between them finishes it at its start.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
