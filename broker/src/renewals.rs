@@ -4,6 +4,9 @@
 //! Whoever can write this folder can hold a renewal up, and nothing else: a certificate that is not the node's own, on the key it asked for and believed here, is
 //! put aside and is an alarm; and the node looks for itself.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
