@@ -265,8 +265,9 @@ fn sign_folder(
         ));
     }
     let mut w = Workshop::open_with(dir, keys)?.with_policies(policies);
-    let mut refused = 0;
-    for one in w.renew_folder(&args.request, args.days, now)? {
+    let (all, mut refused) = (w.renew_folder(&args.request, args.days, now)?, 0);
+    let count = all.len();
+    for one in all {
         match one.certificate {
             Ok(path) => line(out, path.display()),
             Err(why) => {
@@ -279,7 +280,7 @@ fn sign_folder(
         return Ok(());
     }
     Err(Failure {
-        what: format!("{refused} requests were not signed; the others were"),
+        what: format!("of {count} requests {refused} were not signed"),
         hint: "look at each: sign it by hand after comparing its fingerprint, or remove it",
         code: REFUSED,
     })
