@@ -22,6 +22,7 @@ mod conversation;
 mod daemon;
 mod desk;
 pub mod drafts;
+mod epochs;
 #[cfg(test)]
 mod establishing;
 pub mod exports;
