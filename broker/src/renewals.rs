@@ -20,6 +20,7 @@ use ordonnans_engine::{Input, Session};
 use ordonnans_identity::{Certificate, Renewal, Trust, Usage};
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::{Digest, Frame, ReplyCode, Timestamp};
+use rustix::fs::OFlags;
 use tokio::sync::mpsc;
 
 use crate::core::{Out, now};
@@ -50,6 +51,8 @@ pub(crate) struct Keep {
 /// Why a certificate in the folder is not given to its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Unfit {
+    #[error("it cannot be read: it must be a plain file that the broker may read")]
+    Unreadable,
     #[error("it holds no certificate in PEM")]
     Form,
     #[error("its file is not called after a node")]
@@ -111,10 +114,16 @@ pub(crate) fn make(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// Reads a plain file within its bound.
+/// Reads a plain file within its bound; neither a link to what is elsewhere nor a pipe that would be waited for.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![];
-    File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    let mut options = File::options();
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let options = options.read(true).custom_flags(flags.bits().cast_signed());
+    let (file, mut bytes) = (options.open(path)?, vec![]);
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -125,8 +134,10 @@ fn keep(folder: &Path, node: &Name, text: &[u8]) -> io::Result<()> {
         return Ok(());
     }
     let draft = folder.join(format!("{node}.request.new"));
+    // Of an earlier run; or a link, which is not followed.
+    remove(&draft)?;
     let mut options = File::options();
-    options.write(true).create(true).truncate(true).mode(0o600);
+    options.write(true).create_new(true).mode(0o600);
     let mut file = options.open(&draft)?;
     file.write_all(text)?;
     file.sync_all()?;
@@ -159,7 +170,6 @@ impl Folder {
             let Some(of) = file.to_str().and_then(|f| f.strip_suffix(CERTIFICATE)) else {
                 continue;
             };
-            // Neither a link to what is elsewhere nor a pipe.
             let about = match item.metadata() {
                 Ok(about) if about.is_file() => about,
                 _ => continue,
@@ -173,79 +183,96 @@ impl Folder {
         Ok(settled)
     }
 
+    /// Looks at all of it; what cannot be done with one file holds up no other, and is said last.
     fn look(
         &mut self,
         on_line: &BTreeMap<Name, Line>,
         trust: &Trust,
         at: Timestamp,
-    ) -> io::Result<Vec<Found>> {
-        let mut found = vec![];
-        for of in self.settled()? {
-            let file = |ending| self.path.join(format!("{of}{ending}"));
-            let node = of.parse().ok().filter(|n: &Name| n.kind() == Kind::Node);
-            let line = node.as_ref().and_then(|n| on_line.get(n));
-            let read = read(&file(CERTIFICATE))?;
-            let certificate = Certificate::from_pem(&read).ok();
-            let request = fs::symlink_metadata(file(REQUEST)).is_ok_and(|m| m.is_file());
-            let request = request.then(|| self::read(&file(REQUEST))).transpose()?;
-            let judged = judge(
-                node.as_ref(),
-                certificate.as_ref(),
-                request.as_deref(),
-                trust,
-                at,
-            );
-            let shown = certificate
-                .as_ref()
-                .is_some_and(|c| line.is_some_and(|l| l.shows == c.fingerprint()));
-            match (judged, node) {
-                (judged, Some(node)) if shown => {
-                    // What is shown on the line has been believed. Without its request it is here a second time, and no news.
-                    remove(&file(CERTIFICATE))?;
-                    self.given.remove(&node);
-                    if let Ok(c) = judged {
-                        remove(&file(REQUEST))?;
-                        found.push(Found::Shown {
-                            node,
-                            certificate: c.fingerprint(),
-                            until: c.not_after(),
-                        });
-                    }
-                }
-                (Err(why), node) => {
-                    fs::rename(file(CERTIFICATE), file(REFUSED))?;
-                    found.push(Found::Unfit { node, why });
-                }
-                (Ok(c), Some(node)) => {
-                    let Some(line) = line else {
-                        continue;
-                    };
-                    let given = self.given.get(&node);
-                    let soon = |t: Timestamp| t <= at && at.since(t) < AGAIN_MS;
-                    if given.is_some_and(|(number, t)| *number == line.number && soon(*t)) {
-                        continue;
-                    }
-                    self.given.insert(node.clone(), (line.number, at));
-                    let certificate = Bytes::copy_from_slice(c.der());
-                    found.push(Found::Signed { node, certificate });
-                }
-                (Ok(_), None) => {}
+    ) -> (Vec<Found>, io::Result<()>) {
+        let settled = match self.settled() {
+            Ok(settled) => settled,
+            Err(e) => return (vec![], Err(e)),
+        };
+        let (mut found, mut done) = (vec![], Ok(()));
+        for of in settled {
+            match self.look_at(&of, on_line, trust, at) {
+                Ok(one) => found.extend(one),
+                Err(e) => done = Err(e),
             }
         }
-        Ok(found)
+        (found, done)
+    }
+
+    fn look_at(
+        &mut self,
+        of: &str,
+        on_line: &BTreeMap<Name, Line>,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> io::Result<Option<Found>> {
+        let file = |ending| self.path.join(format!("{of}{ending}"));
+        let node = of.parse().ok().filter(|n: &Name| n.kind() == Kind::Node);
+        let line = node.as_ref().and_then(|n| on_line.get(n));
+        let read = read(&file(CERTIFICATE)).map_err(|_| Unfit::Unreadable);
+        let certificate = read.and_then(|t| Certificate::from_pem(&t).map_err(|_| Unfit::Form));
+        let request = self::read(&file(REQUEST)).ok();
+        let shown = certificate
+            .as_ref()
+            .is_ok_and(|c| line.is_some_and(|l| l.shows == c.fingerprint()));
+        let judged = judge(node.as_ref(), certificate, request.as_deref(), trust, at);
+        let Some(node) = node else {
+            fs::rename(file(CERTIFICATE), file(REFUSED))?;
+            let why = Unfit::FileName;
+            return Ok(Some(Found::Unfit { node, why }));
+        };
+        match judged {
+            // What is shown on the line has been believed. Without its request it is here a second time, and no news.
+            judged if shown => {
+                remove(&file(CERTIFICATE))?;
+                self.given.remove(&node);
+                let Ok(c) = judged else {
+                    return Ok(None);
+                };
+                remove(&file(REQUEST))?;
+                Ok(Some(Found::Shown {
+                    node,
+                    certificate: c.fingerprint(),
+                    until: c.not_after(),
+                }))
+            }
+            Err(why) => {
+                fs::rename(file(CERTIFICATE), file(REFUSED))?;
+                let node = Some(node);
+                Ok(Some(Found::Unfit { node, why }))
+            }
+            Ok(c) => {
+                let Some(line) = line else {
+                    return Ok(None);
+                };
+                let soon = |t: Timestamp| t <= at && at.since(t) < AGAIN_MS;
+                let given = self.given.get(&node);
+                if given.is_some_and(|(number, t)| *number == line.number && soon(*t)) {
+                    return Ok(None);
+                }
+                self.given.insert(node.clone(), (line.number, at));
+                let certificate = Bytes::copy_from_slice(c.der());
+                Ok(Some(Found::Signed { node, certificate }))
+            }
+        }
     }
 }
 
 /// Whether a certificate is what its node has asked for.
-fn judge<'a>(
+fn judge(
     node: Option<&Name>,
-    certificate: Option<&'a Certificate>,
+    certificate: Result<Certificate, Unfit>,
     request: Option<&[u8]>,
     trust: &Trust,
     at: Timestamp,
-) -> Result<&'a Certificate, Unfit> {
+) -> Result<Certificate, Unfit> {
     let node = node.ok_or(Unfit::FileName)?;
-    let certificate = certificate.ok_or(Unfit::Form)?;
+    let certificate = certificate?;
     if certificate.name() != node {
         return Err(Unfit::Name);
     }
@@ -311,15 +338,11 @@ pub(crate) async fn run(
                     return;
                 };
                 folder = back;
-                match found {
-                    Ok(found) => {
-                        for one in found {
-                            shared.tell(told(one)).await;
-                        }
-                        Ok(())
-                    }
-                    Err(why) => Err(why),
+                let (found, done) = found;
+                for one in found {
+                    shared.tell(told(one)).await;
                 }
+                done
             }
         };
         match done {

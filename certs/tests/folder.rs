@@ -74,6 +74,8 @@ fn the_nodes_of_a_folder_are_renewed_by_the_rule_each_once() {
     fs::write(&outside, asks(&w, &ncc)).expect("writes");
     std::os::unix::fs::symlink(&outside, folder.join("toc.node.crisis.example.request.pem"))
         .expect("links");
+    let link = folder.join("ncc.node.crisis.example.cert.new");
+    std::os::unix::fs::symlink(dir.path().join("planted"), link).expect("links");
     let all = run(&mut w, &folder, later);
     let says = |file: &str| {
         let (_, said) = all.iter().find(|(f, _)| f.starts_with(file)).expect(file);
@@ -89,6 +91,10 @@ fn the_nodes_of_a_folder_are_renewed_by_the_rule_each_once() {
         assert!(said.contains(why), "{file}: {said}");
     }
     let signed = says("ncc.").expect("by the rule");
+    assert!(
+        !dir.path().join("planted").exists(),
+        "a link is not followed"
+    );
     let first = fs::read(&signed).expect("is there");
     let certificate = Certificate::from_pem(&first).expect("a certificate");
     let request = fs::read(folder.join("ncc.node.crisis.example.request.pem")).expect("reads");

@@ -93,7 +93,11 @@ impl Bench {
         let trust = Trust::load_dir(&self.workshop.trust_dir()).expect("a trust");
         let at = self.at + Duration::seconds(seconds);
         let at = Timestamp::from_millis(at.unix_timestamp() as u64 * 1000);
-        let mut look = || self.folder.look(&self.line, &trust, at).expect("looks");
+        let mut look = || {
+            let (found, done) = self.folder.look(&self.line, &trust, at);
+            done.expect("looks");
+            found
+        };
         let first = look();
         let mut second = look();
         second.splice(0..0, first);
@@ -162,6 +166,29 @@ fn what_is_not_its_nodes_own_is_put_aside_and_named() {
     fs::write(&stray, &certificate).expect("writes");
     let why = Unfit::FileName;
     assert_eq!(b.looks(0), [Found::Unfit { node: None, why }]);
+    // One that cannot be read is named, and holds up no other.
+    let locked = b.file("toc", CERTIFICATE);
+    fs::write(&locked, &certificate).expect("writes");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+    fs::set_permissions(&locked, mode).expect("changes");
+    let unreadable = read(&locked).is_err();
+    let why = if unreadable {
+        Unfit::Unreadable
+    } else {
+        // This machine's user may read everything.
+        Unfit::Name
+    };
+    let node = Some(self::node("toc"));
+    assert_eq!(b.looks(0), [Found::Unfit { node, why }]);
+    // A request is not written through a link.
+    let elsewhere = b.dir.path().join("elsewhere.txt");
+    let draft = b
+        .folder
+        .path
+        .join(format!("{}.request.new", self::node("toc")));
+    std::os::unix::fs::symlink(&elsewhere, draft).expect("links");
+    keep(&b.folder.path, &self::node("toc"), b"text").expect("keeps");
+    assert!(!elsewhere.exists() && b.file("toc", REQUEST).exists());
     // What is no plain file is not looked at.
     std::os::unix::fs::symlink(other.join("cert.pem"), b.file("locc", CERTIFICATE)).expect("links");
     assert!(b.looks(0).is_empty());

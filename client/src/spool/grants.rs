@@ -91,3 +91,59 @@ impl Spool {
         self.apply(batch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ordonnans_message::cbor::Writer;
+
+    use super::*;
+
+    fn grant(kid: u8) -> Grant {
+        let mut w = Writer::default();
+        w.array(5).bytes(&[1; 32]).text("ncc.node.crisis.example");
+        w.bytes(&[kid; 8]).bytes(&[2; 1120]).bytes(&[3; 48]);
+        Grant::decode(&w.into_bytes()).expect("a grant")
+    }
+
+    #[test]
+    fn grants_are_bounded_by_originator_and_end_with_their_key() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let spool = Spool::open(&dir.path().join("spool.redb")).expect("opens");
+        let name = |n: &str| format!("{n}.node.crisis.example").parse().expect("a name");
+        let (ncc, def): (Name, Name) = (name("ncc"), name("def"));
+        let epoch = |n: usize| EpochId::new((n as u128).to_be_bytes());
+        let mut batch = store::SpoolBatch::new();
+        for n in 0..MAX_GRANTS {
+            // Given in another order than that of their ids.
+            let at = ((n * 7) % MAX_GRANTS) as u64 + 1;
+            let row = [&at.to_be_bytes()[..], &grant(1).encode()].concat();
+            for from in [&ncc, &def] {
+                let key = [&grants_of(from)[..], epoch(n).as_bytes()].concat();
+                batch.put(GRANTS, &key, &row);
+            }
+        }
+        spool.apply(batch).expect("keeps");
+        assert_eq!(spool.grant(&ncc, epoch(0)).expect("reads"), Some(grant(1)));
+        let mut batch = store::SpoolBatch::new();
+        spool
+            .make_room(&grants_of(&ncc), &mut batch)
+            .expect("reads");
+        spool.apply(batch).expect("removes");
+        let kept = |from: &Name| {
+            spool
+                .0
+                .range(GRANTS, &grants_of(from))
+                .expect("reads")
+                .len()
+        };
+        assert_eq!((kept(&ncc), kept(&def)), (MAX_GRANTS - 1, MAX_GRANTS));
+        assert!(
+            spool.grant(&ncc, epoch(0)).expect("reads").is_none(),
+            "the oldest"
+        );
+        spool.forget_grants(|kid| kid == [1; 8]).expect("reads");
+        assert_eq!(kept(&def), MAX_GRANTS);
+        spool.forget_grants(|kid| kid == [2; 8]).expect("removes");
+        assert_eq!((kept(&ncc), kept(&def)), (0, 0));
+    }
+}
