@@ -13,9 +13,9 @@ use ordonnans_certs::Workshop;
 use ordonnans_client::Daemon;
 use ordonnans_client::config::Config;
 use ordonnans_client::local::{Request, Submission, ask};
-use ordonnans_identity::{FileSigner, Signer, Trust};
+use ordonnans_identity::{FileSigner, Renewal, SecretKey, Signer, Trust, certificate_request};
 use ordonnans_label::{Clearance, Clearances, Kind, Level, Policies};
-use ordonnans_message::{AuditQuery, Digest, Frame, PROTOCOL_VERSION};
+use ordonnans_message::{AuditQuery, Digest, Frame, PROTOCOL_VERSION, ReplyCode};
 use ordonnans_tests::house::{STRUCTURE, register_text};
 use ordonnans_tests::site::now;
 use ordonnans_transport::{ClientOptions, CloseCode, Connection, Identity, Lane, Limits, connect};
@@ -517,4 +517,59 @@ async fn a_node_renews_its_own_certificate_while_messages_flow() {
             format!("{refused} it is not believed: its chain does not hold"),
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_heard_once_a_minute_and_only_from_the_key_on_the_line() {
+    let w = World::new(None).await;
+    let (line, _) = by_hand(&w.dir, w.broker.local_addr()).await;
+    let own = w.dir.join(format!("ca/issued/locc.node.{STRUCTURE}"));
+    let old = FileSigner::load(&own.join("cert.pem"), &own.join("key.pem")).expect("fits");
+    let asks = |old: &FileSigner| {
+        let key = SecretKey::in_memory().expect("a key");
+        let request = certificate_request(old.certificate().name(), &key).expect("a request");
+        let asked = Renewal::sign(request, old).expect("signs");
+        Frame::RenewalAsk {
+            request: asked.request().to_vec().into(),
+            signature: asked.signature().to_vec().into(),
+        }
+    };
+    let answer = async |frame: Frame| {
+        let said = frame.digest();
+        line.send(Lane::Control, frame.encode())
+            .await
+            .expect("says");
+        loop {
+            let (_, bytes) = line.recv().await.expect("hears");
+            match Frame::decode(&bytes).expect("a frame") {
+                Frame::Kept { of } if of == said => return None,
+                Frame::NotKept { of, code, .. } if of == said => return Some(code),
+                _ => {}
+            }
+        }
+    };
+    // Another node's key has signed it: it is not the one that this line shows.
+    let other = w.dir.join(format!("ca/issued/def.node.{STRUCTURE}"));
+    let other = FileSigner::load(&other.join("cert.pem"), &other.join("key.pem")).expect("fits");
+    assert_eq!(answer(asks(&other)).await, Some(ReplyCode::NotAuthentic));
+    let nothing = Frame::RenewalAsk {
+        request: vec![0x30; 9].into(),
+        signature: vec![0; 64].into(),
+    };
+    assert_eq!(answer(nothing).await, Some(ReplyCode::NotAuthentic));
+    let good = asks(&old);
+    assert_eq!(answer(good.clone()).await, None);
+    assert_eq!(answer(good).await, Some(ReplyCode::Busy));
+    assert_eq!(answer(asks(&old)).await, Some(ReplyCode::Busy));
+    let kept = w.dir.join(RENEWALS);
+    let files = std::fs::read_dir(kept).expect("a folder").count();
+    assert_eq!(files, 1, "one of each node");
+    // What only the broker says ends the line.
+    let certificate = old.certificate().der().to_vec().into();
+    let frame = Frame::Renewed { certificate };
+    line.send(Lane::Control, frame.encode())
+        .await
+        .expect("says");
+    while line.recv().await.is_ok() {}
+    w.end().await;
 }
