@@ -99,15 +99,17 @@ impl Notary {
     }
 }
 
-/// Signs now and then until cancelled; gives why it could not go on.
+/// Signs now and then until cancelled. A checkpoint that cannot be kept (no file descriptor, no room) is tried again at every look: until then the
+/// one before stands, and what the log itself cannot write stops the broker anyway.
 pub(crate) async fn run(
     notary: Arc<Notary>,
     reader: Reader,
     due: Checkpoints,
     inputs: mpsc::Sender<Input>,
-) -> String {
+) {
     let mut look = tokio::time::interval(LOOK);
     let (mut signed, mut at) = (0, Instant::now());
+    let mut failing = false;
     loop {
         look.tick().await;
         let size = reader.head().size;
@@ -118,14 +120,25 @@ pub(crate) async fn run(
             continue;
         }
         let (notary, reader) = (Arc::clone(&notary), reader.clone());
-        match tokio::task::spawn_blocking(move || notary.sign(&reader)).await {
-            Ok(Ok(Some(head))) => {
-                (signed, at) = (head.size, Instant::now());
-                drop(inputs.send(Input::Signed { head }).await);
+        let signing = tokio::task::spawn_blocking(move || notary.sign(&reader)).await;
+        let why = match signing {
+            Ok(Ok(head)) => {
+                if let Some(head) = head {
+                    (signed, at) = (head.size, Instant::now());
+                    drop(inputs.send(Input::Signed { head }).await);
+                }
+                if failing {
+                    tracing::info!("checkpoints are kept again");
+                }
+                failing = false;
+                continue;
             }
-            Ok(Ok(None)) => {}
-            Ok(Err(why)) => return why,
-            Err(_) => return "the signing task ended".into(),
+            Ok(Err(why)) => why,
+            Err(_) => "the signing task ended".into(),
+        };
+        if !failing {
+            tracing::warn!(%why, "no checkpoint can be kept; it is tried again");
         }
+        failing = true;
     }
 }

@@ -14,7 +14,7 @@ use ordonnans_audit::siem::Format;
 use ordonnans_engine::{AlarmLimits, Quotas, Retention};
 use ordonnans_identity::{GRACE_HOURS, InvalidSource, KeyPlace, MAX_GRACE_HOURS};
 use ordonnans_label::{Kind, Level, Name};
-use ordonnans_message::{Digest, sha256};
+use ordonnans_message::{Digest, limits, sha256};
 use serde::Deserialize;
 
 /// What the broker needs to know before it can start. Every path is absolute or relative to the process.
@@ -123,6 +123,11 @@ pub struct Limits {
     pub queue: usize,
     /// Inputs that wait for the engine (16 to 65,536; default 1,024).
     pub inputs: usize,
+    /// Accepted messages that are remembered, about 0.5 KiB of memory each; beyond it senders get `Busy` (1,000 to 100,000,000; default 1,000,000).
+    pub remembered: usize,
+    /// How long each is remembered after it has expired (a minute to a year; default 30 days). So long a repeat gets its first answer and a late receipt
+    /// is taken. Who can write this can shorten the time in which a sender learns that its message was opened.
+    pub remember: Duration,
 }
 
 impl Default for Limits {
@@ -132,6 +137,8 @@ impl Default for Limits {
             connections_per_address: 64,
             queue: 10_000,
             inputs: 1_024,
+            remembered: 1_000_000,
+            remember: Duration::from_millis(limits::MAX_LIFETIME_MS),
         }
     }
 }
@@ -252,6 +259,8 @@ struct LimitsFile {
     connections_per_address: Option<usize>,
     queue: Option<usize>,
     inputs: Option<usize>,
+    remembered: Option<usize>,
+    remember_seconds: Option<u64>,
 }
 
 /// Why a configuration was refused. The caller tells the operator and stops.
@@ -346,6 +355,20 @@ impl Config {
             )?,
             queue: within("limits.queue", l.queue, usual.queue, 1, 1_000_000)?,
             inputs: within("limits.inputs", l.inputs, usual.inputs, 16, 65_536)?,
+            remembered: within(
+                "limits.remembered",
+                l.remembered,
+                usual.remembered,
+                1_000,
+                100_000_000,
+            )?,
+            remember: Duration::from_secs(within(
+                "limits.remember_seconds",
+                l.remember_seconds,
+                usual.remember.as_secs(),
+                60,
+                365 * 86_400,
+            )?),
         };
         let (usual, c) = (Checkpoints::default(), file.checkpoints);
         let checkpoints = Checkpoints {
@@ -584,6 +607,13 @@ mod tests {
         assert_eq!(
             e.to_string(),
             "limits.queue is 0; it must be from 1 to 1000000"
+        );
+        let remember = |n: u64| parse(&format!("{GOOD}\n[limits]\nremember_seconds = {n}"));
+        assert_eq!(remember(60).expect("least").limits.remember.as_secs(), 60);
+        let e = remember(59).expect_err("too short").to_string();
+        assert_eq!(
+            e,
+            "limits.remember_seconds is 59; it must be from 60 to 31536000"
         );
     }
 

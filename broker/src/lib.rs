@@ -16,6 +16,7 @@ mod renewals;
 mod serve;
 mod session;
 mod sinks;
+mod undecided;
 mod uploads;
 
 pub use cli::run;

@@ -35,8 +35,6 @@ use crate::session::{self, Shared};
 use crate::sinks::Sinking;
 use crate::uploads::Uploads;
 
-/// Accepted messages that are remembered, about 0.5 KiB each.
-const REMEMBERED: usize = 1_000_000;
 /// Established labels that are kept, about 0.5 KiB each, until they are ended.
 const LABELLED: usize = 2_000_000;
 /// How often strangers are summed up, and live certificates looked at.
@@ -351,7 +349,8 @@ impl Broker {
         let settings = Settings {
             broker: name.clone(),
             queue: config.limits.queue,
-            remembered: REMEMBERED,
+            remembered: config.limits.remembered,
+            remember_ms: config.limits.remember.as_millis() as u64,
             labelled: LABELLED,
             clock: ClockQuality::Unknown,
             configuration: config.digest,
@@ -365,7 +364,7 @@ impl Broker {
         let whole = attachments
             .list()
             .map_err(io(config.data.join("attachments")))?;
-        let register = approve(&config, &files, recovered.register().as_deref())?;
+        let register = approve(&config, &files, recovered.register.as_deref())?;
         let in_force = Mutex::new(register.register().text().into());
         let policies = files.book.policies().clone();
         let mut engine = Engine::new(
@@ -581,8 +580,7 @@ impl Broker {
         let due = self.config.checkpoints;
         self.tasks.push(tokio::spawn(async move {
             let (reader, inputs) = (shared.reader.clone(), shared.inputs.clone());
-            let why = checkpoints::run(notary, reader, due, inputs).await;
-            drop(shared.fatal.send(why).await);
+            checkpoints::run(notary, reader, due, inputs).await;
         }));
     }
 

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use crate::checkpoints::Notary;
 use crate::core::{Out, Sessions, now};
 use crate::renewals;
+use crate::undecided::{HOLD, Undecided};
 use crate::uploads::{Uploads, uploads};
 
 /// A peer says who it is within this time, or goes.
@@ -97,9 +98,10 @@ pub(crate) async fn run(shared: Arc<Shared>, connection: Connection) {
     let kept = remembered(&shared, &connection, kept).await;
     let bulk = uploads(Arc::clone(&shared), connection.clone(), session);
     let bulk = tokio::spawn(bulk);
+    let undecided = Undecided::default();
     let note = tokio::select! {
-        note = read(&shared, &connection, session) => note,
-        () = write(&shared, &connection, outgoing, kept) => "the broker closed it",
+        note = read(&shared, &connection, session, &undecided) => note,
+        () = write(&shared, &connection, outgoing, kept, &undecided) => "the broker closed it",
     };
     // Closed already, in whatever words; this ends what still waits for the peer.
     connection.close(CloseCode::Done, "the session has ended");
@@ -166,10 +168,15 @@ async fn hello(connection: &Connection) -> Result<Option<String>, &'static str> 
 }
 
 /// Reads until the end, and says why it ended.
-async fn read(shared: &Shared, connection: &Connection, session: Session) -> &'static str {
+async fn read(
+    shared: &Shared,
+    connection: &Connection,
+    session: Session,
+    undecided: &Undecided,
+) -> &'static str {
     loop {
-        let frame = match connection.recv().await {
-            Ok((_, bytes)) => Frame::decode(&bytes),
+        let (lane, frame) = match connection.recv().await {
+            Ok((lane, bytes)) => (lane, Frame::decode(&bytes)),
             Err(closed) => {
                 return match closed.code {
                     Some(CloseCode::Done) => "the peer closed it",
@@ -184,6 +191,12 @@ async fn read(shared: &Shared, connection: &Connection, session: Session) -> &'s
             }
         };
         let handled = match frame {
+            Ok(Frame::Publish { envelope }) => {
+                if !publish(shared, connection, session, undecided, (lane, &envelope)).await {
+                    connection.hold(lane, HOLD);
+                }
+                Ok(())
+            }
             Ok(frame) => take(shared, connection, session, frame).await,
             Err(_) => Err("a frame of another form"),
         };
@@ -207,7 +220,49 @@ fn code(e: DecodeError) -> ReplyCode {
     }
 }
 
-/// One frame from the peer. An error is a breach of the protocol.
+/// A message from the peer. Gives whether it is in the engine's hands; where it is not, the peer was told why.
+async fn publish(
+    shared: &Shared,
+    connection: &Connection,
+    session: Session,
+    undecided: &Undecided,
+    (lane, envelope): (Lane, &[u8]),
+) -> bool {
+    let rejected = |id, code| shared.tell(Input::Rejected { session, id, code });
+    let envelope = match Envelope::decode(envelope) {
+        Ok(envelope) => envelope,
+        Err(e) => {
+            rejected(None, code(e)).await;
+            return false;
+        }
+    };
+    let id = envelope.header().id;
+    if !undecided.enter(id, lane) {
+        busy(connection, id).await;
+        return false;
+    }
+    let Ok(envelope) = verify_envelope(envelope, &shared.trust(), now()) else {
+        undecided.leave(id);
+        rejected(Some(id), ReplyCode::NotAuthentic).await;
+        return false;
+    };
+    let urgent = envelope.get().header().precedence() >= Precedence::Immediate;
+    let door = if urgent {
+        &shared.inputs
+    } else {
+        &shared.offers
+    };
+    let envelope = Box::new(envelope);
+    // The permit at the door: none left, nothing stored.
+    let taken = door.try_send(Input::Publish { session, envelope }).is_ok();
+    if !taken {
+        undecided.leave(id);
+        busy(connection, id).await;
+    }
+    taken
+}
+
+/// One frame from the peer that is no message. An error is a breach of the protocol.
 async fn take(
     shared: &Shared,
     connection: &Connection,
@@ -217,30 +272,6 @@ async fn take(
     let rejected = |id, code| Input::Rejected { session, id, code };
     let trust = shared.trust();
     let input = match frame {
-        Frame::Publish { envelope } => match Envelope::decode(&envelope) {
-            Err(e) => rejected(None, code(e)),
-            Ok(envelope) => {
-                let id = Some(envelope.header().id);
-                match verify_envelope(envelope, &trust, now()) {
-                    Err(_) => rejected(id, ReplyCode::NotAuthentic),
-                    Ok(envelope) => {
-                        let urgent = envelope.get().header().precedence() >= Precedence::Immediate;
-                        let door = if urgent {
-                            &shared.inputs
-                        } else {
-                            &shared.offers
-                        };
-                        let envelope = Box::new(envelope);
-                        let publish = Input::Publish { session, envelope };
-                        // The permit at the door: none left, nothing stored.
-                        if door.try_send(publish).is_err() {
-                            busy(connection, id).await;
-                        }
-                        return Ok(());
-                    }
-                }
-            }
-        },
         Frame::Receipt { receipt } => match SignedReceipt::decode(&receipt) {
             Err(e) => rejected(None, code(e)),
             Ok(receipt) => {
@@ -357,6 +388,7 @@ async fn take(
             about,
         },
         Frame::Hello { .. }
+        | Frame::Publish { .. }
         | Frame::Welcome { .. }
         | Frame::Accepted { .. }
         | Frame::Refused { .. }
@@ -395,7 +427,7 @@ async fn cosigned(shared: &Shared, connection: &Connection, key: &str, size: u64
     let added =
         tokio::task::spawn_blocking(move || notary.countersigned(&reader, &key, size, &line));
     if let Ok(Err(why)) = added.await {
-        drop(shared.fatal.send(why).await);
+        tracing::warn!(%why, "a witness's signature could not be kept; it signs the next checkpoint again");
     }
 }
 
@@ -441,9 +473,9 @@ fn statement(session: Session, frame: &Frame, trust: &Trust) -> Input {
     }
 }
 
-async fn busy(connection: &Connection, id: Option<MessageId>) {
+async fn busy(connection: &Connection, id: MessageId) {
     let frame = Frame::Refused {
-        id,
+        id: Some(id),
         code: ReplyCode::Busy,
         rule: None,
         recipient: None,
@@ -472,6 +504,7 @@ enum Ended {
 struct Saying<'a> {
     shared: &'a Arc<Shared>,
     connection: &'a Connection,
+    undecided: &'a Undecided,
     watch: Option<Watch>,
     /// The checkpoint that the peer has: it gets the proof of each new one from there on.
     has: Option<TreeHead>,
@@ -485,11 +518,13 @@ async fn write(
     connection: &Connection,
     mut outgoing: mpsc::Receiver<Box<Out>>,
     has: Option<TreeHead>,
+    undecided: &Undecided,
 ) {
     let (mut grows, mut signs) = (shared.reader.grows(), shared.reader.signs());
     let mut saying = Saying {
         shared,
         connection,
+        undecided,
         watch: None,
         has,
         witness: false,
@@ -520,7 +555,12 @@ impl Saying<'_> {
     async fn say(&mut self, out: Out) -> Result<(), Ended> {
         let (lane, frame) = match out {
             Out::Welcome => (Lane::Control, self.welcome().await?),
-            Out::Frame(frame) => (Lane::Control, frame),
+            Out::Frame(frame) => {
+                if let Some(lane) = self.undecided.decided(&frame) {
+                    self.connection.hold(lane, HOLD);
+                }
+                (Lane::Control, frame)
+            }
             Out::Deliver(id, precedence) => match self.shared.reader.message(id) {
                 Ok(Some(envelope)) => (Lane::Class(precedence), Frame::Deliver { envelope }),
                 // Done with since: a receipt or the end of its time came first.

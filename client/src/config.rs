@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ordonnans_identity::{GRACE_HOURS, KeyPlace, MAX_GRACE_HOURS};
 use ordonnans_label::{Kind, Name};
+use ordonnans_message::limits;
 use serde::Deserialize;
 
 /// The largest configuration file read, in bytes: a hundred times what a real one needs.
@@ -31,6 +32,9 @@ pub struct Config {
     pub broker_tcp: Option<String>,
     /// How often QUIC is tried again from TCP. Default [`QUIC_AGAIN`]; 1 second to a day.
     pub quic_again: Duration,
+    /// How long what was sent, its receipts, and that something came in and was destroyed is remembered after the message has expired. Default 30 days; a
+    /// minute to ten years. Not shorter than the broker's: what the broker hands over a second time must be known.
+    pub remember: Duration,
     /// The only name the broker's certificate may carry.
     pub broker_name: Name,
     /// The node's certificate chain, PEM, leaf first.
@@ -93,6 +97,7 @@ struct File {
     broker: String,
     broker_tcp: Option<String>,
     quic_again_seconds: Option<u64>,
+    remember_seconds: Option<u64>,
     broker_name: String,
     identity: Identity,
     trust: PathBuf,
@@ -186,6 +191,11 @@ impl Config {
             Some(seconds @ 1..=86_400) => Duration::from_secs(seconds),
             Some(_) => return Err(value("quic_again_seconds", "it is not from 1 to 86400")),
         };
+        let remember = match file.remember_seconds {
+            None => Duration::from_millis(limits::MAX_LIFETIME_MS),
+            Some(seconds @ 60..=315_360_000) => Duration::from_secs(seconds),
+            Some(_) => return Err(value("remember_seconds", "it is not from 60 to 315360000")),
+        };
         let broker_name: Name = file.broker_name.parse().map_err(|e| InvalidConfig::Value {
             key: "broker_name",
             why: format!("{e}"),
@@ -233,6 +243,7 @@ impl Config {
             broker: file.broker,
             broker_tcp: file.broker_tcp,
             quic_again,
+            remember,
             broker_name,
             certificate: inside("identity.certificate", file.identity.certificate)?,
             key,

@@ -16,6 +16,7 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::desk::{Desk, internal};
 use crate::failure::Failure;
+use crate::forgetting::Forgetting;
 use crate::line::{End, speak};
 use crate::local::Socket;
 
@@ -76,6 +77,28 @@ impl Daemon {
                 }
             }
         };
+        let forgets = async {
+            let every = Forgetting::every(daemon.desk.config.remember);
+            let (mut tick, mut forgetting) = (tokio::time::interval(every), Forgetting::default());
+            loop {
+                tokio::select! {
+                    () = daemon.stop.cancelled() => return Ok(()),
+                    _ = tick.tick() => {}
+                }
+                let desk = Arc::clone(&daemon.desk);
+                let sweep = move || {
+                    let swept = forgetting.sweep(&desk, Instant::now());
+                    (forgetting, swept)
+                };
+                let (again, swept) = tokio::task::spawn_blocking(sweep).await.map_err(internal)?;
+                forgetting = again;
+                match swept {
+                    Ok(0) => {}
+                    Ok(messages) => tracing::info!(messages, "what is long over is forgotten"),
+                    Err(failure) => tracing::warn!(%failure, "nothing could be forgotten"),
+                }
+            }
+        };
         let kept = async {
             tokio::select! {
                 () = daemon.stop.cancelled() => Ok(None),
@@ -87,7 +110,8 @@ impl Daemon {
                 }
             }
         };
-        let (_, _, failed, _) = tokio::try_join!(answers, trust, kept, daemon.keep_line())?;
+        let (_, _, _, failed, _) =
+            tokio::try_join!(answers, trust, forgets, kept, daemon.keep_line())?;
         if let Some(failure) = failed {
             return Err(failure);
         }

@@ -104,6 +104,7 @@ impl House {
             broker: "localhost:1".into(),
             broker_tcp: None,
             quic_again: crate::config::QUIC_AGAIN,
+            remember: std::time::Duration::from_secs(30 * 86_400),
             broker_name: name("b1", Kind::Broker),
             certificate: nowhere.clone(),
             key: (&nowhere).into(),

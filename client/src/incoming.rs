@@ -117,6 +117,7 @@ impl Desk {
         let belief = Belief::of(&trust);
         let arrived = Arrived {
             received: now,
+            expires: envelope.header().expires,
             envelope: envelope.digest(),
             belief: belief.digest(),
             opened: false,

@@ -27,6 +27,7 @@ mod epochs;
 mod establishing;
 pub mod exports;
 pub mod failure;
+mod forgetting;
 #[cfg(test)]
 mod house;
 mod incoming;

@@ -28,6 +28,8 @@ pub(crate) const REPEAT: Duration = Duration::from_secs(10);
 pub(crate) const WINDOW: usize = 64;
 /// The longest a busy broker can make us wait: the length of its longest quota.
 const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
+/// How long a busy broker gets nothing more of the kind it had no place for.
+const PAUSE: Duration = Duration::from_secs(1);
 /// A broker that says it lacks an attachment is offered it after this time.
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
 /// The directory is asked for this often: a node may have a new key.
@@ -64,6 +66,11 @@ pub(crate) struct Transfer {
     pub(crate) length: u64,
 }
 
+/// Whether the broker counts it among those that do not wait.
+fn is_urgent(precedence: Precedence) -> bool {
+    precedence >= Precedence::Immediate
+}
+
 /// One conversation.
 pub(crate) struct Machine {
     desk: Arc<Desk>,
@@ -73,6 +80,8 @@ pub(crate) struct Machine {
     published: BTreeMap<MessageId, Instant>,
     /// Not to be published before then.
     hold: BTreeMap<MessageId, Instant>,
+    /// Nothing of this kind, urgent or not, is published before then.
+    paused: BTreeMap<bool, Instant>,
     owed: BTreeMap<ReceiptKey, Instant>,
     stated: BTreeMap<Digest, Instant>,
     uploads: BTreeMap<Digest, Upload>,
@@ -100,6 +109,7 @@ impl Machine {
             uploads_to_begin: vec![],
             published: BTreeMap::new(),
             hold: BTreeMap::new(),
+            paused: BTreeMap::new(),
             owed: BTreeMap::new(),
             stated: BTreeMap::new(),
             uploads: BTreeMap::new(),
@@ -170,12 +180,14 @@ impl Machine {
         self.owed.retain(|_, said| waits(said));
         self.stated.retain(|_, said| waits(said));
         self.hold.retain(|_, until| *until > now);
+        self.paused.retain(|_, until| *until > now);
         let outbox = desk.outbox();
         for (Reverse(precedence), id) in &outbox.order {
-            if self.published.len() >= WINDOW && *precedence < Precedence::Immediate {
+            if self.published.len() >= WINDOW && !is_urgent(*precedence) {
                 break;
             }
-            if !self.published.contains_key(id)
+            if !self.paused.contains_key(&is_urgent(*precedence))
+                && !self.published.contains_key(id)
                 && !self.hold.contains_key(id)
                 && self.all_there(outbox.attachments(id).unwrap_or_default(), now)
                 && let Some(envelope) = desk.outgoing(*id)?
@@ -272,6 +284,11 @@ impl Machine {
                     self.published.remove(&id);
                     let wait = Duration::from_millis(retry_after_ms.unwrap_or(1_000).into());
                     self.hold.insert(id, now + wait.min(MAX_WAIT));
+                    // What is like it would be answered so, too; a broker with no place for one recipient may have one for others.
+                    if let Some(sent) = desk.spool.sent(id)? {
+                        let pause = now + wait.min(PAUSE);
+                        self.paused.insert(is_urgent(sent.precedence), pause);
+                    }
                 }
                 ReplyCode::AttachmentMissing => {
                     self.published.remove(&id);

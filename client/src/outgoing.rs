@@ -177,6 +177,7 @@ impl Desk {
             envelope: envelope.digest(),
             precedence: header.precedence(),
             created: header.created,
+            expires: header.expires,
             label: header.label.to_string(),
             recipients: header
                 .recipients

@@ -20,8 +20,10 @@
 //! | `state` | `checkpoint`, `log-key` | what is remembered of the broker's log: text of a checkpoint, its key |
 //! | `state` | `doubt`, `fork` | why the log is in doubt, and the evidence |
 //! | `state` | `package` | the key package we offer |
+//! | `state` | `clock` | the newest time that was believed |
 //! | `packages` | name | a person's key package that we offer |
 
+mod forget;
 mod grants;
 
 use std::path::Path;
@@ -52,6 +54,7 @@ pub(crate) struct Sent {
     pub(crate) envelope: Digest,
     pub(crate) precedence: Precedence,
     pub(crate) created: Timestamp,
+    pub(crate) expires: Timestamp,
     pub(crate) label: String,
     pub(crate) recipients: Vec<String>,
     /// The recipients, with what the board shows of them.
@@ -94,6 +97,8 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Arrived {
     pub(crate) received: Timestamp,
+    /// When its message expires.
+    pub(crate) expires: Timestamp,
     pub(crate) envelope: Digest,
     /// The [`Belief`] it was verified by.
     pub(crate) belief: Digest,
@@ -586,6 +591,16 @@ impl Spool {
         self.apply(batch)
     }
 
+    /// The newest time that was believed.
+    pub(crate) fn clock(&self) -> Result<Option<Timestamp>, Failure> {
+        let row = self.0.get(STATE, b"clock").map_err(broken)?;
+        row.map(|r| parse(&r)).transpose()
+    }
+
+    pub(crate) fn put_clock(&self, now: Timestamp) -> Result<(), Failure> {
+        self.put_state(b"clock", &json(&now)?)
+    }
+
     fn put_state(&self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
         self.put(STATE, key, value)
     }
@@ -628,6 +643,7 @@ mod tests {
             envelope: ordonnans_message::sha256(&[b"e"]),
             precedence: Precedence::Flash,
             created: Timestamp::from_millis(1),
+            expires: Timestamp::from_millis(2),
             label: "Ongerubriceerd".into(),
             to: vec![],
             reply_by: None,

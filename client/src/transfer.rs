@@ -9,6 +9,9 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use crate::desk::Desk;
 use crate::machine::Transfer;
 
+/// Bytes of an attachment that are read at once.
+const PIECE: usize = 256 << 10;
+
 /// Sends an attachment from an offset on. If it breaks off, the broker is asked what it has and it goes on from there.
 pub(crate) async fn upload(
     desk: &Desk,
@@ -22,7 +25,9 @@ pub(crate) async fn upload(
         .send_bulk(BulkHead { digest, offset }.encode())
         .await
         .map_err(std::io::Error::other)?;
-    tokio::io::copy(&mut file, &mut bulk).await?;
+    // In pieces that cost few turns on the disk's threads.
+    let mut file = tokio::io::BufReader::with_capacity(PIECE, file);
+    tokio::io::copy_buf(&mut file, &mut bulk).await?;
     bulk.flush().await?;
     bulk.finish()
 }

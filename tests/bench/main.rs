@@ -1,6 +1,6 @@
 //! `cargo run --release -p ordonnans-tests --bin bench [-- SECTION…]`: how fast it is, beside what bounds it.
 //!
-//! Sections: `pure`, `rules`, `engine`, `store`, `wire`, `idle`, `log`, `flash`, `backlog` (`ORDONNANS_BACKLOG=1000000` for a million), `attachment`, `reload`, `seal`, `strangers`; all of
+//! Sections: `pure`, `rules`, `engine`, `store`, `wire`, `idle`, `log`, `flash`, `backlog` (`ORDONNANS_BACKLOG=1000000` for a million), `attachment`, `neighbours`, `reload`, `seal`, `strangers`; all of
 //! them without a name. `docs/benchmarks.md` has the questions and answers.
 //! Figures of one run mean something beside each other, on one machine; nothing here fails.
 
@@ -29,6 +29,7 @@ use ordonnans_tests::site::{Site, now};
 use ordonnans_transport::{ClientOptions, Identity, Lane, Limits, Listener, connect};
 
 mod log;
+mod neighbours;
 mod reload;
 mod sealing;
 mod strangers;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         return code;
     }
     let wanted = |name: &str| args.len() < 2 || args.iter().any(|a| a == name);
-    let sections: [(&str, fn()); 13] = [
+    let sections: [(&str, fn()); 14] = [
         ("pure", pure),
         ("rules", rules),
         ("engine", engine),
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         ("flash", urgent::flash),
         ("backlog", urgent::backlog),
         ("attachment", urgent::attachment),
+        ("neighbours", neighbours::run),
         ("reload", reload::run),
         ("seal", sealing::run),
         ("strangers", strangers::run),
@@ -235,6 +237,7 @@ fn settings(house: &House) -> Settings {
         broker: house.broker(),
         queue: 10_000_000,
         remembered: 10_000_000,
+        remember_ms: ordonnans_message::limits::MAX_LIFETIME_MS,
         labelled: 10_000_000,
         clock: ClockQuality::Unknown,
         configuration: sha256(&[]),

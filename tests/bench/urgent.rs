@@ -31,10 +31,10 @@ const ROUTINES: usize = 100_000;
 /// Bytes of an attachment.
 const ATTACHED: u64 = 256 << 20;
 
-fn draft(from: usize, precedence: Precedence) -> Draft {
+pub(crate) fn draft(from: usize, to: usize, precedence: Precedence) -> Draft {
     Draft {
         from,
-        to: vec![0],
+        to: vec![to],
         level: Level::Ongerubriceerd,
         circle: false,
         precedence,
@@ -44,7 +44,7 @@ fn draft(from: usize, precedence: Precedence) -> Draft {
 }
 
 fn sealed(house: &House, from: usize, precedence: Precedence, n: usize, seed: u64) -> Vec<Bytes> {
-    let (d, mut entropy) = (draft(from, precedence), SeededEntropy::new(seed));
+    let (d, mut entropy) = (draft(from, 0, precedence), SeededEntropy::new(seed));
     let one = |_| house.seal(&d, now(), &mut entropy).get().encode();
     (0..n).map(one).collect()
 }
@@ -62,10 +62,11 @@ fn delivered(house: &House, envelope: &Envelope) -> Option<Bytes> {
     Some(sign_statement(&receipt, &to.signer).ok()?.encode())
 }
 
-/// Hears everything, gives receipts, and says when each FLASH came.
-async fn receives(
+/// Hears everything, gives receipts, and says when each message of a precedence came.
+pub(crate) async fn receives(
     peer: Peer,
     house: Arc<House>,
+    of: Precedence,
     came: mpsc::UnboundedSender<(MessageId, Instant)>,
 ) -> Option<()> {
     loop {
@@ -75,7 +76,7 @@ async fn receives(
         let at = Instant::now();
         let envelope = Envelope::decode(&envelope).ok()?;
         let header = envelope.header();
-        if header.precedence() == Precedence::Flash {
+        if header.precedence() == of {
             came.send((header.id, at)).ok()?;
         }
         // What has an attachment is not there before that is.
@@ -87,9 +88,10 @@ async fn receives(
     }
 }
 
-/// From handing a FLASH to the line until it lies at its recipient, in milliseconds, sorted.
-async fn latencies(
+/// From handing a message to the line until it lies at its recipient, in milliseconds, sorted.
+pub(crate) async fn latencies(
     from: &Peer,
+    of: Precedence,
     pool: Vec<Bytes>,
     came: &mut mpsc::UnboundedReceiver<(MessageId, Instant)>,
 ) -> Option<Vec<f64>> {
@@ -97,11 +99,11 @@ async fn latencies(
     for e in pool {
         let id = Envelope::decode(&e).ok()?.header().id;
         let began = Instant::now();
-        let lane = Lane::Class(Precedence::Flash);
+        let lane = Lane::Class(of);
         from.say(lane, &Frame::Publish { envelope: e }).await?;
         loop {
-            let (of, at) = came.recv().await?;
-            if of == id {
+            let (came_id, at) = came.recv().await?;
+            if came_id == id {
                 times.push((at - began).as_secs_f64() * 1e3);
                 break;
             }
@@ -221,25 +223,35 @@ fn flash_over(line: Option<Line>) {
         let to = at_to.peer_soon(&house, 0).await;
         let from = at_from.peer_soon(&house, 1).await;
         let (say, mut came) = mpsc::unbounded_channel();
-        let hears = tokio::spawn(receives(to.clone(), Arc::clone(&house), say.clone()));
-        let idle = latencies(&from, idle, &mut came).await?;
+        let hears = tokio::spawn(receives(
+            to.clone(),
+            Arc::clone(&house),
+            Precedence::Flash,
+            say.clone(),
+        ));
+        let idle = latencies(&from, Precedence::Flash, idle, &mut came).await?;
         let (attached, _) = upload(&from, ATTACHED).await?;
         let mut entropy = SeededEntropy::new(9);
-        let d = draft(1, Precedence::Deferred);
+        let d = draft(1, 0, Precedence::Deferred);
         let e = house.seal_with(&d, now(), &mut entropy, |h| h.attachments = vec![attached]);
         hand_in(&from, vec![e.get().encode()]).await?;
         let fetches = fetching(to.clone(), attached);
-        let beside = latencies(&from, beside, &mut came).await?;
+        let beside = latencies(&from, Precedence::Flash, beside, &mut came).await?;
         fetches.abort();
         to.leave().await;
         hears.abort();
         // The recipient is away while the others are handed in.
         hand_in(&from, routine).await?;
         let to = at_to.peer_soon(&house, 0).await;
-        let hears = tokio::spawn(receives(to.clone(), Arc::clone(&house), say));
-        let behind = latencies(&from, behind, &mut came).await?;
+        let hears = tokio::spawn(receives(
+            to.clone(),
+            Arc::clone(&house),
+            Precedence::Flash,
+            say,
+        ));
+        let behind = latencies(&from, Precedence::Flash, behind, &mut came).await?;
         let fetches = fetching(to, attached);
-        let both = latencies(&from, both, &mut came).await?;
+        let both = latencies(&from, Precedence::Flash, both, &mut came).await?;
         hears.abort();
         fetches.abort();
         Some([idle, beside, behind, both])
@@ -355,8 +367,11 @@ fn fill(house: &House, data: &Path, count: usize) -> Result<(), String> {
             engine.handle(now(), Input::Closed { session, note });
         }
     }
-    let (d, mut entropy, mut group) =
-        (draft(1, Precedence::Routine), SeededEntropy::new(4), vec![]);
+    let (d, mut entropy, mut group) = (
+        draft(1, 0, Precedence::Routine),
+        SeededEntropy::new(4),
+        vec![],
+    );
     let began = Instant::now();
     for n in 0..count {
         let (session, envelope) = (Session(1), Box::new(house.seal(&d, now(), &mut entropy)));
@@ -439,7 +454,7 @@ pub(crate) fn attachment() {
         let (of, up) = upload(&from, ATTACHED).await?;
         let after = resident(child.id()) / 1024.0;
         let mut entropy = SeededEntropy::new(9);
-        let d = draft(1, Precedence::Routine);
+        let d = draft(1, 0, Precedence::Routine);
         let e = house.seal_with(&d, now(), &mut entropy, |h| h.attachments = vec![of]);
         from.publish(e.get().encode()).await?;
         from.decision().await?;

@@ -121,8 +121,16 @@ impl Way {
     }
 }
 
-async fn any_socket() -> std::io::Result<UdpSocket> {
-    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await
+/// A socket of any port that reaches a broker: from loopback to loopback, as nodes of one machine do.
+async fn to_broker(broker: SocketAddr) -> std::io::Result<UdpSocket> {
+    let from = if broker.ip().is_loopback() {
+        Ipv4Addr::LOCALHOST
+    } else {
+        Ipv4Addr::UNSPECIFIED
+    };
+    let back = UdpSocket::bind((from, 0)).await?;
+    back.connect(broker).await?;
+    Ok(back)
 }
 
 impl Shared {
@@ -190,8 +198,8 @@ impl Link {
     /// # Errors
     /// The system has no socket.
     pub async fn to(broker: SocketAddr, line: Line, seed: u64) -> std::io::Result<Self> {
-        let (front, back) = (any_socket().await?, any_socket().await?);
-        back.connect(broker).await?;
+        let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let back = to_broker(broker).await?;
         let address = front.local_addr()?;
         let shared = Arc::new(Shared {
             line: Mutex::new(line),
@@ -234,8 +242,7 @@ impl Link {
     /// # Errors
     /// The system has no socket.
     pub async fn moves(&self) -> std::io::Result<()> {
-        let back = any_socket().await?;
-        back.connect(self.shared.broker).await?;
+        let back = to_broker(self.shared.broker).await?;
         *lock(&self.shared.back) = Arc::new(back);
         self.shared.moved.notify_one();
         Ok(())

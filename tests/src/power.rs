@@ -375,10 +375,11 @@ fn once(program: &Path, disk: &Disk, dice: &mut Dice, before: u64) -> Result<u64
         return Err("the records are others".into());
     }
     let first = seq.saturating_sub(KEPT) + 1;
-    let mut rows = recovered.rows.iter();
+    let mut rows = recovered.rows;
     for n in first..=seq {
-        let (_, k, v) = rows.next().ok_or("a message is missing")?;
-        if *k != key(n) || *v != value(n) {
+        let row = rows.next().ok_or("a message is missing")?;
+        let (_, k, v) = row.map_err(|e| e.to_string())?;
+        if k != key(n) || v != value(n) {
             return Err(format!("message {n} is another"));
         }
     }

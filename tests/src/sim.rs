@@ -326,16 +326,20 @@ impl World<'_> {
             let table = Table::from_code(*t).ok_or("a table")?;
             Ok::<_, String>((table, k.clone(), v.clone()))
         });
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let law = rows.iter().filter(|(t, ..)| *t == Table::Law);
         let recovered = Recovered {
             seq: d.seq,
             at: d.at,
             frontier: d.frontier.clone(),
-            rows: rows.collect::<Result<_, _>>()?,
+            register: Recovered::register_of(law.map(|(_, _, v)| v.clone())),
+            rows: Box::new(rows.into_iter().map(Ok)),
         };
         let settings = Settings {
             broker: self.stage.house.broker(),
             queue: QUEUE,
             remembered: 1000,
+            remember_ms: ordonnans_message::limits::MAX_LIFETIME_MS,
             labelled: 1000,
             clock: ClockQuality::Unknown,
             configuration: sha256(&[]),

@@ -1,4 +1,7 @@
 //! The soak: mixed load for long, the broker restarted every minute, and whether memory, files and disk stay flat.
+//!
+//! Messages live for four minutes and are remembered for one: what is kept for a time is then as much after ten minutes as after an hour, and what still
+//! grows is lost. The audit log only grows.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,6 +21,10 @@ const KEPT: usize = 50;
 const ATTACHED: usize = 1 << 20;
 /// How often everything is measured.
 const SAMPLE: Duration = Duration::from_secs(5);
+/// How long a message lives, in milliseconds: longer than anything here keeps one from its recipient.
+const LIFE_MS: u64 = 4 * 60 * 1000;
+/// How long it is remembered after that.
+const REMEMBERED: Duration = Duration::from_secs(60);
 /// How often the broker is restarted.
 const RESTART: Duration = Duration::from_secs(60);
 
@@ -93,7 +100,7 @@ fn sample(all: &Whole, began: Instant, submitted: usize) -> Sample {
 /// What was lost, came twice, or is missing in the log.
 pub fn run(program: &Path, play: Duration, seed: u64) -> Result<(Tally, Vec<Sample>), String> {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-    let mut all = Whole::begin(program, dir.path())?;
+    let mut all = Whole::remembering(program, dir.path(), LIFE_MS, Some(REMEMBERED))?;
     let attached = dir.path().join("attached");
     fs::write(&attached, vec![7; ATTACHED]).map_err(|e| e.to_string())?;
     let (began, mut dice, mut samples) = (Instant::now(), Dice::new(seed), vec![]);

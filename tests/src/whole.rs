@@ -4,6 +4,7 @@
 //! have the receipts, and the log, exported and verified offline, must have every record once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -76,6 +77,10 @@ pub struct Whole {
     said: BTreeMap<MessageId, Said>,
     /// Copies that were read and destroyed, by node.
     done_with: BTreeSet<(usize, MessageId)>,
+    /// What senders know to the end: accepted, with the receipt, or refused. They may forget it then.
+    confirmed: BTreeMap<MessageId, bool>,
+    /// How long messages live, in milliseconds.
+    life: u64,
     /// Sent so far, by which the next is told apart.
     count: usize,
     /// Times something was killed.
@@ -98,8 +103,25 @@ impl Whole {
     /// # Errors
     /// What could not be started.
     pub fn begin(program: &Path, dir: &Path) -> Result<Self, String> {
+        Self::remembering(program, dir, 7 * 86_400_000, None)
+    }
+
+    /// The same with messages that live so long, in milliseconds, and are remembered so long after that; as long as is usual where that is `None`.
+    ///
+    /// # Errors
+    /// What could not be started.
+    pub fn remembering(
+        program: &Path,
+        dir: &Path,
+        life: u64,
+        remember: Option<Duration>,
+    ) -> Result<Self, String> {
+        let remember = remember.map(|r| format!("remember_seconds = {}\n", r.as_secs()));
+        let remember = remember.unwrap_or_default();
         let mut house = House::new();
         let site = Site::new(dir, &mut house);
+        let mut broker = log(dir, "broker.toml")?;
+        broker.write_all(remember.as_bytes()).map_err(text)?;
         let mut configs = vec![];
         for n in house.nodes.iter().take(NODES) {
             let local = n.name.local();
@@ -107,7 +129,7 @@ impl Whole {
             write_credentials(dir, &format!("p-{local}"), &n.persons);
             let path = dir.join(format!("{local}.toml"));
             let lines = format!(
-                "broker = \"{}\"\nbroker_name = \"b1.broker.{STRUCTURE}\"\ntrust = \"trust\"\ndata = \"{local}\"\n{credentials}",
+                "broker = \"{}\"\nbroker_name = \"b1.broker.{STRUCTURE}\"\ntrust = \"trust\"\ndata = \"{local}\"\n{remember}{credentials}",
                 site.address
             );
             std::fs::write(&path, lines).map_err(text)?;
@@ -121,6 +143,8 @@ impl Whole {
             nodes: (0..NODES).map(|_| None).collect(),
             said: BTreeMap::new(),
             done_with: BTreeSet::new(),
+            confirmed: BTreeMap::new(),
+            life,
             count: 0,
             kills: 0,
         };
@@ -312,7 +336,7 @@ impl Whole {
             body: format!("{:0256}", self.count).into_bytes(),
             attachments: attachment.into_iter().map(Into::into).collect(),
             author: None,
-            expires: now().after(7 * 86_400_000),
+            expires: now().after(self.life),
             reply_by: None,
             references: vec![],
             supersedes: None,
@@ -363,11 +387,23 @@ impl Whole {
             .collect()
     }
 
+    /// Takes note of what a node knows of what it sent. Gives the ids it knows at all.
+    fn confirm(&mut self, node: usize) -> Result<BTreeSet<MessageId>, String> {
+        let sent = self.rows(node, &Request::Receipts { id: None })?;
+        for (state, done) in [("accepted", true), ("refused", false)] {
+            let over = |r: &Value| r["state"] == state && (!done || r["delivered"] == 1);
+            let ids = Self::ids(&sent, over).into_iter();
+            self.confirmed.extend(ids.map(|id| (id, done)));
+        }
+        Ok(Self::ids(&sent, |_| true).into_iter().collect())
+    }
+
     /// Reads what a node has and destroys all but the newest.
     ///
     /// # Errors
     /// A copy that was destroyed lies there again.
     pub fn tidy(&mut self, node: usize, keep: usize) -> Result<(), String> {
+        self.confirm(node)?;
         let mut inbox = Self::ids(&self.rows(node, &Request::Inbox)?, |_| true);
         if let Some(id) = inbox
             .iter()
@@ -413,7 +449,7 @@ impl Whole {
     }
 
     /// Whether everything is where it must be; why not.
-    fn settled(&self) -> Result<Tally, String> {
+    fn settled(&mut self) -> Result<Tally, String> {
         let mut tally = Tally {
             kills: self.kills,
             submitted: self.said.len(),
@@ -421,7 +457,7 @@ impl Whole {
         };
         for node in 0..NODES {
             let inbox = Self::ids(&self.rows(node, &Request::Inbox)?, |_| true);
-            let sent = self.rows(node, &Request::Receipts { id: None })?;
+            let known = self.confirm(node)?;
             let mut once: BTreeSet<MessageId> = inbox.iter().copied().collect();
             if let Some(id) = once
                 .iter()
@@ -435,14 +471,6 @@ impl Whole {
                     inbox.len() - once.len()
                 ));
             }
-            let all: BTreeSet<MessageId> = Self::ids(&sent, |_| true).into_iter().collect();
-            let state = |s: &'static str| Self::ids(&sent, move |r| r["state"] == s);
-            let accepted: BTreeSet<MessageId> = state("accepted").into_iter().collect();
-            let refused: BTreeSet<MessageId> = state("refused").into_iter().collect();
-            let receipted = Self::ids(&sent, |r| r["delivered"] == 1);
-            let receipted: BTreeSet<MessageId> = receipted.into_iter().collect();
-            tally.accepted += accepted.len();
-            tally.refused += refused.len();
             let gone = self.done_with.iter().filter(|(n, _)| *n == node);
             once.extend(gone.map(|(_, id)| *id));
             tally.delivered += once.len();
@@ -458,18 +486,18 @@ impl Whole {
                 if said.from != node {
                     continue;
                 }
-                if !all.contains(id) {
-                    return Err(format!("{id} was given out and is not known any more"));
-                }
-                let decided = if said.may { &accepted } else { &refused };
-                if !decided.contains(id) {
-                    return Err(format!("{id} was not decided as it had to be"));
-                }
-                if said.may && !receipted.contains(id) {
-                    return Err(format!("{id}: its sender has no receipt"));
+                match self.confirmed.get(id) {
+                    Some(accepted) if *accepted == said.may => {}
+                    Some(_) => return Err(format!("{id} was not decided as it had to be")),
+                    None if known.contains(id) => {
+                        return Err(format!("{id}: its sender has no receipt"));
+                    }
+                    None => return Err(format!("{id} was given out and is not known any more")),
                 }
             }
         }
+        tally.accepted = self.confirmed.values().filter(|a| **a).count();
+        tally.refused = self.confirmed.len() - tally.accepted;
         Ok(tally)
     }
 

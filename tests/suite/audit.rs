@@ -637,6 +637,7 @@ fn engine(house: &House) -> Engine {
         broker: house.broker(),
         queue: 10,
         remembered: 10,
+        remember_ms: ordonnans_message::limits::MAX_LIFETIME_MS,
         labelled: 10,
         clock: ordonnans_audit::ClockQuality::Unknown,
         configuration: ordonnans_message::sha256(&[]),

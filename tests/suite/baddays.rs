@@ -94,6 +94,17 @@ fn open_files(pid: u32) -> u64 {
     all.count() as u64
 }
 
+/// Hands messages in until something is so; the broker and the daemons go on meanwhile.
+fn until(all: &mut Whole, dice: &mut Dice, is_so: &dyn Fn(&Whole) -> bool) {
+    let (began, nodes) = (Instant::now(), all.nodes());
+    while !is_so(all) {
+        all.write(dice, WHILE / 4);
+        assert_eq!(all.reap().expect("looks"), None, "the broker goes on");
+        assert_eq!(all.nodes(), nodes, "and so do the daemons");
+        assert!(began.elapsed() < WITHIN, "it does not come so far");
+    }
+}
+
 #[test]
 fn without_file_descriptors_everything_waits_and_nothing_is_lost() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -102,20 +113,31 @@ fn without_file_descriptors_everything_waits_and_nothing_is_lost() {
     std::fs::write(&attached, vec![7; 300_000]).expect("writes");
     let broker = all.broker().expect("runs");
     limit(broker, Resource::Nofile, Some(open_files(broker)));
-    // Messages need none; attachments do, and wait.
+    // Messages need none; attachments do, and wait, and so do checkpoints.
     for to in 0..NODES {
         assert!(all.submit(0, to, Precedence::Flash, Some(&attached)));
     }
-    all.write(&mut dice, WHILE);
-    let nodes = all.nodes();
-    for node in &nodes {
-        limit(*node, Resource::Nofile, Some(open_files(*node)));
+    let log = dir.path().join("broker.log");
+    let says = |what: &str| std::fs::read_to_string(&log).is_ok_and(|log| log.contains(what));
+    until(&mut all, &mut dice, &|_| {
+        says("no checkpoint can be kept; it is tried again")
+    });
+    // The daemons without any, while checkpoints come that they keep otherwise.
+    limit(broker, Resource::Nofile, None);
+    until(&mut all, &mut dice, &|_| says("checkpoints are kept again"));
+    for node in all.nodes() {
+        limit(node, Resource::Nofile, Some(open_files(node)));
     }
-    all.write(&mut dice, WHILE);
-    assert_eq!(all.reap().expect("looks"), None, "the broker goes on");
-    assert_eq!(all.nodes(), nodes, "and so do the daemons");
-    for pid in nodes.into_iter().chain([broker]) {
-        limit(pid, Resource::Nofile, None);
+    let kept = || {
+        let file = std::fs::metadata(dir.path().join("data/checkpoint"));
+        file.and_then(|f| f.modified()).expect("a checkpoint")
+    };
+    for _ in 0..2 {
+        let before = kept();
+        until(&mut all, &mut dice, &|_| kept() != before);
+    }
+    for node in all.nodes() {
+        limit(node, Resource::Nofile, None);
     }
     over(all);
 }

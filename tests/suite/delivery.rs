@@ -57,6 +57,7 @@ impl Night {
             broker: house.broker(),
             queue: 1_000,
             remembered: 1_000,
+            remember_ms: ordonnans_message::limits::MAX_LIFETIME_MS,
             labelled: 1_000,
             clock: ClockQuality::Unknown,
             configuration: sha256(&[]),
@@ -100,11 +101,14 @@ impl Night {
             let table = Table::from_code(*t).expect("a table");
             (table, k.clone(), v.clone())
         });
+        let rows: Vec<_> = rows.collect();
+        let law = rows.iter().filter(|(t, ..)| *t == Table::Law);
         let recovered = Recovered {
             seq: self.seq,
             at: self.at,
             frontier: self.frontier.clone(),
-            rows: rows.collect(),
+            register: Recovered::register_of(law.map(|(_, _, v)| v.clone())),
+            rows: Box::new(rows.into_iter().map(Ok)),
         };
         self.on_line.clear();
         let engine = Engine::new(
@@ -624,7 +628,7 @@ fn a_node_that_floods_gets_busy_with_a_time_and_the_others_do_not() {
     for _ in 0..3 {
         assert_eq!(send(NCC, open, Precedence::Routine), (None, 0));
     }
-    assert_eq!(send(NCC, open, Precedence::Routine), (Some(57_000), 0));
+    assert_eq!(send(NCC, open, Precedence::Routine), (Some(17_000), 0));
     assert_eq!(
         send(DEF, open, Precedence::Routine),
         (None, 0),

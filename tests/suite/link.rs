@@ -12,6 +12,7 @@ use ordonnans_client::officer::Officer;
 use ordonnans_message::AuditQuery;
 use ordonnans_tests::house::{House, STRUCTURE};
 use ordonnans_tests::link::{Line, Link};
+use ordonnans_tests::netns::Namespace;
 use ordonnans_tests::site::{Site, now, write_credentials};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,10 @@ const WITHIN: Duration = Duration::from_secs(120);
 struct World {
     site: Site,
     broker: Option<Broker>,
+    /// The thread of a broker that is in a namespace.
+    far: Option<std::thread::JoinHandle<()>>,
+    leave: CancellationToken,
+    _space: Option<Namespace>,
     configs: Vec<Config>,
     links: Vec<Link>,
     stop: CancellationToken,
@@ -34,10 +39,39 @@ struct World {
 
 impl World {
     async fn new(line: Line) -> Self {
+        Self::with_broker_in(None, line).await
+    }
+
+    /// With the broker at the far end of a wire.
+    async fn with_broker_in(space: Option<Namespace>, line: Line) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let mut house = House::new();
-        let site = Site::new(dir.path(), &mut house);
-        let broker = Some(Broker::start(site.config()).await.expect("starts"));
+        let mut site = Site::new(dir.path(), &mut house);
+        let leave = CancellationToken::new();
+        let (mut broker, mut far) = (None, None);
+        match &space {
+            None => broker = Some(Broker::start(site.config()).await.expect("starts")),
+            Some(space) => {
+                let near = site.address;
+                site.address.set_ip(space.address().into());
+                let toml = std::fs::read_to_string(site.broker_toml()).expect("reads");
+                let toml = toml.replacen(&near.to_string(), &site.address.to_string(), 1);
+                std::fs::write(site.broker_toml(), toml).expect("writes");
+                let (config, leave) = (site.config(), leave.clone());
+                let enter = space.way_in().expect("a way in");
+                far = Some(std::thread::spawn(move || {
+                    enter().expect("enters");
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build();
+                    runtime.expect("a runtime").block_on(async {
+                        let broker = Broker::start(config).await.expect("starts");
+                        leave.cancelled().await;
+                        broker.stop().await.expect("stops");
+                    });
+                }));
+            }
+        }
         let stop = CancellationToken::new();
         let (mut configs, mut links, mut daemons) = (vec![], vec![], vec![]);
         for node in [NCC, DEF] {
@@ -62,6 +96,9 @@ impl World {
         let world = Self {
             site,
             broker,
+            far,
+            leave,
+            _space: space,
             configs,
             links,
             stop,
@@ -162,12 +199,15 @@ impl World {
         if let Some(broker) = self.broker.take() {
             broker.stop().await.expect("stops");
         }
+        self.leave.cancel();
+        if let Some(far) = self.far.take() {
+            tokio::task::block_in_place(|| far.join()).expect("ends well");
+        }
     }
 }
 
 /// An attachment goes up and then down; at each half a FLASH comes in between, and past what was handed in before it.
-async fn flash_overtakes(line: Line, bytes: usize, routine: usize) {
-    let w = World::new(line).await;
+async fn flash_overtakes(w: World, line: Line, bytes: usize, routine: usize) {
     let file = w.file("large", bytes);
     let large = w
         .send(NCC, "def", "ROUTINE", Some(&file))
@@ -217,7 +257,7 @@ async fn a_flash_passes_an_attachment_at_100_megabit_and_10_milliseconds() {
         queue: 256 << 10,
         ..Line::default()
     };
-    flash_overtakes(line, 32 << 20, 100).await;
+    flash_overtakes(World::new(line).await, line, 32 << 20, 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -228,7 +268,30 @@ async fn a_flash_passes_an_attachment_at_2_megabit_and_300_milliseconds() {
         queue: 128 << 10,
         ..Line::default()
     };
-    flash_overtakes(line, 2 << 20, 20).await;
+    flash_overtakes(World::new(line).await, line, 2 << 20, 20).await;
+}
+
+/// The same through the kernel's own queues: the broker in a namespace, rates by the kernel, and the time on the way by a line on this side.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_flash_passes_an_attachment_between_network_namespaces() {
+    for (net, rate, delay, bytes, routine) in [
+        (1, 100_000_000, 10, 32 << 20, 100),
+        (2, 2_000_000, 300, 2 << 20, 20),
+    ] {
+        let space = match Namespace::new(net, rate, 128 << 10) {
+            Ok(space) => space,
+            Err(why) => {
+                eprintln!("skipped: it needs root, ip, tc and a kernel with veth and tbf ({why})");
+                return;
+            }
+        };
+        let line = Line {
+            delay: Duration::from_millis(delay),
+            ..Line::default()
+        };
+        let w = World::with_broker_in(Some(space), line).await;
+        flash_overtakes(w, line, bytes, routine).await;
+    }
 }
 
 /// Everything arrives once, whatever the line does.

@@ -281,7 +281,7 @@ impl Engine {
         };
         let (level, digest) = (held.level(), held.digest);
         let originator = held.header.originator.clone();
-        let nodes: Vec<Name> = held.due.keys().cloned().collect();
+        let nodes: Vec<Name> = held.due.iter().map(|(node, _)| node.clone()).collect();
         for node in &nodes {
             let detail = Detail {
                 who: Some(originator.clone()),

@@ -14,15 +14,14 @@ use ordonnans_message::{
 use ordonnans_policy::{Question, RuleId, decide};
 
 use crate::engine::Engine;
+use crate::few::Few;
 use crate::rows::{Chase, Copied, Seen, State};
 
 /// Copies that one tick chases or escalates: bounds the commit.
 const PER_TICK: usize = 256;
 
 /// The copies of a message as it was accepted.
-pub(crate) fn copies<'h>(
-    reached: impl IntoIterator<Item = &'h Recipient>,
-) -> BTreeMap<Name, Copied> {
+pub(crate) fn copies<'h>(reached: impl IntoIterator<Item = &'h Recipient>) -> Few<Name, Copied> {
     let mut all = BTreeMap::<Name, Copied>::new();
     for r in reached {
         let copied = all.entry(r.node.clone()).or_insert(Copied {
@@ -34,7 +33,7 @@ pub(crate) fn copies<'h>(
         copied.precedence = copied.precedence.max(r.precedence);
         copied.action |= r.role == Role::Action;
     }
-    all
+    all.into_iter().collect()
 }
 
 /// When something is to be done about a copy.
@@ -59,14 +58,14 @@ pub(crate) struct Due(BTreeSet<(Timestamp, MessageId, Name)>);
 
 impl Due {
     pub(crate) fn take_up(&mut self, id: MessageId, seen: &Seen) {
-        for (node, c) in &seen.copies {
+        for (node, c) in seen.copies.iter() {
             let at = when(seen, c);
             self.0.extend(at.map(|t| (t, id, node.clone())));
         }
     }
 
     pub(crate) fn let_go(&mut self, id: MessageId, seen: &Seen) {
-        for (node, c) in &seen.copies {
+        for (node, c) in seen.copies.iter() {
             if let Some(at) = when(seen, c) {
                 self.0.remove(&(at, id, node.clone()));
             }

@@ -35,6 +35,8 @@ pub struct Settings {
     pub queue: usize,
     /// Accepted messages remembered, so that a repeat gets its first answer; a message beyond it gets `Busy`. About 0.5 KiB each.
     pub remembered: usize,
+    /// How long an accepted message is remembered after it has expired, in milliseconds: so long repeats are known and receipts are taken.
+    pub remember_ms: u64,
     /// Established labels kept, so that they can be revised; a message beyond it gets `Busy`. About 0.5 KiB each.
     pub labelled: usize,
     /// How good the clock is.
@@ -51,6 +53,12 @@ pub struct Settings {
     pub retention: Retention,
 }
 
+/// A row of the mailbox: table, key and value.
+pub type Row = (Table, Bytes, Bytes);
+
+/// Rows as they are read, so that a start never has all of them in memory.
+pub type Rows = Box<dyn Iterator<Item = Result<Row, CorruptRow>> + Send>;
+
 /// What the store gives back on start.
 pub struct Recovered {
     /// The last commit.
@@ -59,8 +67,11 @@ pub struct Recovered {
     pub at: Timestamp,
     /// The tree after it.
     pub frontier: Frontier,
+    /// The text of the register that was in force ([`Self::register_of`]). A register that is to follow it is approved against this one
+    /// ([`Register::approve`]).
+    pub register: Option<String>,
     /// Every row of the mailbox, table by table in the order of [`Table::ALL`].
-    pub rows: Vec<(Table, Bytes, Bytes)>,
+    pub rows: Rows,
 }
 
 impl Default for Recovered {
@@ -70,18 +81,17 @@ impl Default for Recovered {
             seq: Seq(0),
             at: Timestamp::default(),
             frontier: Frontier::default(),
-            rows: vec![],
+            register: None,
+            rows: Box::new(std::iter::empty()),
         }
     }
 }
 
 impl Recovered {
-    /// The text of the register that was in force. A register that is to follow it is approved against this one
-    /// ([`Register::approve`]).
+    /// The text that the values of [`Table::Law`], in the order of their keys, make up.
     #[must_use]
-    pub fn register(&self) -> Option<String> {
-        let parts = self.rows.iter().filter(|(t, ..)| *t == Table::Law);
-        let bytes: Vec<u8> = parts.flat_map(|(_, _, v)| v.iter().copied()).collect();
+    pub fn register_of(parts: impl IntoIterator<Item = Bytes>) -> Option<String> {
+        let bytes: Vec<u8> = parts.into_iter().flatten().collect();
         String::from_utf8(bytes)
             .ok()
             .filter(|text| !text.is_empty())
@@ -90,7 +100,7 @@ impl Recovered {
 
 impl std::fmt::Debug for Recovered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Recovered({:?}, {} rows)", self.seq, self.rows.len())
+        write!(f, "Recovered({:?})", self.seq)
     }
 }
 
@@ -151,12 +161,12 @@ impl Engine {
         entropy: Box<dyn Entropy>,
         now: Timestamp,
     ) -> Result<Self, CorruptRow> {
-        let in_force = recovered.register();
         let (register, signed) = register.into_parts();
         let Recovered {
             seq,
             at,
             frontier,
+            register: in_force,
             rows,
         } = recovered;
         let clock = settings.clock;
@@ -191,7 +201,8 @@ impl Engine {
             waiting: VecDeque::new(),
             durable: seq,
         };
-        for (table, key, value) in rows {
+        for row in rows {
+            let (table, key, value) = row?;
             engine.take_up(table, &key, &value)?;
         }
         if engine.mailbox.orphans() > 0 {
@@ -270,7 +281,7 @@ impl Engine {
                 let seen = Certificate::parse_der(value).map_err(|_| form("certificate"))?;
                 self.certified.insert(name()?, seen);
             }
-            // Read by `Recovered::register`, before the engine was made.
+            // In `Recovered::register`, for it is approved before the engine is made.
             Table::Law => {}
             Table::Labels => {
                 let row = Labelled::decode(value).map_err(corrupt)?;

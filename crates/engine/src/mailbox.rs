@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ordonnans_label::{Level, Name};
 use ordonnans_message::{Digest, Header, MessageId, Precedence, Timestamp};
 
+use crate::few::Few;
 use crate::rows::{Place, QueueRow, State};
 use crate::{Table, Write};
 
@@ -15,7 +16,7 @@ pub(crate) struct Held {
     pub(crate) header: Header,
     pub(crate) digest: Digest,
     /// Nodes that have no copy yet, and where it stands in their queue.
-    pub(crate) due: BTreeMap<Name, Place>,
+    pub(crate) due: Few<Name, Place>,
 }
 
 impl Held {
@@ -164,7 +165,7 @@ impl Mailbox {
         of.or_default().bytes += header.sealed_bytes();
         let held = Held {
             digest,
-            due: BTreeMap::new(),
+            due: Few::default(),
             header,
         };
         self.messages.insert(held.header.id, held);
@@ -267,7 +268,7 @@ impl Mailbox {
     /// The copies of a message are to be judged anew. Gives the nodes they are for.
     pub(crate) fn rewind_of(&mut self, id: MessageId) -> Vec<Name> {
         let due = self.messages.get(&id).map(|m| &m.due);
-        for (node, place) in due.into_iter().flatten() {
+        for (node, place) in due.into_iter().flat_map(Few::iter) {
             if let Some(queue) = self.queues.get_mut(node) {
                 queue.flying.remove(place);
                 queue.ready.insert(*place);
@@ -276,7 +277,8 @@ impl Mailbox {
                 }
             }
         }
-        due.into_iter().flatten().map(|(n, _)| n.clone()).collect()
+        let nodes = due.into_iter().flat_map(Few::iter);
+        nodes.map(|(node, _)| node.clone()).collect()
     }
 
     /// Whether a held message refers to this attachment.

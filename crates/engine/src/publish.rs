@@ -6,12 +6,13 @@ use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{
     Digest, Envelope, Frame, Header, MessageId, News, Recipient, ReplyCode, SignedAct, Timestamp,
-    limits, sha256,
+    sha256,
 };
 use ordonnans_policy::{Refusal, RuleId};
 use ordonnans_seal::Verified;
 
 use crate::engine::Engine;
+use crate::few::Few;
 use crate::groups::Reached;
 use crate::rows::{Seen, State};
 use crate::{Session, due};
@@ -150,14 +151,14 @@ impl Engine {
             digest,
             at: now,
             sequence,
-            // As long again as a message may live: receipts come late, and a daemon may have slept.
-            until: header.expires.after(limits::MAX_LIFETIME_MS),
+            // Receipts come late, and a daemon may have slept.
+            until: header.expires.after(self.settings.remember_ms),
             level,
             originator: header.originator.clone(),
             reply_by: header.reply_by,
             copies: due::copies(to),
-            numbers,
-            receipts: BTreeSet::new(),
+            numbers: numbers.into_iter().collect(),
+            receipts: Few::default(),
         };
         self.ledger.write(seen.put(id));
         self.forget.insert((seen.until, id));
@@ -242,7 +243,7 @@ impl Engine {
             let Some(seen) = self.seen.get(&parent) else {
                 continue;
             };
-            if !seen.copies.contains_key(&header.originator) {
+            if !seen.copies.contains(&header.originator) {
                 continue;
             }
             let own = header.label.confidentiality.level();

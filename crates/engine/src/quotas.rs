@@ -10,13 +10,19 @@ use crate::engine::Engine;
 
 const MINUTE_MS: u64 = 60 * 1000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
+/// Of what a node may send in a minute, one part in so many may come at once,
+const AT_ONCE: u64 = 20;
+/// and so many always may.
+const AT_LEAST: u64 = 30;
+/// Nobody is asked back sooner: whoever is, comes with more than one.
+const SOONEST_MS: u64 = 1_000;
 /// When to try again where copies must be received first, in milliseconds.
 const LATER_MS: u32 = 30_000;
 
 /// What one node may send. What is beyond gets `Busy` with the time after which to try again; nothing of it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
-    /// Messages a minute.
+    /// Messages a minute, evenly: a twentieth of them may come at once, or thirty.
     pub messages: u32,
     /// The same for those that are IMMEDIATE or above, which do not count among the others.
     pub urgent: u32,
@@ -69,11 +75,38 @@ impl Window {
     }
 }
 
+/// Something that comes evenly: so many a minute, and a few at once.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    at: Timestamp,
+    /// What was taken and has not grown back; one message is [`MINUTE_MS`] of these.
+    taken: u64,
+}
+
+impl Pace {
+    /// Takes one where the pace allows it, else says how long to wait, in milliseconds. A clock that was set back gives nothing and costs nothing.
+    fn take(&mut self, now: Timestamp, a_minute: u32) -> Result<(), u64> {
+        let a_minute = u64::from(a_minute);
+        let grown = now.since(self.at).saturating_mul(a_minute);
+        let at_once = a_minute.min((a_minute / AT_ONCE).max(AT_LEAST));
+        *self = Self {
+            at: now,
+            taken: self.taken.saturating_sub(grown),
+        };
+        let (after, room) = (self.taken + MINUTE_MS, at_once * MINUTE_MS);
+        if after > room {
+            return Err((after - room).div_ceil(a_minute.max(1)).max(SOONEST_MS));
+        }
+        self.taken = after;
+        Ok(())
+    }
+}
+
 /// What a node has sent lately.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    messages: Window,
-    urgent: Window,
+    messages: Pace,
+    urgent: Pace,
     bytes: Window,
     state_secret: Window,
     /// Whether the alarm of this hour was made.
@@ -104,9 +137,10 @@ impl Engine {
             began: now,
             count: 0,
         };
+        let even = Pace { at: now, taken: 0 };
         let sent = self.spent.0.entry(from.clone()).or_insert(Sent {
-            messages: new,
-            urgent: new,
+            messages: even,
+            urgent: even,
             bytes: new,
             state_secret: new,
             alarmed: None,
@@ -114,9 +148,9 @@ impl Engine {
         // All or nothing: what is refused costs nothing.
         let mut after = *sent;
         let number = if header.precedence() >= Precedence::Immediate {
-            after.urgent.take(now, MINUTE_MS, 1, q.urgent.into())
+            after.urgent.take(now, q.urgent)
         } else {
-            after.messages.take(now, MINUTE_MS, 1, q.messages.into())
+            after.messages.take(now, q.messages)
         };
         let level = header.label.confidentiality.level();
         let secret = if level >= Level::StgC {
@@ -152,6 +186,31 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pace_lets_a_few_through_at_once_and_the_rest_evenly() {
+        let at = Timestamp::from_millis;
+        let mut pace = Pace {
+            at: at(0),
+            taken: 0,
+        };
+        let mut take = |now: u64| pace.take(at(now), 6_000);
+        assert!((0..300).all(|_| take(0).is_ok()), "a twentieth at once");
+        assert_eq!(take(0), Err(SOONEST_MS));
+        assert_eq!(take(10), Ok(()), "one has grown back");
+        assert!(take(19).is_err());
+        assert!((20..=120).step_by(10).all(|t| take(t).is_ok()));
+        // The clock goes back an hour and comes on again.
+        assert!(take(0).is_err());
+        assert_eq!(take(10), Ok(()));
+        let mut few = Pace {
+            at: at(0),
+            taken: 0,
+        };
+        assert!((0..3).all(|_| few.take(at(0), 3).is_ok()));
+        assert_eq!(few.take(at(1_000), 3), Err(19_000));
+        assert_eq!(few.take(at(20_000), 3), Ok(()));
+    }
 
     #[test]
     fn a_window_says_when_to_come_back() {

@@ -41,7 +41,7 @@ impl Engine {
         let may = if recalls {
             seen.originator == from && r.by == from
         } else {
-            seen.copies.contains_key(&from) && self.may_sign(&r, &from)
+            seen.copies.contains(&from) && self.may_sign(&r, &from)
         };
         if !may {
             return self.rejected(now, session, Some(id), ReplyCode::NotPermitted);
@@ -81,7 +81,7 @@ impl Engine {
         let Some(seen) = self.seen.get_mut(&r.message) else {
             return;
         };
-        seen.receipts.insert((r.kind, r.by.clone()));
+        seen.receipts.insert((r.kind, r.by.clone()), ());
         let (put, level, originator) = (seen.put(r.message), seen.level, seen.originator.clone());
         let copy = seen.copy(&r.by).or_else(|| seen.copy(from));
         let verb = match r.kind {
@@ -131,10 +131,10 @@ impl Engine {
         let Some(seen) = self.seen.get_mut(&id) else {
             return;
         };
-        seen.receipts.insert((of.1, of.2.clone()));
+        seen.receipts.insert((of.1, of.2.clone()), ());
         let (put, seen) = (seen.put(id), seen.clone());
         self.ledger.write(put);
-        for node in seen.copies.keys() {
+        for (node, _) in seen.copies.iter() {
             let never_left = self
                 .mailbox
                 .state(id, node)

@@ -1,13 +1,13 @@
 //! The rows of the mailbox, and their byte form.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ordonnans_label::{Level, Name};
 use ordonnans_message::cbor::{DecodeError, Reader, Writer, exactly};
 use ordonnans_message::{Digest, MessageId, Precedence, ReceiptKind, Timestamp, limits};
 
+use crate::few::Few;
 use crate::{Table, Write};
 
 /// A row that is not what this version writes. The broker does not start.
@@ -111,11 +111,11 @@ pub(crate) struct Seen {
     /// When an answer is due.
     pub(crate) reply_by: Option<Timestamp>,
     /// By node.
-    pub(crate) copies: BTreeMap<Name, Copied>,
+    pub(crate) copies: Few<Name, Copied>,
     /// The numbers of the copies that were made, as they were sealed: by the person each is sealed to, else by node; a node with several has its
     /// first here.
-    pub(crate) numbers: BTreeMap<Name, u32>,
-    pub(crate) receipts: BTreeSet<(ReceiptKind, Name)>,
+    pub(crate) numbers: Few<Name, u32>,
+    pub(crate) receipts: Few<(ReceiptKind, Name), ()>,
 }
 
 /// How far chasing a copy has come.
@@ -186,16 +186,16 @@ impl Seen {
             w.uint(t.as_millis());
         });
         w.array(self.copies.len());
-        for (n, c) in &self.copies {
+        for (n, c) in self.copies.iter() {
             w.array(5).text(n.as_str()).uint(c.precedence.code().into());
             w.bool(c.action).bool(c.opened).uint(c.chase as u64);
         }
         w.array(self.numbers.len());
-        for (holder, n) in &self.numbers {
+        for (holder, n) in self.numbers.iter() {
             w.array(2).text(holder.as_str()).uint((*n).into());
         }
         w.array(self.receipts.len());
-        for (kind, by) in &self.receipts {
+        for ((kind, by), ()) in self.receipts.iter() {
             w.array(2).uint(kind.code().into()).text(by.as_str());
         }
     }
@@ -218,7 +218,8 @@ impl Seen {
             let n = r.array("receipts", MAX_RECEIPTS)?;
             let receipt = |r: &mut Reader<'_>| {
                 r.tuple("receipt", 2)?;
-                Ok((receipt_kind(r)?, r.parsed("signer", Name::MAX_BYTES)?))
+                let of = (receipt_kind(r)?, r.parsed("signer", Name::MAX_BYTES)?);
+                Ok((of, ()))
             };
             let receipts = (0..n).map(|_| receipt(r)).collect::<Result<_, _>>()?;
             Ok(Self {

@@ -65,7 +65,7 @@ pub const MAX_RECORD: usize = 1024;
 pub const MAX_SUBJECT: usize = 256;
 /// Characters of a media type or a file name.
 pub const MAX_TEXT: usize = 255;
-/// How long a message may stay deliverable, in milliseconds: 30 days. Its id is remembered as long.
+/// How long a message may stay deliverable, in milliseconds: 30 days.
 pub const MAX_LIFETIME_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
 const _: () = assert!(MAX_ENVELOPE + 64 < MAX_FRAME);

@@ -6,10 +6,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ordonnans_message::{Digest, Sha256Stream, limits};
-
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 
@@ -104,9 +105,10 @@ impl AttachmentStore {
             store: self.clone(),
             digest,
             length,
-            file,
+            file: Arc::new(file),
             hash,
             at,
+            syncing: None,
             synced: at,
         })
     }
@@ -244,11 +246,14 @@ pub struct Upload {
     store: AttachmentStore,
     digest: Digest,
     length: u64,
-    file: File,
+    file: Arc<File>,
     /// Of the bytes so far.
     hash: Sha256Stream,
     at: u64,
+    /// Bytes that are durable or are being made so.
     synced: u64,
+    /// The sync of what was written, while more is.
+    syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Upload {
@@ -266,14 +271,30 @@ impl Upload {
         if self.at + bytes.len() as u64 > self.length {
             return Err(AttachmentError::TooLarge);
         }
-        self.file.write_all(bytes)?;
+        (&*self.file).write_all(bytes)?;
         self.hash.update(bytes);
         self.at += bytes.len() as u64;
         if self.at - self.synced >= SYNC_EVERY {
-            self.file.sync_data()?;
+            self.synced()?;
+            let file = Arc::clone(&self.file);
+            let beside = std::thread::Builder::new().name("attachment".into());
+            match beside.spawn(move || file.sync_data()) {
+                Ok(syncing) => self.syncing = Some(syncing),
+                // No thread is left.
+                Err(_) => self.file.sync_data()?,
+            }
             self.synced = self.at;
         }
         Ok(())
+    }
+
+    /// Waits for the sync under way.
+    fn synced(&mut self) -> io::Result<()> {
+        let Some(syncing) = self.syncing.take() else {
+            return Ok(());
+        };
+        let ended = || io::Error::other("the sync of an attachment ended");
+        syncing.join().unwrap_or_else(|_| Err(ended()))
     }
 
     /// Ends the upload. Where all bytes are there, they are checked, made durable and given their name: `true`. Where some are
@@ -281,7 +302,8 @@ impl Upload {
     ///
     /// # Errors
     /// [`AttachmentError::Digest`] where the bytes are others.
-    pub fn finish(self) -> Result<bool, AttachmentError> {
+    pub fn finish(mut self) -> Result<bool, AttachmentError> {
+        self.synced()?;
         self.file.sync_all()?;
         if self.at < self.length {
             return Ok(false);

@@ -75,6 +75,8 @@ const NEXT: &str = "next";
 #[derive(Debug)]
 pub(crate) struct Journal {
     dir: PathBuf,
+    /// The folder itself: syncing a name must not need another descriptor.
+    folder: File,
     segment_bytes: u64,
     segments: BTreeMap<u64, PathBuf>,
     file: File,
@@ -228,9 +230,11 @@ impl Journal {
                 (path, file, segment_bytes)
             }
         };
-        sync_dir(dir).map_err(broken(dir))?;
+        let folder = File::open(dir).map_err(broken(dir))?;
+        folder.sync_all().map_err(broken(dir))?;
         let mut journal = Self {
             dir: dir.into(),
+            folder,
             segment_bytes,
             segments,
             file,
@@ -261,7 +265,7 @@ impl Journal {
             buffer.extend_from_slice(bytes);
         }
         if self.at + buffer.len() as u64 > self.size {
-            self.roll(*first, buffer.len() as u64)?;
+            self.roll(*first)?;
         }
         self.write(&buffer).map_err(|source| JournalError::Io {
             path: self.path.clone(),
@@ -280,35 +284,32 @@ impl Journal {
         self.file.sync_data()
     }
 
-    fn roll(&mut self, first: u64, needed: u64) -> Result<(), JournalError> {
+    /// Goes on in the next segment, where it is ready. Where it is not, or could not be made (no file descriptor, no room), the one at hand grows: its
+    /// syncs then write metadata too, and what cannot be written there fails there.
+    fn roll(&mut self, first: u64) -> Result<(), JournalError> {
+        let Some(next) = self.next.take_if(|next| next.is_finished()) else {
+            self.prepare();
+            return Ok(());
+        };
+        let Ok(Ok(file)) = next.join() else {
+            self.prepare();
+            return Ok(());
+        };
         let path = segment_path(&self.dir, first);
         let broken = |source| JournalError::Io {
             path: path.clone(),
             source,
         };
-        let size = self.segment_bytes.max(needed);
-        // A group above the usual size is rare, and gets a segment made for it.
-        let prepared = self.next.take_if(|_| size == self.segment_bytes);
-        let file = match prepared {
-            Some(next) => {
-                let made = next
-                    .join()
-                    .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-                let file = made.map_err(broken)?;
-                std::fs::rename(self.dir.join(NEXT), &path).map_err(broken)?;
-                file
-            }
-            None => create(&path, size).map_err(broken)?,
-        };
-        sync_dir(&self.dir).map_err(broken)?;
-        (self.file, self.size, self.at) = (file, size, 0);
+        std::fs::rename(self.dir.join(NEXT), &path).map_err(broken)?;
+        self.folder.sync_all().map_err(broken)?;
+        (self.file, self.size, self.at) = (file, self.segment_bytes, 0);
         self.segments.insert(first, path.clone());
         self.path = path;
         self.prepare();
         Ok(())
     }
 
-    /// Begins to make the next segment, where none is made yet. One that cannot be made fails the roll.
+    /// Begins to make the next segment, where none is made yet.
     fn prepare(&mut self) {
         if self.next.is_none() {
             let (path, size) = (self.dir.join(NEXT), self.segment_bytes);

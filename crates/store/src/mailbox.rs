@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use ordonnans_engine::{Commit, Seq, Table, Write};
+use ordonnans_engine::{Commit, CorruptRow, Rows, Seq, Table, Write};
+use ordonnans_message::DecodeError;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::checked;
@@ -94,29 +95,52 @@ impl Mailbox {
         read().map(Seq).map_err(|e| self.broken(&e))
     }
 
-    /// Every row, table by table; each checksum is checked.
-    pub(crate) fn rows(&self) -> Result<Vec<(Table, Bytes, Bytes)>, MailboxError> {
+    /// Reads every row and checks its checksum.
+    pub(crate) fn verify(&self) -> Result<(), MailboxError> {
         let read = || {
             let txn = self.db.begin_read()?;
-            let mut rows = vec![];
             for t in Table::ALL {
                 for row in txn.open_table(table(t))?.iter()? {
                     let (k, v) = row?;
-                    let Some(value) = checked::open(k.value(), v.value()) else {
+                    if checked::open(k.value(), v.value()).is_none() {
                         return Ok(Err(MailboxError::Changed(t)));
-                    };
-                    let pair = (
-                        Bytes::copy_from_slice(k.value()),
-                        Bytes::copy_from_slice(value),
-                    );
-                    rows.push((t, pair.0, pair.1));
+                    }
                 }
             }
-            Ok::<_, redb::Error>(Ok(rows))
+            Ok::<_, redb::Error>(Ok(()))
         };
         catch_unwind(AssertUnwindSafe(read))
             .map_err(|_| self.broken(&"it is damaged"))?
             .map_err(|e| self.broken(&e))?
+    }
+
+    /// The rows of a table, as they are read.
+    pub(crate) fn rows_of(&self, t: Table) -> Result<Rows, MailboxError> {
+        let open = || {
+            let rows = self.db.begin_read()?.open_table(table(t))?;
+            Ok::<_, redb::Error>(rows.range::<&[u8]>(..)?)
+        };
+        let rows = open().map_err(|e| self.broken(&e))?;
+        Ok(Box::new(rows.map(move |read| {
+            let row = read.ok().and_then(|(k, v)| {
+                let value = checked::open(k.value(), v.value())?;
+                let key = Bytes::copy_from_slice(k.value());
+                Some((t, key, Bytes::copy_from_slice(value)))
+            });
+            row.ok_or(CorruptRow {
+                table: t,
+                why: DecodeError::Form("row, as it is on the disk"),
+            })
+        })))
+    }
+
+    /// Every row, table by table.
+    pub(crate) fn rows(&self) -> Result<Rows, MailboxError> {
+        let tables: Vec<Rows> = Table::ALL
+            .into_iter()
+            .map(|t| self.rows_of(t))
+            .collect::<Result<_, _>>()?;
+        Ok(Box::new(tables.into_iter().flatten()))
     }
 
     /// Applies commits. Durable only where asked, or with a later call that asks.

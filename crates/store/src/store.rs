@@ -170,7 +170,7 @@ impl Store {
             Ok((position, t))
         });
         let mailbox = Mailbox::open(&mailbox_file).and_then(|m| {
-            m.rows()?;
+            m.verify()?;
             Ok((m.position()?, m))
         });
         let mut views = Views::new(trail, mailbox, &trail_dir, &mailbox_file, open);
@@ -201,15 +201,17 @@ impl Store {
                 });
             }
         }
-        let rows = mailbox
-            .rows()
-            .map_err(|e| OpenError::Mailbox(e, found.first))?;
+        let unreadable = |e| OpenError::Mailbox(e, found.first);
+        let law = mailbox.rows_of(Table::Law).map_err(unreadable)?;
+        let law = law.filter_map(|row| row.ok().map(|(_, _, value)| value));
+        let rows = mailbox.rows().map_err(unreadable)?;
         let attachments = AttachmentStore::open(&dir.join("attachments")).map_err(io(dir))?;
         sync_dir(dir).map_err(io(dir))?;
         let recovered = Recovered {
             seq: position.seq,
             at: position.at,
             frontier: position.frontier.clone(),
+            register: Recovered::register_of(law),
             rows,
         };
         let shared = Arc::new(Shared {

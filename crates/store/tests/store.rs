@@ -161,7 +161,7 @@ fn what_was_committed_is_there_after_a_restart() {
     drop((store, reader));
     let (store, recovered, recovery) = open(dir.path(), Options::default());
     assert_eq!((recovered.seq, recovered.frontier), (Seq(6), w.frontier));
-    assert_eq!(recovered.rows.len(), 4, "six, and two deleted");
+    assert_eq!(recovered.rows.count(), 4, "six, and two deleted");
     assert_eq!(recovery, Recovery::default());
     drop(store);
 }

@@ -1,10 +1,13 @@
 //! One connection: who is at the other end, frames both ways, and how it ends.
 
-use std::future::poll_fn;
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::Poll;
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ordonnans_identity::Certificate;
@@ -13,6 +16,7 @@ use quinn::crypto::rustls::HandshakeData;
 use rustls::NamedGroup;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::bulk::BulkRecv;
 use crate::closed::{CloseCode, Closed, TrySend};
@@ -63,6 +67,8 @@ pub(crate) struct Inner {
     id: u64,
     pub(crate) outgoing: Vec<Queue>,
     pub(crate) incoming: Mutex<Vec<mpsc::Receiver<Queued>>>,
+    /// Lanes that are not read, by their index, and until when.
+    held: std::sync::Mutex<BTreeMap<usize, Instant>>,
     pub(crate) bulk: Mutex<mpsc::Receiver<(Bytes, BulkRecv)>>,
     /// Places for attachments going out.
     pub(crate) places: Arc<Semaphore>,
@@ -123,6 +129,7 @@ impl Connection {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             outgoing,
             incoming: incoming.into(),
+            held: std::sync::Mutex::default(),
             bulk: bulk.into(),
             places: Arc::new(Semaphore::new(BULK_STREAMS as usize)),
         }))
@@ -283,25 +290,39 @@ impl Connection {
         self.0.line.end().map_or(Ok(()), Err)
     }
 
-    /// The next frame, of the first of [`Lane::URGENT_FIRST`] that has one. Frames of one lane come in their order. Cancel-safe.
+    /// The next frame, of the first of [`Lane::URGENT_FIRST`] that has one and is not held. Frames of one lane come in their order. Cancel-safe.
     ///
     /// # Errors
     /// [`Closed`], after every frame that was read before the end.
     pub async fn recv(&self) -> Result<(Lane, Bytes), Closed> {
         let mut incoming = self.0.incoming.lock().await;
+        let mut again: Option<Pin<Box<Sleep>>> = None;
         let next = poll_fn(|cx| {
-            let mut ended = true;
-            for lane in Lane::URGENT_FIRST {
-                match incoming[lane.index()].poll_recv(cx) {
-                    Poll::Ready(Some(queued)) => return Poll::Ready(Some((lane, queued.frame))),
-                    Poll::Ready(None) => {}
-                    Poll::Pending => ended = false,
+            loop {
+                let (mut ended, mut soonest) = (true, None);
+                for lane in Lane::URGENT_FIRST {
+                    if let Some(until) = self.held(lane) {
+                        ended = false;
+                        soonest = Some(soonest.map_or(until, |s: Instant| s.min(until)));
+                        continue;
+                    }
+                    match incoming[lane.index()].poll_recv(cx) {
+                        Poll::Ready(Some(queued)) => {
+                            return Poll::Ready(Some((lane, queued.frame)));
+                        }
+                        Poll::Ready(None) => {}
+                        Poll::Pending => ended = false,
+                    }
                 }
-            }
-            if ended {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
+                if ended {
+                    return Poll::Ready(None);
+                }
+                let Some(until) = soonest else {
+                    return Poll::Pending;
+                };
+                let sleep = again.get_or_insert_with(|| Box::pin(sleep_until(until)));
+                sleep.as_mut().reset(until);
+                ready!(sleep.as_mut().poll(cx));
             }
         });
         tokio::select! {
@@ -312,6 +333,26 @@ impl Connection {
             },
             closed = self.closed() => Err(closed),
         }
+    }
+
+    /// Reads nothing from a lane for so long. Its queue fills, and then the peer cannot send: who says more than it may is held up itself, and nobody
+    /// else. Held again, the later end counts.
+    pub fn hold(&self, lane: Lane, for_so_long: Duration) {
+        let until = Instant::now() + for_so_long;
+        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = held.entry(lane.index()).or_insert(until);
+        *end = until.max(*end);
+    }
+
+    /// Until when a lane is not read.
+    fn held(&self, lane: Lane) -> Option<Instant> {
+        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *held.get(&lane.index())?;
+        if until <= Instant::now() {
+            held.remove(&lane.index());
+            return None;
+        }
+        Some(until)
     }
 
     /// Closes the connection. The peer is told code and reason; frames under way are lost.

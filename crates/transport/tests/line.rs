@@ -44,6 +44,7 @@ over_both!(
     a_certificate_that_expires_while_connected_ends_the_connection,
     one_address_has_its_share,
     something_urgent_passes_attachments_that_nobody_reads,
+    a_lane_that_is_held_holds_up_its_sender_and_no_other_lane,
     bulk_bytes_arrive_and_a_broken_off_stream_is_not_an_end,
 );
 
@@ -362,6 +363,43 @@ async fn one_address_has_its_share(on: Carrier) {
             break;
         }
     }
+}
+
+async fn a_lane_that_is_held_holds_up_its_sender_and_no_other_lane(on: Carrier) {
+    const MUCH: usize = 64;
+    let mut house = House::new(on);
+    let (listener, node) = (house.listen(Limits::default()), house.node("a"));
+    let (client, server) = pair(&house, &listener, &node).await;
+    let routine = Lane::Class(Precedence::Routine);
+    client.send(routine, "0".into()).await.expect("sends");
+    let (lane, _) = server.recv().await.expect("comes");
+    assert_eq!(lane, routine);
+    // While it waits for a frame: what is held then is not given out by what waits already.
+    let waiting = server.clone();
+    let next = tokio::spawn(async move { waiting.recv().await });
+    server.hold(routine, Duration::from_secs(3600));
+    let sender = client.clone();
+    let floods = tokio::spawn(async move {
+        for _ in 0..MUCH {
+            sender.send(routine, vec![1; 1 << 19].into()).await?;
+        }
+        Ok::<_, Closed>(())
+    });
+    client.send(FLASH, "2".into()).await.expect("sends");
+    let (lane, frame) = next.await.expect("ends").expect("comes");
+    assert_eq!((lane, &frame[..]), (FLASH, &b"2"[..]));
+    assert!(!floods.is_finished(), "its frames have no place");
+    // Said once more, the later end counts.
+    server.hold(routine, Duration::ZERO);
+    client.send(Lane::Control, "3".into()).await.expect("sends");
+    assert_eq!(server.recv().await.expect("comes").0, Lane::Control);
+    client.close(CloseCode::Done, "");
+    assert!(floods.await.expect("ends").is_err());
+    // A hold that is over is none.
+    let (client, server) = pair(&house, &listener, &node).await;
+    server.hold(routine, Duration::from_millis(20));
+    client.send(routine, "4".into()).await.expect("sends");
+    assert_eq!(server.recv().await.expect("comes").0, routine);
 }
 
 async fn something_urgent_passes_attachments_that_nobody_reads(on: Carrier) {
