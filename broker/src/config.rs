@@ -38,6 +38,9 @@ pub struct Config {
     pub register: PathBuf,
     /// Folder with policy files beside the built-in ones, where there are any.
     pub policies: Option<PathBuf>,
+    /// The folder in which nodes' requests for their next certificates are kept, and whoever signs puts the certificates. Without it nodes are told that
+    /// they are not taken.
+    pub renewals: Option<PathBuf>,
     /// Unix socket for `status`, mode 0600.
     pub admin_socket: PathBuf,
     /// Bounds on what peers may use.
@@ -151,6 +154,7 @@ struct ConfigFile {
     trust: PathBuf,
     register: PathBuf,
     policies: Option<PathBuf>,
+    renewals: Option<PathBuf>,
     admin_socket: Option<PathBuf>,
     #[serde(default)]
     limits: LimitsFile,
@@ -441,6 +445,7 @@ impl Config {
             trust: folder.join(file.trust),
             register: folder.join(file.register),
             policies: file.policies.map(|p| folder.join(p)),
+            renewals: file.renewals.map(|p| folder.join(p)),
             admin_socket: file
                 .admin_socket
                 .map_or_else(|| data.join("admin.sock"), |p| folder.join(p)),

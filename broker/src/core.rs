@@ -11,6 +11,8 @@ use ordonnans_store::{Fatal, Store};
 use ordonnans_transport::{CloseCode, Connection};
 use tokio::sync::{mpsc, watch};
 
+use crate::renewals::Keep;
+
 /// Commits written with one sync. A group grows only while the one before it is being synced.
 const GROUP: usize = 512;
 /// Commits under way to the disk above which the engine takes no input,
@@ -65,7 +67,7 @@ impl Sessions {
         self.lock().values().map(|(_, c)| c.clone()).collect()
     }
 
-    fn tell(&self, session: Session, out: Out) {
+    pub(crate) fn tell(&self, session: Session, out: Out) {
         let sessions = self.lock();
         let Some((queue, connection)) = sessions.get(&session) else {
             return;
@@ -109,6 +111,7 @@ pub(crate) struct Core {
     pub(crate) durable: mpsc::UnboundedReceiver<Result<Seq, Fatal>>,
     pub(crate) remove_attachment: mpsc::UnboundedSender<Digest>,
     pub(crate) dropped: mpsc::UnboundedSender<Dropped>,
+    pub(crate) renewals: mpsc::UnboundedSender<Keep>,
     pub(crate) figures: watch::Sender<Figures>,
 }
 
@@ -200,6 +203,20 @@ impl Core {
                 .sessions
                 .tell(session, Out::Attachment { digest, offset }),
             Effect::RemoveAttachment { digest } => drop(self.remove_attachment.send(digest)),
+            Effect::KeepRenewal {
+                session,
+                node,
+                of,
+                text,
+            } => {
+                let keep = Keep {
+                    session,
+                    node,
+                    of,
+                    text,
+                };
+                drop(self.renewals.send(keep));
+            }
             Effect::Close { session, why } => {
                 let (code, reason) = match why {
                     Why::NotBelieved => (

@@ -12,6 +12,7 @@ mod cli;
 pub mod config;
 mod core;
 mod freshness;
+mod renewals;
 mod serve;
 mod session;
 mod sinks;

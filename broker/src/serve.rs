@@ -30,6 +30,7 @@ use crate::checkpoints::{self, Notary};
 use crate::config::Config;
 use crate::core::{Core, Dropped, Figures, Sessions, now, write};
 use crate::freshness::{Freshness, lists};
+use crate::renewals::{self, Keep};
 use crate::session::{self, Shared};
 use crate::sinks::Sinking;
 use crate::uploads::Uploads;
@@ -252,6 +253,8 @@ struct Heart {
     removed: mpsc::UnboundedReceiver<Digest>,
     /// Details whose time is over.
     dropped: mpsc::UnboundedReceiver<Dropped>,
+    /// Requests of nodes for their next certificates.
+    renewals: mpsc::UnboundedReceiver<Keep>,
     figured: watch::Receiver<Figures>,
 }
 
@@ -267,6 +270,7 @@ impl Heart {
         let (written, durable) = mpsc::unbounded_channel();
         let (remove_attachment, removed) = mpsc::unbounded_channel();
         let (drop_details, dropped) = mpsc::unbounded_channel();
+        let (keep_renewal, renewals) = mpsc::unbounded_channel();
         let (figures, figured) = watch::channel(Figures {
             records: engine.records(),
             queued: engine.queued(),
@@ -285,6 +289,7 @@ impl Heart {
             durable,
             remove_attachment,
             dropped: drop_details,
+            renewals: keep_renewal,
             figures,
         };
         Ok(Self {
@@ -292,6 +297,7 @@ impl Heart {
             writer,
             removed,
             dropped,
+            renewals,
             figured,
         })
     }
@@ -313,6 +319,9 @@ impl Broker {
             .mode(0o700)
             .create(&data)
             .map_err(io(data.clone()))?;
+        if let Some(folder) = &config.renewals {
+            renewals::make(folder).map_err(io(folder.clone()))?;
+        }
         let mut numbers = numbers(&config)?;
         numbers.check(&files.trust)?;
         let notary = Arc::new(Notary::open(&data, &name)?);
@@ -406,6 +415,7 @@ impl Broker {
             attachments,
             uploading: Uploads::default(),
             notary: Arc::clone(&notary),
+            renews: config.renewals.is_some(),
             fatal,
         });
         let admin =
@@ -430,6 +440,11 @@ impl Broker {
             shared,
         };
         broker.keep(heart.dropped);
+        if let Some(folder) = broker.config.renewals.clone() {
+            let shared = Arc::clone(&broker.shared);
+            let run = renewals::run(shared, folder, heart.renewals);
+            broker.tasks.push(tokio::spawn(run));
+        }
         broker.spawn(heart.removed, heart.figured, admin);
         for sink in broker.config.sinks.clone() {
             let (data, reader) = (broker.config.data.clone(), reader.clone());

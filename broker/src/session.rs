@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::checkpoints::Notary;
 use crate::core::{Out, Sessions, now};
+use crate::renewals;
 use crate::undecided::{HOLD, Undecided};
 use crate::uploads::{Uploads, uploads};
 
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) attachments: AttachmentStore,
     pub(crate) uploading: Uploads,
     pub(crate) notary: Arc<Notary>,
+    /// Whether there is a folder for what nodes ask of whoever signs their certificates.
+    pub(crate) renews: bool,
     /// Says that the store cannot be read, and ends the broker.
     pub(crate) fatal: mpsc::Sender<String>,
 }
@@ -295,6 +298,22 @@ async fn take(
         frame @ (Frame::Act { .. } | Frame::Declare { .. } | Frame::Order { .. }) => {
             statement(session, &frame, &trust)
         }
+        ref frame @ Frame::RenewalAsk {
+            ref request,
+            ref signature,
+        } => {
+            let of = frame.digest();
+            if !shared.renews {
+                let not = Frame::NotKept {
+                    of,
+                    code: ReplyCode::Unsupported,
+                    rule: None,
+                };
+                drop(connection.send(Lane::Control, not.encode()).await);
+                return Ok(());
+            }
+            renewals::asked(session, of, connection.peer(), request, signature)
+        }
         Frame::Kept { of } => Input::Kept { session, of },
         Frame::ReceiptStored { id, kind, by } => Input::ReceiptStored {
             session,
@@ -386,6 +405,7 @@ async fn take(
         | Frame::Checkpoint { .. }
         | Frame::Notice { .. }
         | Frame::Expanded { .. }
+        | Frame::Renewed { .. }
         | Frame::Readers { .. } => {
             return Err("a frame only the broker sends, or a second greeting");
         }

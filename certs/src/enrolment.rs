@@ -43,7 +43,7 @@ pub(crate) struct RequestArgs {
 /// Certifies the key of a request.
 #[derive(Debug, Args)]
 pub(crate) struct SignArgs {
-    /// The request.
+    /// The request; with --renew also a folder, in which a broker keeps its nodes' requests: each of them.
     request: PathBuf,
     /// The fingerprint that the other end has read out. Without it, it is shown and asked about at the terminal.
     #[arg(long, value_name = "GROUPS")]
@@ -212,6 +212,9 @@ pub(crate) fn sign(
     now: OffsetDateTime,
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
+    if args.request.is_dir() {
+        return sign_folder(args, dir, keys, policies, now, out);
+    }
     let asked = Request::load(&args.request).map_err(|e| Failure {
         what: format!("{}: {e}", args.request.display()),
         hint: "`ordonnans-ca request` makes one that fits, where the key is to stay",
@@ -243,6 +246,44 @@ pub(crate) fn sign(
     let path = w.sign(&asked, &holds, args.days, now)?;
     line(out, path.display());
     Ok(())
+}
+
+/// Renews by the rule what the nodes of a folder ask for.
+fn sign_folder(
+    args: &SignArgs,
+    dir: &Path,
+    keys: &AuthorityKeys,
+    policies: Policies,
+    now: OffsetDateTime,
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    let more = [&args.clearance, &args.circle, &args.compartment];
+    if !args.renew || more.iter().any(|v| !v.is_empty()) {
+        return Err(usage(
+            format_args!("{} is a folder", args.request.display()),
+            "its requests are signed by the rule alone: --renew, and no clearance",
+        ));
+    }
+    let mut w = Workshop::open_with(dir, keys)?.with_policies(policies);
+    let (all, mut refused) = (w.renew_folder(&args.request, args.days, now)?, 0);
+    let count = all.len();
+    for one in all {
+        match one.certificate {
+            Ok(path) => line(out, path.display()),
+            Err(why) => {
+                refused += 1;
+                remark(&format!("{}: {why}", one.request.display()));
+            }
+        }
+    }
+    if refused == 0 {
+        return Ok(());
+    }
+    Err(Failure {
+        what: format!("of {count} requests {refused} were not signed"),
+        hint: "look at each: sign it by hand after comparing its fingerprint, or remove it",
+        code: REFUSED,
+    })
 }
 
 /// Goes on only where the fingerprint is the one at the other end.

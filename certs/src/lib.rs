@@ -22,4 +22,4 @@ pub use holds::Holds;
 pub use mint::{Flaw, Issued, MintError, Validity};
 pub use request::{Fingerprint, InvalidRequest, Request, renewing, request};
 pub use state::{Entry, Held, Standing};
-pub use workshop::{AuthorityKeys, Workshop, WorkshopError};
+pub use workshop::{AuthorityKeys, NotRenewed, Renewed, Workshop, WorkshopError};

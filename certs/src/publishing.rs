@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
+use ordonnans_identity::pem;
 use time::OffsetDateTime;
 
 use crate::mint::Authority;
@@ -14,17 +15,6 @@ use crate::workshop::{Workshop, WorkshopError, validity};
 const LIST_DAYS: i64 = 30;
 /// The root's own list needs the root, which is offline.
 const ROOT_LIST_DAYS: i64 = 365;
-
-/// PEM (RFC 7468).
-pub(crate) fn pem(kind: &str, der: &[u8]) -> String {
-    let body = BASE64.encode(der);
-    let mut text = format!("-----BEGIN {kind}-----\n");
-    for line in body.as_bytes().chunks(64) {
-        text.push_str(std::str::from_utf8(line).unwrap_or_default());
-        text.push('\n');
-    }
-    text + &format!("-----END {kind}-----\n")
-}
 
 /// What everyone sees of an authority.
 pub(crate) fn held(name: &str, under: Option<&str>, authority: &Authority) -> Held {

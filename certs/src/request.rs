@@ -8,23 +8,18 @@ use std::path::Path;
 
 use data_encoding::HEXUPPER;
 use ordonnans_identity::{
-    Certificate, FileSigner, POINT, SecretKey, SignError, Signer, verify_with_key,
+    FileSigner, POINT, Renewal, SecretKey, SignError, certificate_request, pem,
 };
 use ordonnans_label::{InvalidName, Name};
-use ordonnans_message::cose::Algorithm;
 use rcgen::{
-    CertificateParams, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SignatureAlgorithm,
-    SigningKey, SubjectPublicKeyInfo,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey, SubjectPublicKeyInfo,
 };
 use ring::digest::{SHA256, digest};
+use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension};
-
-use crate::mint::{MintError, named};
-use crate::publishing::pem;
 
 /// Bytes of a request file: a hundred times what one with a name and a key needs.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -112,18 +107,6 @@ pub enum InvalidRequest {
     Asks,
 }
 
-/// What stands before the bytes of a request that an old key signs, so that no other signature of that key is one.
-const RENEWAL: &[u8] = b"ordonnans/1 renewal\0";
-
-/// The label of that signature in the file.
-const LABEL: &str = "ORDONNANS RENEWAL";
-
-/// The old certificate of a subject, whose key has signed the request for the new one.
-#[derive(Debug)]
-pub(crate) struct Renewal {
-    pub(crate) certificate: Certificate,
-}
-
 /// A request whose form and signature are right. Whether its key is the subject's own is for two people to compare.
 #[derive(Debug)]
 pub struct Request {
@@ -159,7 +142,10 @@ impl Request {
         let der = CertificateSigningRequestDer::from_pem_slice(text)
             .map_err(|_| InvalidRequest::Malformed)?;
         let mut request = Self::from_der(&der)?;
-        request.renewal = renewal(text, &der)?;
+        if Renewal::is_in(text) {
+            let renewal = Renewal::from_pem(text).map_err(|_| InvalidRequest::Renewal)?;
+            request.renewal = Some(renewal);
+        }
         Ok(request)
     }
 
@@ -222,26 +208,6 @@ impl Request {
     }
 }
 
-/// The renewal in a file, where there is one; its signature is checked, its certificate is only read.
-fn renewal(text: &[u8], request: &[u8]) -> Result<Option<Renewal>, InvalidRequest> {
-    let text = std::str::from_utf8(text).map_err(|_| InvalidRequest::Malformed)?;
-    let Some((_, rest)) = text.split_once(&format!("-----BEGIN {LABEL}-----")) else {
-        return Ok(None);
-    };
-    let signed = || {
-        let (body, _) = rest.split_once(&format!("-----END {LABEL}-----"))?;
-        let body: String = body.split_ascii_whitespace().collect();
-        let signature = data_encoding::BASE64.decode(body.as_bytes()).ok()?;
-        let der = CertificateDer::from_pem_slice(text.as_bytes()).ok()?;
-        let certificate = Certificate::parse_der(&der).ok()?;
-        let key = certificate.public_key();
-        let message = [RENEWAL, request].concat();
-        verify_with_key(key, Algorithm::Es256, &message, &signature).ok()?;
-        Some(Renewal { certificate })
-    };
-    signed().map(Some).ok_or(InvalidRequest::Renewal)
-}
-
 /// A request (PEM) that the old key signs too: behind it stand the old certificate and the signature.
 ///
 /// # Errors
@@ -249,23 +215,17 @@ fn renewal(text: &[u8], request: &[u8]) -> Result<Option<Renewal>, InvalidReques
 pub fn renewing(request: &str, old: &FileSigner) -> Result<String, SignError> {
     let der = CertificateSigningRequestDer::from_pem_slice(request.as_bytes())
         .map_err(|_| SignError::Form)?;
-    let signature = old.sign(&[RENEWAL, &der].concat())?;
-    let certificate = pem("CERTIFICATE", old.certificate().der());
-    Ok(format!("{request}{certificate}{}", pem(LABEL, &signature)))
+    Ok(Renewal::sign(der.to_vec(), old)?.to_pem())
 }
 
 /// A request for a certificate on this key, PEM, and the key's fingerprint.
 ///
 /// # Errors
-/// [`MintError`]: the key could not sign.
-pub fn request(name: &Name, key: &SecretKey) -> Result<(String, Fingerprint), MintError> {
-    let mut p = CertificateParams::default();
-    p.distinguished_name = named(name.as_str());
-    p.subject_alt_names = vec![SanType::DnsName(name.as_str().try_into()?)];
-    let key = Held(key);
-    let made = p.serialize_request(&key)?;
-    let text = pem("CERTIFICATE REQUEST", made.der());
-    Ok((text, Fingerprint::of(&key)))
+/// [`SignError`]: the key could not sign.
+pub fn request(name: &Name, key: &SecretKey) -> Result<(String, Fingerprint), SignError> {
+    let made = certificate_request(name, key)?;
+    let text = pem("CERTIFICATE REQUEST", &made);
+    Ok((text, Fingerprint::of(&Held(key))))
 }
 
 /// A key as certificates are made with it.

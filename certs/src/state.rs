@@ -284,7 +284,12 @@ pub(crate) fn io_at(path: &Path) -> impl Fn(io::Error) -> WorkshopError + '_ {
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), WorkshopError> {
     let new = path.with_extension("new");
     let write = || {
-        let mut file = File::create(&new)?;
+        // What a run that was cut short left; or a link that somebody put there, which is not followed.
+        match fs::remove_file(&new) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut file = File::options().write(true).create_new(true).open(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, path)?;

@@ -15,6 +15,7 @@ mod renewal;
 
 pub use keys::AuthorityKeys;
 pub(crate) use keys::{is_encrypted, load_keys, make_key};
+pub use renewal::{NotRenewed, Renewed};
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,14 +26,14 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use ordonnans_identity::clearance::constraint_of;
 use ordonnans_identity::{
-    Certified, KeyError, KeyFileError, PassphraseSource, Unwritable, write_secret_file,
+    Certified, KeyError, KeyFileError, PassphraseSource, Unwritable, pem, write_secret_file,
 };
 use ordonnans_label::{Clearances, InvalidName, Kind, Name, Policies};
 use time::{Duration, OffsetDateTime};
 
 use crate::holds::Holds;
 use crate::mint::{Authority, MintError, Validity, common, constraint};
-use crate::publishing::{held, keep_certificate, pem};
+use crate::publishing::{held, keep_certificate};
 use crate::request::{Fingerprint, Request};
 use crate::state::{Entry, Held, Standing, State, io_at, lock, replace, sync_folder_of};
 

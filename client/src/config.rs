@@ -17,6 +17,11 @@ pub const MAX_CONFIG: u64 = 64 * 1024;
 /// How often a node on TCP tries QUIC again. Rarely: a network that swallows UDP mostly goes on with that, and an attempt costs a handshake.
 pub const QUIC_AGAIN: Duration = Duration::from_secs(10 * 60);
 
+/// How many hundredths of a certificate's life are left when the daemon begins to renew it: a third.
+pub const RENEW_PERCENT: u8 = 33;
+/// More than half, and whoever signs by the rule refuses.
+const MAX_RENEW_PERCENT: u8 = 50;
+
 /// A configuration that was read and found whole.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -53,6 +58,9 @@ pub struct Config {
     /// How long a list of revoked certificates still counts after the next one was due (0 to 720 hours; default 72). Who can write this can keep a
     /// revoked peer believed for so long, where no newer list comes.
     pub crl_grace: Duration,
+    /// How many hundredths of its certificate's life are left when the daemon begins to ask for the next one (0 to 50; default [`RENEW_PERCENT`]). With 0 it
+    /// never asks.
+    pub renew_percent: u8,
 }
 
 /// Why a configuration cannot be used. All of them are for the operator to mend.
@@ -102,6 +110,14 @@ struct File {
     hybrid_only: bool,
     #[serde(default)]
     crl: Crl,
+    #[serde(default)]
+    renewal: Renewal,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Renewal {
+    last_percent: Option<u8>,
 }
 
 #[derive(Default, Deserialize)]
@@ -198,6 +214,11 @@ impl Config {
             let why = format!("it is {grace}; it must be from 0 to {MAX_GRACE_HOURS}");
             return Err(value("crl.grace_hours", &why));
         }
+        let renew_percent = file.renewal.last_percent.unwrap_or(RENEW_PERCENT);
+        if renew_percent > MAX_RENEW_PERCENT {
+            let why = format!("it is {renew_percent}; it must be from 0 to {MAX_RENEW_PERCENT}");
+            return Err(value("renewal.last_percent", &why));
+        }
         let data = inside("data", file.data)?;
         let socket = match file.socket {
             Some(path) => inside("socket", path)?,
@@ -233,6 +254,7 @@ impl Config {
             log_key: file.log_key.map(|p| inside("log_key", p)).transpose()?,
             hybrid_only: file.hybrid_only,
             crl_grace: Duration::from_secs(grace * 3_600),
+            renew_percent,
         })
     }
 }
@@ -354,6 +376,11 @@ key = "key.pem"
                 "trust =",
                 "quic_again_seconds = 0\ntrust =",
                 "quic_again_seconds",
+            ),
+            (
+                "[identity]",
+                "[renewal]\nlast_percent = 51\n[identity]",
+                "renewal.last_percent",
             ),
         ] {
             let error = Config::parse(&GOOD.replace(from, to), Path::new(".")).expect_err("bad");

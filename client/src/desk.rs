@@ -17,14 +17,18 @@ use ordonnans_message::{
     Addressee, AttachmentRef, Digest, DirectoryEntry, Envelope, Frame, Group, Header, Members,
     MessageId, Precedence, SignedKeyPackage, SignedReceipt, Timestamp,
 };
-use ordonnans_seal::{OpenError, Opened, Verified, open, sign_statement, verify_statement};
+use ordonnans_seal::{
+    Grant, OpenError, Opened, Verified, open_with, sign_statement, verify_statement,
+};
 use ordonnans_store::AttachmentStore;
 use ordonnans_transport::Clock;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::config::Config;
+use crate::epochs::Epochs;
 use crate::failure::{Exit, Failure};
 use crate::keys::Ring;
+use crate::renewing::{self, Renewing};
 use crate::spool::{ReceiptKey, Spool, receipt_key};
 use crate::witness;
 
@@ -135,10 +139,14 @@ pub(crate) struct Desk {
     /// Told where another certificate is in use.
     pub(crate) renewals: watch::Sender<u64>,
     pub(crate) numbers: Mutex<ListNumbers>,
+    /// How far the next certificate is.
+    pub(crate) renewing: Mutex<Renewing>,
     /// Warnings that are in the log already.
     pub(crate) warned: Mutex<Vec<String>>,
     /// The keys that content is sealed to.
     ring: Mutex<Ring>,
+    /// What is sent to many.
+    pub(crate) epochs: Mutex<Epochs>,
     /// Keys of persons here that the broker has not been told of in this session.
     unsaid: Mutex<Vec<Bytes>>,
     /// What it countersigns the broker's log with.
@@ -174,6 +182,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Desk {
     /// Opens everything the node keeps.
     pub(crate) fn open(config: Config) -> Result<Self, Failure> {
+        if let Err(why) = renewing::finish(&config) {
+            tracing::warn!(%why, "a renewal of the node's certificate cannot be finished");
+        }
         let signer = FileSigner::load(&config.certificate, &config.key).map_err(|e| {
             usage(
                 format!("certificate and key cannot be used: {e}"),
@@ -220,6 +231,7 @@ impl Desk {
         })?;
         let spool = Spool::open(&config.data.join("spool.redb"))?;
         let ring = Ring::open(&config.data.join("keys"), clock())?;
+        spool.forget_grants(|kid| ring.opens_until(kid).is_some())?;
         let witness = witness::key(&config.data)?;
         let attachments = |name| AttachmentStore::open(&config.data.join(name)).map_err(internal);
         let (attachments, sealed) = (attachments("attachments")?, attachments("sealed")?);
@@ -247,8 +259,10 @@ impl Desk {
             signer: RwLock::new(Arc::new(signer)),
             renewals: watch::channel(0).0,
             numbers: numbers.into(),
+            renewing: Mutex::default(),
             warned: Mutex::default(),
             ring: Mutex::new(ring),
+            epochs: Mutex::default(),
             unsaid: Mutex::default(),
             witness,
             questioned: Mutex::default(),
@@ -365,9 +379,25 @@ impl Desk {
         Ok(package.encode())
     }
 
-    /// Opens what is sealed to this node.
-    pub(crate) fn open_own(&self, envelope: &Verified<Envelope>) -> Result<Opened, OpenError> {
-        open(envelope, lock(&self.ring).secrets(), &self.name)
+    /// Opens what is sealed to this node, with what an earlier message of its epoch brought where it leaves this node out ([`Self::grant`]).
+    pub(crate) fn open_own(
+        &self,
+        envelope: &Verified<Envelope>,
+        grant: Option<&Grant>,
+    ) -> Result<Opened, OpenError> {
+        open_with(envelope, lock(&self.ring).secrets(), &self.name, grant)
+    }
+
+    /// What a message of an epoch opens with that leaves this node out, where that is here.
+    pub(crate) fn grant(&self, envelope: &Envelope) -> Result<Option<Grant>, Failure> {
+        let Ok(Some(epoch)) = envelope.epoch() else {
+            return Ok(None);
+        };
+        let header = envelope.header();
+        if let Some(kept) = self.spool.granted(header.id)? {
+            return Ok(Some(kept));
+        }
+        self.spool.grant(&header.originator, epoch)
     }
 
     /// Until when something sealed to a key of this node can be opened.

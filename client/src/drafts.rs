@@ -180,7 +180,7 @@ impl Desk {
         // Sealed by this node for itself: its certificate may have been renewed since.
         let verified =
             verify_envelope(envelope, &self.trust(), header.created).map_err(internal)?;
-        let opened = self.open_own(&verified).map_err(|e| {
+        let opened = self.open_own(&verified, None).map_err(|e| {
             Failure::new(
                 Exit::Refused,
                 format!("the draft {id}: {e}"),

@@ -114,6 +114,7 @@ impl House {
             log_key: None,
             hybrid_only: true,
             crl_grace: std::time::Duration::ZERO,
+            renew_percent: crate::config::RENEW_PERCENT,
         }
     }
 

@@ -7,13 +7,13 @@ use ordonnans_message::{
     AttachmentKey, AttachmentRef, Content, CopyNumber, Envelope, Header, Holder, MessageId,
     Receipt, ReceiptKind, SignedReceipt, Timestamp,
 };
-use ordonnans_seal::{NotAuthentic, sign_statement, verify_envelope, verify_statement};
+use ordonnans_seal::{Grant, NotAuthentic, sign_statement, verify_envelope, verify_statement};
 
 use crate::belief::Belief;
 use crate::desk::{Desk, internal};
 use crate::failure::{Exit, Failure};
 use crate::opening::{authentic, save};
-use crate::spool::{Arrived, ReceiptKey, receipt_key};
+use crate::spool::{Arrived, Granted, ReceiptKey, receipt_key};
 
 /// What becomes of a message that was delivered.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,9 +94,18 @@ impl Desk {
             }
         };
         // What is sealed to persons here, only they can open.
-        if self.holds(&envelope).any(|h| h.person.is_none()) && self.open_own(&verified).is_err() {
-            // It will never open: say so, rather than have it sent again and again.
-            return self.answer(&envelope, ReceiptKind::Refused);
+        let mut grant = Granted::None;
+        if self.holds(&envelope).any(|h| h.person.is_none()) {
+            let known = self.grant(&envelope)?;
+            if self.open_own(&verified, known.as_ref()).is_err() {
+                // It will never open: say so, rather than have it sent again and again. Of an epoch the next one brings the key again.
+                return self.answer(&envelope, ReceiptKind::Refused);
+            }
+            grant = match (Grant::of(&envelope, &self.name), known) {
+                (Ok(Some((epoch, brought))), _) => Granted::Brings(epoch, brought),
+                (_, Some(known)) => Granted::Needs(known),
+                _ => Granted::None,
+            };
         }
         let here = |a: &AttachmentRef| self.attachments.have(&a.digest) == (a.length, true);
         let mut missing = envelope.header().attachments.clone();
@@ -115,7 +124,8 @@ impl Desk {
             recalled: None,
             destroyed: vec![],
         };
-        self.spool.arrive(&envelope, &arrived, &belief, &receipt)?;
+        self.spool
+            .arrive(&envelope, &arrived, &belief, &receipt, &grant)?;
         self.owes(&receipt);
         Ok(Arrival::Receipted(receipt_key(receipt.said())))
     }
@@ -187,7 +197,8 @@ impl Desk {
         })?;
         let header = verified.get().header().clone();
         let inside = if self.holds(&envelope).any(|h| h.person.is_none()) {
-            let opened = self.open_own(&verified).map_err(|e| {
+            let grant = self.grant(&envelope)?;
+            let opened = self.open_own(&verified, grant.as_ref()).map_err(|e| {
                 Failure::new(
                     Exit::Proof,
                     e.to_string(),
@@ -236,8 +247,12 @@ impl Desk {
     /// Until when a message that is sealed to this node can be opened; `None` where it is sealed to persons.
     pub(crate) fn openable_until(&self, envelope: &Envelope) -> Result<Option<Timestamp>, Failure> {
         let seals = envelope.seals().map_err(internal)?;
-        let own = seals.iter().find(|s| s.to == self.name);
-        Ok(own.and_then(|s| self.opens_until(s.kid)))
+        let own = seals.iter().find(|s| s.to == self.name).map(|s| s.kid);
+        let kid = match own {
+            Some(kid) => Some(kid),
+            None => self.grant(envelope)?.map(|g| g.kid()),
+        };
+        Ok(kid.and_then(|kid| self.opens_until(kid)))
     }
 
     /// A recall of a message that came in, by whom it is from: it is marked, for a person to destroy it. Of one that is not here nothing is to be done.

@@ -327,7 +327,7 @@ fn what_is_sealed_to_persons_no_daemon_opens() {
             panic!("the daemon has opened it");
         };
         let verified = verify_envelope(*envelope, &b.trust(), b.now()).expect("authentic");
-        assert!(b.open_own(&verified).is_err());
+        assert!(b.open_own(&verified, None).is_err());
         let opened = open(&verified, std::slice::from_ref(secret), name).expect("opens");
         assert_eq!(opened.content.body, b"for you alone");
         assert_eq!(opened.copy, Some(CopyNumber { number, of: 2 }));

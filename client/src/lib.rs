@@ -22,6 +22,7 @@ mod conversation;
 mod daemon;
 mod desk;
 pub mod drafts;
+mod epochs;
 #[cfg(test)]
 mod establishing;
 pub mod exports;
@@ -43,6 +44,7 @@ mod outgoing;
 mod partners;
 mod queues;
 mod renewal;
+mod renewing;
 pub mod signing;
 mod spool;
 mod table;

@@ -19,6 +19,7 @@ use crate::desk::{Asked, Desk};
 use crate::failure::Failure;
 use crate::incoming::Arrival;
 use crate::queues::Queues;
+use crate::renewing::NotRenewed;
 use crate::spool::{ReceiptKey, Verdict};
 
 /// How long an answer may take before a publish, receipt, offer or request is repeated.
@@ -159,6 +160,9 @@ impl Machine {
         }
         for package in packages {
             self.say(Lane::Control, &Frame::KeyPackage { package });
+        }
+        if let Some(frame) = desk.renewal_due(now) {
+            self.say(Lane::Control, &frame);
         }
         let asked = now.saturating_duration_since(self.directory_asked);
         if desk.take_directory_wanted() || asked >= DIRECTORY_EVERY {
@@ -326,6 +330,11 @@ impl Machine {
                 desk.due(id, by.clone(), event.clone())?;
                 self.say(Lane::Control, &Frame::Kept { of });
             }
+            Frame::Renewed { certificate } => match desk.renewed(&certificate) {
+                Ok(()) | Err(NotRenewed::Unasked) => {}
+                Err(why) => tracing::warn!(%why, "the node's certificate is not renewed"),
+            },
+            Frame::Kept { of } if desk.renewal_answered(&of, None).is_some() => {}
             Frame::Kept { of } => {
                 self.stated.remove(&of);
                 desk.answered(&of, Answered::Kept)?;
@@ -334,6 +343,8 @@ impl Machine {
                 code: ReplyCode::Busy | ReplyCode::Stopping,
                 ..
             } => {}
+            Frame::NotKept { of, code, .. } if desk.renewal_answered(&of, Some(code)).is_some() => {
+            }
             Frame::NotKept { of, code, rule } => {
                 self.stated.remove(&of);
                 desk.answered(&of, acts::refused(code, rule))?;

@@ -12,7 +12,7 @@ use ordonnans_message::{
     SUITE_X_WING, Sealing, SignedReceipt, limits, sha256,
 };
 use ordonnans_seal::{
-    Entropy, SealError, SystemEntropy, seal, seal_attachment, sign_statement, verify_statement,
+    Entropy, SealError, SystemEntropy, seal_attachment, sign_statement, verify_statement,
 };
 use ordonnans_store::AttachmentStore;
 
@@ -20,7 +20,7 @@ use crate::acts;
 use crate::address::name;
 use crate::addressing::{Expanded, To};
 use crate::board::SentTo;
-use crate::desk::{Desk, internal, usage};
+use crate::desk::{Desk, internal, lock, usage};
 use crate::drafts::DraftId;
 use crate::failure::{Exit, Failure};
 use crate::local::Submission;
@@ -168,7 +168,9 @@ impl Desk {
         let Composed { header, content } = composed;
         let level = header.label.confidentiality.level();
         let keys = self.all_known(&header.recipients, level)?;
-        let envelope = seal(header, &content, &keys, &*self.signer(), &mut SystemEntropy)
+        let signer = self.signer();
+        let envelope = lock(&self.epochs)
+            .seal(header, &content, &keys, &*signer, &mut SystemEntropy)
             .map_err(|e| refused(&e))?;
         let header = envelope.header();
         let sent = Sent {
@@ -268,6 +270,7 @@ impl Desk {
             return Ok(None);
         }
         self.spool.receipted(receipt.get())?;
+        lock(&self.epochs).answered(&r);
         Ok(Some(r))
     }
 
@@ -340,6 +343,7 @@ fn refused(e: &SealError) -> Failure {
             Exit::Usage,
             "check recipients and times: a message has 1 to 64 recipients, each once, and lives at most 30 days",
         ),
+        SealError::Numbered => (Exit::Internal, "report this"),
         SealError::Sign(_) => (Exit::Internal, "check the node's key"),
     };
     Failure::new(exit, e.to_string(), hint)

@@ -48,7 +48,7 @@ impl Desk {
 
     /// Takes over another certificate of this node with its key. One that is not believed, such as one by an authority that is not in `trust` yet,
     /// would end the line.
-    fn reload_signer(&self) -> Result<(), String> {
+    pub(crate) fn reload_signer(&self) -> Result<(), String> {
         let (certificate, key) = (&self.config.certificate, &self.config.key);
         let new = FileSigner::load(certificate, key).map_err(|e| e.to_string())?;
         let (old, said) = (self.signer(), new.certificate());
@@ -73,8 +73,9 @@ impl Desk {
         let signer = self.signer();
         if signer.certificate().is_due(now) {
             all.push(format!(
-                "the node's certificate ends {}; have a new one issued, and put it in the place of this one",
-                signer.certificate().not_after()
+                "the node's certificate ends {}; {}",
+                signer.certificate().not_after(),
+                self.renewal_state()
             ));
         }
         all

@@ -7,6 +7,8 @@
 //! | `inbox` | message id | envelope |
 //! | `arrived` | message id | [`Arrived`] |
 //! | `beliefs` | digest | [`Belief`] that messages came in under |
+//! | `grants` | originator, a zero byte, epoch | when it came, and the [`ordonnans_seal::Grant`] that messages of the epoch open with |
+//! | `granted` | message id | the [`ordonnans_seal::Grant`] that this message opens with, which leaves this node out |
 //! | `owed` | message id, kind, name | signed receipt the broker has not confirmed |
 //! | `receipts` | message id, kind, name | signed receipt for a message of ours |
 //! | `directory` | name | [`Listed`] |
@@ -22,6 +24,7 @@
 //! | `packages` | name | a person's key package that we offer |
 
 mod forget;
+mod grants;
 
 use std::path::Path;
 
@@ -42,6 +45,8 @@ use crate::belief::Belief;
 use crate::board::{SentTo, Told};
 use crate::drafts::{Draft, DraftId};
 use crate::failure::{Exit, Failure};
+use grants::GRANTED;
+pub(crate) use grants::Granted;
 
 /// What is kept of a message of ours.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -349,9 +354,11 @@ impl Spool {
         arrived: &Arrived,
         belief: &Belief,
         receipt: &SignedReceipt,
+        grant: &Granted,
     ) -> Result<(), Failure> {
         let id = envelope.header().id;
         let mut batch = store::SpoolBatch::new();
+        self.keep_grant(envelope.header(), arrived.received, grant, &mut batch)?;
         let held = arrived.belief.as_bytes();
         if self.0.get(BELIEFS, held).map_err(broken)?.is_none() {
             batch.put(BELIEFS, held, &json(belief)?);
@@ -413,6 +420,7 @@ impl Spool {
     pub(crate) fn destroy(&self, id: MessageId, receipt: &SignedReceipt) -> Result<(), Failure> {
         let mut batch = store::SpoolBatch::new();
         batch.remove(INBOX, id.as_bytes());
+        batch.remove(GRANTED, id.as_bytes());
         batch.put(OWED, &key(&receipt_key(receipt.said())), &receipt.encode());
         self.apply(batch)
     }

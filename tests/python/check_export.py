@@ -27,7 +27,7 @@ VERBS = (
     "Accepted Refused Delivered Withheld Receipt Opened Forwarded Extracted Printed Exported Recalled Expired Regraded Destroyed "
     "SessionOpened SessionClosed SessionRefused RegisterChanged PolicyChanged ConfigurationChanged CrlChanged AuditRead "
     "ClockStepped Checkpoint Started Stopped ReviewDue EventDeclared CopyMade Reviewed IncidentOpened IncidentClosed Alarm "
-    "DetailsDropped Chased Escalated Superseded AttachmentRemoved"
+    "DetailsDropped Chased Escalated Superseded AttachmentRemoved RenewalAsked Renewed"
 ).split()
 NAME = re.compile(r"[a-z0-9-]+\.(node|person|officer|broker)\.[a-z0-9.-]+")
 

@@ -246,7 +246,10 @@ def header(raw):
     digest(array(h[11], 2)[0])
     uint(h[11][1], 160 * KIB)
     array(h[13], 3)
-    known(uint(h[13][0], U16) == 1, "the suite")
+    suite = uint(h[13][0], U16)
+    known(suite in (1, 2), "the suite")
+    level = h[4][9][1] if 9 in h[4] else h[4][2]
+    form(suite == 1 or level < 2, "the suite")
     digest(h[13][1])
     digest(h[13][2])
     if 3 in h:
@@ -311,7 +314,11 @@ def read_envelope(raw):
     h = header(payload)
     form(h[13][2] == sha256(blob(seals, 256 * KIB)), "the seals")
     form(h[11][0] == sha256(blob(content, 160 * KIB)) and h[11][1] == len(content), "the content")
-    for seal in array(decode(seals), most=64):
+    section = decode(seals)
+    if h[13][0] == 2:
+        epoch, section = array(section, 2)
+        blob(epoch, 16, 16)
+    for seal in array(section, most=64):
         array(seal, 5)
         name(seal[0])
         blob(seal[1], 8, 8)
@@ -321,7 +328,7 @@ def read_envelope(raw):
     # What the seal binds: the header as it was before sealing, so without keys 11, 12 and 13.
     start = payload.index(bytes([11, 0x82]) + bstr(h[11][0]))
     kept = [k for k in h if k not in (11, 12, 13)]
-    sealing = bytes([13, 0x83, 0x01]) + bstr(h[13][1]) + bstr(h[13][2])
+    sealing = bytes([13, 0x83, h[13][0]]) + bstr(h[13][1]) + bstr(h[13][2])
     last = payload[payload.index(sealing) + len(sealing) :]
     before = head(len(kept), 0xA0) + payload[1:start] + last
     return {
@@ -595,6 +602,8 @@ FRAMES = {
     36: ("Notice", [message_id, name, time, news]),
     37: ("ExpandGet", [some(uint, U32), groups_asked, label]),
     38: ("Expanded", [some(uint, U32), every(lambda v: null_or(v, members), 16)]),
+    39: ("RenewalAsk", [some(blob, 4096), some(blob, 128)]),
+    40: ("Renewed", [some(blob, 8192)]),
 }
 
 

@@ -445,6 +445,7 @@ impl World<'_> {
                 Effect::Close { session, .. } => self.close(session),
                 Effect::Admit { .. }
                 | Effect::RemoveAttachment { .. }
+                | Effect::KeepRenewal { .. }
                 | Effect::DropDetails { .. }
                 | Effect::DropIncident { .. } => {}
                 Effect::Send { session, .. } | Effect::Deliver { session, .. } => {

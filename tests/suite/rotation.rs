@@ -1,5 +1,5 @@
 //! Certificates, the issuing authority and the root change while messages flow: nothing is lost, nothing comes twice, and who still shows a certificate of
-//! the old root is refused only once that is retired.
+//! the old root is refused only once that is retired. And a node whose certificate is about to end has it renewed by itself.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use ordonnans_audit::Verb;
 use ordonnans_broker::{Broker, admin};
 use ordonnans_certs::Workshop;
 use ordonnans_client::Daemon;
 use ordonnans_client::config::Config;
 use ordonnans_client::local::{Request, Submission, ask};
-use ordonnans_identity::Trust;
+use ordonnans_identity::{FileSigner, Renewal, SecretKey, Signer, Trust, certificate_request};
 use ordonnans_label::{Clearance, Clearances, Kind, Level, Policies};
-use ordonnans_message::{Digest, Frame, PROTOCOL_VERSION};
+use ordonnans_message::{AuditQuery, Digest, Frame, PROTOCOL_VERSION, ReplyCode};
 use ordonnans_tests::house::{STRUCTURE, register_text};
 use ordonnans_tests::site::now;
 use ordonnans_transport::{ClientOptions, CloseCode, Connection, Identity, Lane, Limits, connect};
@@ -28,6 +29,10 @@ const LOCAL: [&str; 2] = ["ncc", "def"];
 const WITHIN: Duration = Duration::from_secs(120);
 /// Messages each way in every phase.
 const PHASE: usize = 5;
+/// The broker's folder of renewals.
+const RENEWALS: &str = "renewals";
+/// Of the sixty days of a certificate that is about to end.
+const AGE: time::Duration = time::Duration::days(45);
 
 /// Two nodes that write to each other all the time, each message once.
 struct Traffic {
@@ -46,7 +51,7 @@ struct World {
     stop: CancellationToken,
     daemons: Vec<tokio::task::JoinHandle<()>>,
     days: i64,
-    _dir: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn submission(to: &str) -> Request {
@@ -131,7 +136,8 @@ impl Traffic {
 }
 
 impl World {
-    async fn new() -> Self {
+    /// Two nodes and a broker; the certificate of `aging` has a quarter of its life left, and is in a folder of the node's own.
+    async fn new(aging: Option<usize>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = folder.path().to_owned();
         let at = now_utc();
@@ -152,7 +158,10 @@ impl World {
         let toml = dir.join("broker.toml");
         std::fs::write(
             &toml,
-            head + &lines + "[quotas]\nmessages = 1000000\ncopies = 1000000\n",
+            format!("renewals = {RENEWALS:?}\n")
+                + &head
+                + &lines
+                + "[quotas]\nmessages = 1000000\ncopies = 1000000\n",
         )
         .expect("writes");
         let config = ordonnans_broker::config::Config::load(&toml).expect("a configuration");
@@ -160,8 +169,14 @@ impl World {
         let stop = CancellationToken::new();
         let (mut configs, mut daemons) = (vec![], vec![]);
         issued(&mut workshop, Kind::Node, "locc");
-        for local in LOCAL {
-            let lines = issued(&mut workshop, Kind::Node, local);
+        for (node, local) in LOCAL.into_iter().enumerate() {
+            let lines = if Some(node) == aging {
+                let (holds, then) = (Clearance::new(Level::Ongerubriceerd), at - AGE);
+                let path = workshop.issue(Kind::Node, local, &holds, 60, then);
+                own(&dir, local, &path.expect("issues"))
+            } else {
+                issued(&mut workshop, Kind::Node, local)
+            };
             let toml = dir.join(format!("{local}.toml"));
             let head = format!(
                 "broker = \"{address}\"\nbroker_name = \"b1.broker.{STRUCTURE}\"\ndata = \"{local}\"\n"
@@ -194,7 +209,7 @@ impl World {
             stop,
             daemons,
             days: 60,
-            _dir: folder,
+            folder,
         }
     }
 
@@ -204,6 +219,21 @@ impl World {
             assert!(began.elapsed() < WITHIN, "it does not come about: {what}");
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Nobody writes any more, all that was written has arrived, and everything has stopped. Gives the folder.
+    async fn end(mut self) -> tempfile::TempDir {
+        self.traffic.ended.store(true, Ordering::SeqCst);
+        for writer in self.traffic.writers.drain(..) {
+            writer.join().expect("wrote until the end");
+        }
+        self.settled("the end").await;
+        self.stop.cancel();
+        for daemon in self.daemons.drain(..) {
+            daemon.await.expect("stops");
+        }
+        self.broker.stop().await.expect("stops");
+        self.folder
     }
 
     /// A certificate in place of the one there is, by the authority that issues now. Each lives for another number of days, by which it is known.
@@ -280,6 +310,20 @@ impl World {
     }
 }
 
+/// A node's certificate and key in a folder of its own, where they can be replaced; gives the lines of its configuration.
+fn own(dir: &Path, local: &str, issued: &Path) -> String {
+    let folder = dir.join(format!("{local}.own"));
+    std::fs::create_dir(&folder).expect("makes");
+    for file in ["cert.pem", "key.pem"] {
+        std::fs::rename(issued.join(file), folder.join(file)).expect("moves");
+    }
+    format!(
+        "trust = \"ca/trust\"\n[identity]\ncertificate = {:?}\nkey = {:?}\n",
+        folder.join("cert.pem"),
+        folder.join("key.pem")
+    )
+}
+
 fn now_utc() -> time::OffsetDateTime {
     time::OffsetDateTime::now_utc()
 }
@@ -313,7 +357,7 @@ async fn by_hand(dir: &Path, to: std::net::SocketAddr) -> (Connection, Digest) {
 #[tokio::test(flavor = "multi_thread")]
 async fn authorities_and_certificates_change_while_messages_flow() {
     let (nothing, policies) = (Clearances::default(), Policies::built_in());
-    let mut w = World::new().await;
+    let mut w = World::new(None).await;
     w.flows("as it was").await;
     let first = [w.shows(NCC, None).await, w.shows(DEF, None).await];
 
@@ -389,14 +433,143 @@ async fn authorities_and_certificates_change_while_messages_flow() {
     w.traffic.going.store(true, Ordering::SeqCst);
     w.flows("the new root alone").await;
 
-    w.traffic.ended.store(true, Ordering::SeqCst);
-    for writer in w.traffic.writers.drain(..) {
-        writer.join().expect("wrote until the end");
-    }
-    w.settled("the end").await;
-    w.stop.cancel();
-    for daemon in w.daemons.drain(..) {
-        daemon.await.expect("stops");
-    }
-    w.broker.stop().await.expect("stops");
+    w.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_renews_its_own_certificate_while_messages_flow() {
+    let mut w = World::new(Some(NCC)).await;
+    let folder = w.dir.join(RENEWALS);
+    let file = |ending: &str| folder.join(format!("ncc.node.{STRUCTURE}.{ending}"));
+    let first = w.shows(NCC, None).await;
+    w.flows("with a certificate that is about to end").await;
+    w.until("it asks", |_| file("request.pem").exists()).await;
+    // What is not its own is put aside: another's certificate, and one of another workshop on the very key that it asked for.
+    let other = w
+        .dir
+        .join(format!("ca/issued/def.node.{STRUCTURE}/cert.pem"));
+    std::fs::copy(other, file("cert.pem")).expect("copies");
+    w.until("another's is refused", |_| {
+        file("cert.pem.refused").exists() && !file("cert.pem").exists()
+    })
+    .await;
+    std::fs::remove_file(file("cert.pem.refused")).expect("removes");
+    let asked = ordonnans_certs::Request::load(&file("request.pem")).expect("a request");
+    let mut elsewhere =
+        Workshop::init(&w.dir.join("elsewhere"), STRUCTURE, now_utc()).expect("makes");
+    let holds = Clearance::new(Level::StgZg);
+    let forged = elsewhere
+        .sign(&asked, &holds, 90, now_utc())
+        .expect("signs");
+    std::fs::copy(forged.join("cert.pem"), file("cert.pem")).expect("copies");
+    w.until("a forged one is refused", |_| {
+        file("cert.pem.refused").exists() && !file("cert.pem").exists()
+    })
+    .await;
+    assert_eq!(w.shown(NCC).await.as_ref(), Some(&first), "as it was");
+    w.flows("with what is forged in the folder").await;
+
+    // The workshop signs by its rule, as its timer has it do; nobody touches the node.
+    let renewed = |w: &mut World| {
+        let all = w.workshop.renew_folder(&folder, 90, now_utc());
+        all.expect("reads").pop().expect("a request").certificate
+    };
+    assert_eq!(renewed(&mut w).expect("by the rule"), file("cert.pem"));
+    let second = w.shows(NCC, Some(&first)).await;
+    assert_ne!(first, second);
+    w.until("it is done with", |_| {
+        !file("cert.pem").exists() && !file("request.pem").exists()
+    })
+    .await;
+    w.flows("with what it has renewed").await;
+    let own = w.dir.join("ncc.own");
+    let signer = FileSigner::load(&own.join("cert.pem"), &own.join("key.pem"));
+    let ends = signer.expect("they fit").certificate().not_after();
+    assert_eq!(ends.to_string(), second);
+    assert!(!w.dir.join("ncc/renewal/key.pem").exists());
+
+    let data = w.dir.join("data");
+    let _folder = w.end().await;
+    let options = ordonnans_store::Options::default();
+    let (store, ..) = ordonnans_store::Store::open(&data, options).expect("opens");
+    let notes = |verb: Verb| -> Vec<String> {
+        let query = AuditQuery {
+            verb: Some(verb.code()),
+            limit: 256,
+            ..AuditQuery::default()
+        };
+        let found = store.reader().search(&query, Level::StgZg).expect("reads");
+        let details = found.entries.iter().map(|e| e.read().expect("reads").1);
+        let said = |d: Option<ordonnans_audit::Detail>| {
+            let d = d.expect("is there");
+            let who = d.who.map(|n| n.local().to_owned()).unwrap_or_default();
+            format!("{who} {}", d.note.unwrap_or_default())
+        };
+        details.map(said).collect()
+    };
+    assert_eq!(notes(Verb::RenewalAsked), ["ncc "]);
+    assert_eq!(notes(Verb::Renewed), [format!("ncc until {ends}")]);
+    let refused = "ncc a certificate in the folder of renewals is refused:";
+    assert_eq!(
+        notes(Verb::Alarm),
+        [
+            format!("{refused} it names another subject"),
+            format!("{refused} it is not believed: its chain does not hold"),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_heard_once_a_minute_and_only_from_the_key_on_the_line() {
+    let w = World::new(None).await;
+    let (line, _) = by_hand(&w.dir, w.broker.local_addr()).await;
+    let own = w.dir.join(format!("ca/issued/locc.node.{STRUCTURE}"));
+    let old = FileSigner::load(&own.join("cert.pem"), &own.join("key.pem")).expect("fits");
+    let asks = |old: &FileSigner| {
+        let key = SecretKey::in_memory().expect("a key");
+        let request = certificate_request(old.certificate().name(), &key).expect("a request");
+        let asked = Renewal::sign(request, old).expect("signs");
+        Frame::RenewalAsk {
+            request: asked.request().to_vec().into(),
+            signature: asked.signature().to_vec().into(),
+        }
+    };
+    let answer = async |frame: Frame| {
+        let said = frame.digest();
+        line.send(Lane::Control, frame.encode())
+            .await
+            .expect("says");
+        loop {
+            let (_, bytes) = line.recv().await.expect("hears");
+            match Frame::decode(&bytes).expect("a frame") {
+                Frame::Kept { of } if of == said => return None,
+                Frame::NotKept { of, code, .. } if of == said => return Some(code),
+                _ => {}
+            }
+        }
+    };
+    // Another node's key has signed it: it is not the one that this line shows.
+    let other = w.dir.join(format!("ca/issued/def.node.{STRUCTURE}"));
+    let other = FileSigner::load(&other.join("cert.pem"), &other.join("key.pem")).expect("fits");
+    assert_eq!(answer(asks(&other)).await, Some(ReplyCode::NotAuthentic));
+    let nothing = Frame::RenewalAsk {
+        request: vec![0x30; 9].into(),
+        signature: vec![0; 64].into(),
+    };
+    assert_eq!(answer(nothing).await, Some(ReplyCode::NotAuthentic));
+    let good = asks(&old);
+    assert_eq!(answer(good.clone()).await, None);
+    assert_eq!(answer(good).await, Some(ReplyCode::Busy));
+    assert_eq!(answer(asks(&old)).await, Some(ReplyCode::Busy));
+    let kept = w.dir.join(RENEWALS);
+    let files = std::fs::read_dir(kept).expect("a folder").count();
+    assert_eq!(files, 1, "one of each node");
+    // What only the broker says ends the line.
+    let certificate = old.certificate().der().to_vec().into();
+    let frame = Frame::Renewed { certificate };
+    line.send(Lane::Control, frame.encode())
+        .await
+        .expect("says");
+    while line.recv().await.is_ok() {}
+    w.end().await;
 }

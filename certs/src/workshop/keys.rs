@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use ordonnans_identity::{KeyError, KeyPlace, PassphraseSource, SecretKey, read_secret_file};
+use ordonnans_identity::{KeyError, KeyPlace, PassphraseSource, SecretKey, pem, read_secret_file};
 
 use super::WorkshopError;
 use crate::mint::Authority;
-use crate::publishing::pem;
 use crate::state::{State, io_at, replace};
 
 /// Where the key of an authority is: in the folder, or in the token that a file in it names.

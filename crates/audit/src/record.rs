@@ -110,6 +110,10 @@ verbs! {
     Superseded = 37,
     /// The sealed bytes of an attachment were removed: no copy that waits refers to them any more.
     AttachmentRemoved = 38,
+    /// A node asked for its next certificate.
+    RenewalAsked = 39,
+    /// A node shows the certificate that it asked for.
+    Renewed = 40,
 }
 
 impl Verb {
@@ -569,6 +573,6 @@ mod tests {
             assert_eq!(Verb::from_code(v.code()), Some(*v));
         }
         assert_eq!(Verb::from_code(0), None);
-        assert_eq!(Verb::from_code(39), None);
+        assert_eq!(Verb::from_code(41), None);
     }
 }

@@ -166,7 +166,7 @@ fn records() -> Set {
         ),
         ("clock 3", raw(0, 3, 1, 0, &[0; 32])),
         ("verb 0", raw(0, 0, 0, 0, &[0; 32])),
-        ("verb 39", raw(0, 0, 39, 0, &[0; 32])),
+        ("verb 41", raw(0, 0, 41, 0, &[0; 32])),
         ("level 5", raw(0, 0, 1, 5, &[0; 32])),
         ("a commitment of 31 bytes", raw(0, 0, 1, 0, &[0; 31])),
         ("a commitment of 33 bytes", raw(0, 0, 1, 0, &[0; 33])),

@@ -1,12 +1,13 @@
 //! What the engine hears and what it wants done.
 
+use bytes::Bytes;
 use ordonnans_audit::{ClockQuality, TreeHead};
 use ordonnans_identity::Certificate;
 use ordonnans_label::{Label, Level, Name};
 use ordonnans_message::{
     Addressee, AuditQuery, Digest, Envelope, Frame, Group, MessageId, Precedence, ProofOf,
     ReceiptKind, ReplyCode, SignedAct, SignedDeclaration, SignedKeyPackage, SignedOrder,
-    SignedReceipt, Supposed,
+    SignedReceipt, Supposed, Timestamp,
 };
 use ordonnans_policy::{Approved, Book};
 use ordonnans_seal::Verified;
@@ -258,6 +259,33 @@ pub enum Input {
         /// The label.
         label: Box<Label>,
     },
+    /// A node asks for its next certificate, and the key of the one it shows has signed the request.
+    RenewalAsked {
+        /// The connection.
+        session: Session,
+        /// SHA-256 of its frame.
+        of: Digest,
+        /// SHA-256 of the request.
+        request: Digest,
+        /// The request as it is kept for whoever signs. Nothing in it is looked at here.
+        text: Bytes,
+    },
+    /// The certificate that a node asked for was signed, and has been checked.
+    RenewalSigned {
+        /// Whose.
+        node: Name,
+        /// The certificate, DER.
+        certificate: Bytes,
+    },
+    /// A node shows the certificate that it asked for.
+    Renewed {
+        /// Whose.
+        node: Name,
+        /// SHA-256 of the certificate.
+        certificate: Digest,
+        /// Until when it is valid.
+        until: Timestamp,
+    },
     /// Other lists of revoked certificates came into force, or certificates ended: every known certificate is asked after again, on the line or
     /// off it.
     TrustChanged {
@@ -372,6 +400,17 @@ pub enum Effect {
         /// SHA-256 of the sealed bytes.
         digest: Digest,
     },
+    /// Keep a request for whoever signs, in the place of the one this node had, and say on the connection whether it is kept.
+    KeepRenewal {
+        /// The connection.
+        session: Session,
+        /// Whose.
+        node: Name,
+        /// SHA-256 of its frame.
+        of: Digest,
+        /// The request.
+        text: Bytes,
+    },
     /// Close a connection.
     Close {
         /// The connection.
@@ -390,6 +429,7 @@ impl Effect {
             | Self::Deliver { session, .. }
             | Self::Inspect { session, .. }
             | Self::SendAttachment { session, .. }
+            | Self::KeepRenewal { session, .. }
             | Self::Close { session, .. } => Some(*session),
             Self::Commit(_)
             | Self::RemoveAttachment { .. }

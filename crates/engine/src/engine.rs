@@ -24,7 +24,7 @@ use crate::retention::{Dropped, Retention};
 use crate::rows::{CorruptRow, QueueRow, Return, Seen};
 use crate::sessions::{Peer, Session};
 use crate::unclaimed::Unclaimed;
-use crate::{Commit, Seq, Table, Write, retention, rows};
+use crate::{Commit, Seq, Table, Write, renewals, retention, rows};
 
 /// What the engine is told once.
 #[derive(Clone, Debug)]
@@ -135,6 +135,8 @@ pub struct Engine {
     pub(crate) due: Due,
     pub(crate) spent: Spent,
     pub(crate) dropped: Dropped,
+    /// Nodes that ask for their next certificate.
+    pub(crate) asked_renewal: renewals::Asked,
     /// The configuration of the run before.
     configured: Option<Digest>,
     pub(crate) stopping: bool,
@@ -191,6 +193,7 @@ impl Engine {
             due: Due::default(),
             spent: Spent::default(),
             dropped: Dropped::default(),
+            asked_renewal: renewals::Asked::default(),
             configured: None,
             stopping: false,
             out: vec![],
@@ -399,6 +402,18 @@ impl Engine {
                 groups,
                 label,
             } => self.expand_get(now, session, request, &groups, &label),
+            Input::RenewalAsked {
+                session,
+                of,
+                request,
+                text,
+            } => self.renewal_asked(now, session, of, request, text),
+            Input::RenewalSigned { node, certificate } => self.renewal_signed(&node, certificate),
+            Input::Renewed {
+                node,
+                certificate,
+                until,
+            } => self.renewed(now, node, certificate, until),
             Input::TrustChanged { believed } => self.trust_changed(now, &believed),
             Input::Clock { quality, step_ms } => self.clock(now, quality, step_ms),
             Input::Tick => self.tick(now),

@@ -371,7 +371,9 @@ impl Engine {
             message,
             rule,
             register: Some(self.in_force()),
-            note: Some(format!("an act, a declaration or an order: {code:?}")),
+            note: Some(format!(
+                "an act, a declaration, an order or a renewal: {code:?}"
+            )),
             ..Detail::default()
         };
         self.ledger

@@ -29,6 +29,7 @@ mod notices;
 mod publish;
 mod quotas;
 mod receipts;
+mod renewals;
 mod retention;
 mod rows;
 mod sessions;

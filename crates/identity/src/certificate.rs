@@ -2,6 +2,8 @@
 
 use ordonnans_label::Name;
 use ordonnans_message::{Digest, Timestamp, sha256};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
@@ -92,6 +94,15 @@ impl Certificate {
         })
     }
 
+    /// Reads the first certificate of a PEM text.
+    ///
+    /// # Errors
+    /// [`InvalidCertificate`]; [`InvalidCertificate::Malformed`] also where there is none.
+    pub fn from_pem(text: &[u8]) -> Result<Self, InvalidCertificate> {
+        let der = CertificateDer::from_pem_slice(text);
+        Self::parse_der(&der.map_err(|_| InvalidCertificate::Malformed)?)
+    }
+
     /// The certificate, DER.
     #[must_use]
     pub fn der(&self) -> &[u8] {
@@ -146,6 +157,13 @@ impl Certificate {
     pub fn is_due(&self, now: Timestamp) -> bool {
         let life = self.not_after.since(self.not_before);
         self.not_after.since(now) <= life / 3
+    }
+
+    /// Whether no more than so many hundredths of its life are left.
+    #[must_use]
+    pub fn is_within(&self, percent: u8, now: Timestamp) -> bool {
+        let life = self.not_after.since(self.not_before);
+        self.not_after.since(now) <= life / 100 * u64::from(percent)
     }
 
     /// The public key: the uncompressed point of an elliptic curve, or the 32 bytes of Ed25519.

@@ -86,6 +86,15 @@ impl KeyPlace {
         }
     }
 
+    /// Another file, whose passphrase comes from the same source.
+    #[must_use]
+    pub fn at_file(&self, path: &Path) -> Self {
+        Self {
+            at: At::File(path.into()),
+            passphrase: self.passphrase.clone(),
+        }
+    }
+
     /// The source of its passphrase or PIN.
     ///
     /// # Errors
@@ -231,6 +240,31 @@ impl SecretKey {
             plain(&pkcs8)
         };
         write_secret_file(path, pem.as_bytes())?;
+        Self::from_pkcs8(&pkcs8).ok_or_else(|| KeyError::Kind(path.display().to_string()))
+    }
+
+    /// Makes a key in a file where none is, kept as the one in another file is: under the same passphrase, or under none. Nobody is asked for a new
+    /// passphrase.
+    ///
+    /// # Errors
+    /// [`KeyError`]: nothing was made; [`KeyError::NoFile`]: one of them is in a token.
+    pub fn generate_like(place: &KeyPlace, like: &KeyPlace) -> Result<Self, KeyError> {
+        let file = |p: &KeyPlace| p.file().map(Path::to_owned);
+        let no_file = |p: &KeyPlace| KeyError::NoFile(p.to_string());
+        let path = file(place).ok_or_else(|| no_file(place))?;
+        let other = file(like).ok_or_else(|| no_file(like))?;
+        let pkcs8 = new_pkcs8().ok_or(KeyError::Random)?;
+        let pem = match stored(&other)? {
+            Stored::Plain(_) => plain(&pkcs8),
+            Stored::Encrypted(sealed) => {
+                let source = like.passphrase()?;
+                // The one that opens the other opens this: a credential may have been replaced.
+                opened(&other, &sealed, source)?;
+                let with = source.ask(&other.display().to_string())?;
+                encrypted::seal(&pkcs8, &with).ok_or(KeyError::Random)?
+            }
+        };
+        write_secret_file(&path, pem.as_bytes())?;
         Self::from_pkcs8(&pkcs8).ok_or_else(|| KeyError::Kind(path.display().to_string()))
     }
 

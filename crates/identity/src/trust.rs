@@ -137,6 +137,17 @@ fn seconds(t: i64) -> Timestamp {
 }
 
 impl Trust {
+    /// The certificate (DER) of the issuing authority that a certificate says it is of, where that is one of these. Whether it is, [`Self::verify`] says.
+    #[must_use]
+    pub fn issuer_of(&self, certificate: &[u8]) -> Option<&[u8]> {
+        let (_, of) = X509Certificate::from_der(certificate).ok()?;
+        let is = |der: &&CertificateDer<'_>| {
+            let read = X509Certificate::from_der(der);
+            read.is_ok_and(|(_, a)| a.subject().as_raw() == of.issuer().as_raw())
+        };
+        self.intermediates.iter().find(is).map(AsRef::as_ref)
+    }
+
     /// Reads `root.pem`, `issuing.pem`, `root.crl.pem` and `issuing.crl.pem` of a folder. Each may hold several.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use ordonnans_label::Name;
 
 use crate::cbor::{DecodeError, Reader, Writer, exactly};
 use crate::cose::{Purpose, Sign1};
-use crate::header::{digest, name};
+use crate::header::{SUITE_EPOCH, digest, name};
 use crate::{Digest, Header, limits, sha256};
 
 /// A content key, wrapped for who holds the copy.
@@ -23,6 +23,30 @@ pub struct Seal {
     pub enc: Vec<u8>,
     /// The wrapped content key.
     pub wrapped: Vec<u8>,
+}
+
+/// Names the key of an epoch among those of its originator: random bytes, which say nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EpochId([u8; 16]);
+
+impl EpochId {
+    /// The id of these bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EpochId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EpochId({})", data_encoding::HEXLOWER.encode(&self.0))
+    }
 }
 
 /// Which copy of how many (exemplaar n van m): m is the number that its originator sealed.
@@ -100,6 +124,14 @@ impl Seal {
         write_seals(seals, &mut w);
         w.into_bytes().into()
     }
+
+    /// The seals section of an envelope of an epoch: only who has not its key yet has a seal.
+    #[must_use]
+    pub fn encode_of_epoch(epoch: EpochId, seals: &[Self]) -> Bytes {
+        let mut w = Writer::default();
+        write_section(&(Some(epoch), seals.to_vec()), &mut w);
+        w.into_bytes().into()
+    }
 }
 
 impl fmt::Debug for Seal {
@@ -117,6 +149,16 @@ fn write_seals(seals: &[Seal], w: &mut Writer) {
         });
         w.bytes(&s.enc).bytes(&s.wrapped);
     }
+}
+
+/// The seals section: the epoch, where it is of one, and the seals.
+type Section = (Option<EpochId>, Vec<Seal>);
+
+fn write_section((epoch, seals): &Section, w: &mut Writer) {
+    if let Some(epoch) = epoch {
+        w.array(2).bytes(epoch.as_bytes());
+    }
+    write_seals(seals, w);
 }
 
 fn read_seals(r: &mut Reader<'_>) -> Result<Vec<Seal>, DecodeError> {
@@ -236,7 +278,28 @@ impl Envelope {
     /// # Errors
     /// [`DecodeError`] where the section has another form.
     pub fn seals(&self) -> Result<Vec<Seal>, DecodeError> {
-        exactly(&self.seals, read_seals, |s, w| write_seals(s, w))
+        self.section().map(|(_, seals)| seals)
+    }
+
+    /// The epoch it is of, where it is of one.
+    ///
+    /// # Errors
+    /// As [`Self::seals`].
+    pub fn epoch(&self) -> Result<Option<EpochId>, DecodeError> {
+        self.section().map(|(epoch, _)| epoch)
+    }
+
+    fn section(&self) -> Result<Section, DecodeError> {
+        let of_epoch = self.header.sealing.suite == SUITE_EPOCH;
+        let read = |r: &mut Reader<'_>| {
+            if !of_epoch {
+                return Ok((None, read_seals(r)?));
+            }
+            r.tuple("seals of an epoch", 2)?;
+            let epoch = EpochId(r.fixed("epoch")?);
+            Ok((Some(epoch), read_seals(r)?))
+        };
+        exactly(&self.seals, read, write_section)
     }
 
     /// The sealed copies of a numbered message, in the order of their numbers.
@@ -248,13 +311,27 @@ impl Envelope {
     }
 
     /// Whether it is sealed for whom its header says, and for nobody else: one seal for each of [`Header::copies`], in their order; from Stg.C
-    /// up each with its number, a ciphertext of its own and a commitment of its own. Whether a seal opens, only its holder can tell.
+    /// up each with its number, a ciphertext of its own and a commitment of its own. Whether a seal opens, only its holder can tell. In an epoch whoever
+    /// has its key has no seal; the key itself was sealed for these holders and no others, which whoever opens finds out.
     ///
     /// # Errors
     /// [`DecodeError::Form`] names what does not fit: `seals` (their number), `sealed for` (another holder), `copy number`, `copies`
     /// (the ciphertexts), `commitment`.
     pub fn check_seals(&self) -> Result<(), DecodeError> {
-        let (holders, seals) = (self.header.copies(), self.seals()?);
+        let (holders, (epoch, seals)) = (self.header.copies(), self.section()?);
+        if epoch.is_some() {
+            let mut rest = holders.iter();
+            for seal in &seals {
+                // In the order of the holders, each once.
+                if !rest.any(|h| seal.to == *h.owner()) {
+                    return Err(DecodeError::Form("sealed for"));
+                }
+                if seal.copy.is_some() {
+                    return Err(DecodeError::Form("copy number"));
+                }
+            }
+            return Ok(());
+        }
         if seals.len() != holders.len() {
             return Err(DecodeError::Form("seals"));
         }

@@ -302,12 +302,12 @@ pub enum Frame {
         /// The event that happened; `None` where its day has passed.
         event: Option<Box<str>>,
     },
-    /// 25, either way: a frame of 22 to 24, 33 or 36 is kept and need not be said again.
+    /// 25, either way: a frame of 22 to 24, 33, 36 or 39 is kept and need not be said again.
     Kept {
         /// SHA-256 of that frame: [`Frame::digest`].
         of: Digest,
     },
-    /// 26, from the broker: a frame of 22 or 23 changed nothing.
+    /// 26, from the broker: a frame of 22, 23 or 39 changed nothing.
     NotKept {
         /// SHA-256 of that frame.
         of: Digest,
@@ -408,6 +408,18 @@ pub enum Frame {
         /// In the order of the question.
         groups: Vec<Option<Members>>,
     },
+    /// 39, to the broker, from nodes: a request for this node's next certificate; answered by 25 or 26.
+    RenewalAsk {
+        /// The request (PKCS#10, DER), at most [`limits::MAX_REQUEST`] bytes.
+        request: Bytes,
+        /// What the key of the certificate that the node shows on this connection has signed of it: r and s.
+        signature: Bytes,
+    },
+    /// 40, from the broker: the certificate that this node has asked for. It is said again until the node shows it.
+    Renewed {
+        /// The certificate, DER.
+        certificate: Bytes,
+    },
 }
 
 impl Frame {
@@ -476,6 +488,8 @@ impl Frame {
             Self::Notice { .. } => 36,
             Self::ExpandGet { .. } => 37,
             Self::Expanded { .. } => 38,
+            Self::RenewalAsk { .. } => 39,
+            Self::Renewed { .. } => 40,
         }
     }
 
@@ -714,6 +728,14 @@ impl Frame {
                     w.option(members.as_ref(), |w, m| m.write(w));
                 }
             }
+            Self::RenewalAsk { request, signature } => {
+                head(w, 2);
+                w.bytes(request).bytes(signature);
+            }
+            Self::Renewed { certificate } => {
+                head(w, 1);
+                w.bytes(certificate);
+            }
         }
     }
 
@@ -722,8 +744,8 @@ impl Frame {
         let kind = r.uint("frame kind", u64::MAX)?;
         let fields = match kind {
             10 | 11 => 0,
-            3 | 6 | 7 | 9 | 22 | 23 | 25 | 30 | 33 => 1,
-            1 | 13 | 14 | 15 | 16 | 18 | 19 | 21 | 27 | 28 | 29 | 35 | 38 => 2,
+            3 | 6 | 7 | 9 | 22 | 23 | 25 | 30 | 33 | 40 => 1,
+            1 | 13 | 14 | 15 | 16 | 18 | 19 | 21 | 27 | 28 | 29 | 35 | 38 | 39 => 2,
             4 | 8 | 12 | 24 | 26 | 31 | 32 | 34 | 37 => 3,
             2 | 36 => 4,
             5 | 17 | 20 => 5,
@@ -953,6 +975,13 @@ impl Frame {
                         .collect::<Result<_, _>>()?,
                 }
             }
+            39 => Self::RenewalAsk {
+                request: blob(r, limits::MAX_REQUEST)?,
+                signature: blob(r, limits::MAX_SIGNATURE)?,
+            },
+            40 => Self::Renewed {
+                certificate: blob(r, limits::MAX_CERTIFICATE)?,
+            },
             _ => {
                 let request = small(r, "request")?;
                 let n = r.array("rules", limits::MAX_STEPS)?;
@@ -1204,6 +1233,13 @@ mod tests {
                     }),
                 ],
             },
+            Frame::RenewalAsk {
+                request: Bytes::from_static(b"r"),
+                signature: Bytes::from_static(b"s"),
+            },
+            Frame::Renewed {
+                certificate: Bytes::from_static(b"c"),
+            },
         ]
     }
 
@@ -1261,7 +1297,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), which in 0usize..38, at: usize, to: u8) {
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), which in 0usize..40, at: usize, to: u8) {
             if let Ok(f) = Frame::decode(&bytes) {
                 prop_assert_eq!(f.encode(), bytes);
             }

@@ -183,7 +183,7 @@ pub struct AttachmentRef {
 /// How the content is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sealing {
-    /// The suite; [`SUITE_X_WING`] is the only one known.
+    /// The suite: [`SUITE_X_WING`], or [`SUITE_EPOCH`] below Stg.C.
     pub suite: u16,
     /// Commitment to the content key: one ciphertext opens to one text.
     pub commitment: Digest,
@@ -193,6 +193,8 @@ pub struct Sealing {
 
 /// Suite 1: X-Wing, HKDF-SHA256, AES-256-GCM.
 pub const SUITE_X_WING: u16 = 1;
+/// Suite 2: the same, and what is wrapped is the key of an epoch, from which the content key follows; who has it already has no seal.
+pub const SUITE_EPOCH: u16 = 2;
 
 /// What a message says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -369,10 +371,13 @@ impl Header {
         if self.content.length as usize > most {
             return Err(DecodeError::Limit("content"));
         }
-        if self.sealing.suite != SUITE_X_WING {
-            return Err(DecodeError::Unknown("suite"));
+        match self.sealing.suite {
+            SUITE_X_WING => Ok(()),
+            // A numbered copy has a key of its own.
+            SUITE_EPOCH if self.numbered() => Err(DecodeError::Form("suite")),
+            SUITE_EPOCH => Ok(()),
+            _ => Err(DecodeError::Unknown("suite")),
         }
-        Ok(())
     }
 
     fn write(&self, w: &mut Writer, sealed: bool) {
@@ -750,7 +755,7 @@ pub(crate) mod tests {
             (
                 Header {
                     sealing: Sealing {
-                        suite: 2,
+                        suite: 3,
                         ..h.sealing
                     },
                     ..h.clone()

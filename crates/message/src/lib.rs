@@ -30,12 +30,12 @@ pub use asking::{Addressee, ExplainedRule, Supposed};
 pub use cbor::DecodeError;
 pub use content::{AttachmentKey, Content};
 pub use digest::{Digest, InvalidDigest, Sha256Stream, sha256};
-pub use envelope::{CopyNumber, Envelope, Seal, SealedCopy};
+pub use envelope::{CopyNumber, Envelope, EpochId, Seal, SealedCopy};
 pub use frame::{BulkHead, DirectoryEntry, Frame, PROTOCOL_VERSION, ReplyCode};
 pub use group::{Addressed, Group, GroupKind, InvalidGroup, Members};
 pub use header::{
     AttachmentRef, ContentRef, Header, Holder, InvalidPrecedence, Precedence, Recipient, Role,
-    SUITE_X_WING, Sealing,
+    SUITE_EPOCH, SUITE_X_WING, Sealing,
 };
 pub use id::{InvalidMessageId, MessageId};
 pub use inspecting::{

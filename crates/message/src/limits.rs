@@ -28,6 +28,8 @@ pub const MAX_SEAL: usize = 4 * 1024;
 pub const MAX_SEALS: usize = MAX_RECIPIENTS * MAX_SEAL;
 /// Bytes of a certificate inside a signed object.
 pub const MAX_CERTIFICATE: usize = 8 * 1024;
+/// Bytes of a request for a certificate (PKCS#10): ten times what one with a name and a key needs.
+pub const MAX_REQUEST: usize = 4 * 1024;
 /// Bytes of a signature: P-384 in raw form is 96.
 pub const MAX_SIGNATURE: usize = 128;
 /// Bytes of an envelope: header, certificate, signature, seals and content at their bounds.

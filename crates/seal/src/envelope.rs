@@ -13,14 +13,16 @@ use ordonnans_label::Name;
 use ordonnans_message::cbor::{Reader, Writer, exactly};
 use ordonnans_message::cose::Purpose;
 use ordonnans_message::{
-    Content, ContentRef, CopyNumber, DecodeError, Digest, Envelope, Header, KeyPackage,
-    SUITE_X_WING, Seal, SealedCopy, Sealing, SignedKeyPackage, Timestamp, limits, sha256,
+    Content, ContentRef, CopyNumber, DecodeError, Digest, Envelope, EpochId, Header, KeyPackage,
+    SUITE_EPOCH, SUITE_X_WING, Seal, SealedCopy, Sealing, SignedKeyPackage, Timestamp, limits,
+    sha256,
 };
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hmac;
 use zeroize::Zeroizing;
 
 use crate::entropy::Rng;
+use crate::epoch::{self, EpochKey, Grant};
 use crate::signed::sign;
 use crate::{Entropy, SealSecret, Verified};
 
@@ -50,6 +52,9 @@ pub enum SealError {
     /// The act is about something else.
     #[error("the vaststeller's statement is about another content; have this one established")]
     OtherContent,
+    /// From Stg.C up each copy has a key of its own.
+    #[error("from Stg.C up nothing is sealed under the key of an epoch")]
+    Numbered,
     /// The signing key.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -64,6 +69,11 @@ pub enum OpenError {
     /// It is sealed to a key of this holder that is not here.
     #[error("the message is sealed to another key of this holder, or to one that was destroyed")]
     OtherKey,
+    /// It is of an epoch whose key is not here.
+    #[error(
+        "the message is of an epoch whose key this holder was not given, or which has ended here"
+    )]
+    OtherEpoch,
     /// It does not open: what it is bound to was changed, or its maker made it wrongly.
     #[error("the message does not open: it was damaged or wrongly sealed")]
     Damaged,
@@ -101,6 +111,12 @@ fn body_key(key: &[u8; 32], binding: &Digest) -> LessSafeKey {
     LessSafeKey::new(key)
 }
 
+/// The content key of a message of an epoch: the binding has the message's id in it, so that no two are the same.
+fn content_key(key: &[u8; 32], epoch: EpochId, binding: &Digest) -> Zeroizing<[u8; 32]> {
+    let what = [&b"ordonnans/1 epoch content"[..], epoch.as_bytes()].concat();
+    derive(key, &what, binding)
+}
+
 /// The body key is used for one body only, so its nonce may be zero.
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
@@ -134,12 +150,12 @@ fn key_of<'k>(
     Ok(package)
 }
 
-/// Wraps a content key for the holder of a copy.
+/// Wraps a key for the holder of a copy, bound to `info`.
 fn wrap(
     key: &[u8; 32],
     package: &KeyPackage,
     copy: Option<u32>,
-    binding: &Digest,
+    info: &[u8],
     entropy: &mut dyn Entropy,
 ) -> Result<Seal, SealError> {
     let unusable = || SealError::KeyUnusable(package.name.clone());
@@ -147,7 +163,7 @@ fn wrap(
     let (enc, wrapped) = single_shot_seal_with_rng::<AesGcm256, HkdfSha256, XWing>(
         &OpModeS::Base,
         &public,
-        &info(binding),
+        info,
         key,
         package.name.as_str().as_bytes(),
         &mut Rng(entropy),
@@ -162,7 +178,7 @@ fn wrap(
     })
 }
 
-fn fresh(entropy: &mut dyn Entropy) -> Zeroizing<[u8; 32]> {
+pub(crate) fn fresh(entropy: &mut dyn Entropy) -> Zeroizing<[u8; 32]> {
     let mut key = Zeroizing::new([0; 32]);
     entropy.fill(&mut *key);
     key
@@ -236,6 +252,41 @@ pub fn seal(
     signer: &dyn Signer,
     entropy: &mut dyn Entropy,
 ) -> Result<Envelope, SealError> {
+    seal_under(None, header, content, keys, signer, entropy)
+}
+
+/// The same under the key of an epoch, below Stg.C: its key is wrapped for each holder but for those `without`, who have it from an earlier message
+/// to the same holders.
+///
+/// # Errors
+/// As [`seal`]; [`SealError::Numbered`].
+pub fn seal_in_epoch(
+    epoch: &EpochKey,
+    without: &dyn Fn(&Name) -> bool,
+    header: Header,
+    content: &Content,
+    keys: &[Verified<SignedKeyPackage>],
+    signer: &dyn Signer,
+    entropy: &mut dyn Entropy,
+) -> Result<Envelope, SealError> {
+    if header.numbered() {
+        return Err(SealError::Numbered);
+    }
+    let epoch = Some((epoch, without));
+    seal_under(epoch, header, content, keys, signer, entropy)
+}
+
+/// The key of an epoch, and who has it.
+type Epoch<'e> = (&'e EpochKey, &'e dyn Fn(&Name) -> bool);
+
+fn seal_under(
+    epoch: Option<Epoch<'_>>,
+    header: Header,
+    content: &Content,
+    keys: &[Verified<SignedKeyPackage>],
+    signer: &dyn Signer,
+    entropy: &mut dyn Entropy,
+) -> Result<Envelope, SealError> {
     if !established(&header, content) {
         return Err(SealError::OtherContent);
     }
@@ -260,7 +311,7 @@ pub fn seal(
         for (number, package) in (1u32..).zip(&packages) {
             let key = fresh(entropy);
             let plain = numbered_text(CopyNumber { number, of }, &text);
-            seals.push(wrap(&key, package, Some(number), &binding, entropy)?);
+            seals.push(wrap(&key, package, Some(number), &info(&binding), entropy)?);
             copies.push(SealedCopy {
                 commitment: commitment(&key, &binding),
                 sealed: seal_body(&key, plain, &binding, limits::MAX_CONTENT)?,
@@ -269,21 +320,37 @@ pub fn seal(
         let all = SealedCopy::commitment_of_all(&copies);
         (SealedCopy::encode_all(&copies), all)
     } else {
-        let key = fresh(entropy);
+        let key = match epoch {
+            None => fresh(entropy),
+            Some((epoch, _)) => content_key(epoch.key(), epoch.id(), &binding),
+        };
+        let (wrapped, info, without) = match epoch {
+            None => (&*key, info(&binding), None),
+            Some((epoch, without)) => {
+                let holders = epoch::holders(&header);
+                let info = epoch::info(epoch.id(), &holders, &binding);
+                (epoch.key(), info, Some(without))
+            }
+        };
         for package in &packages {
-            seals.push(wrap(&key, package, None, &binding, entropy)?);
+            if !without.is_some_and(|has| has(&package.name)) {
+                seals.push(wrap(wrapped, package, None, &info, entropy)?);
+            }
         }
         let body = seal_body(&key, text.to_vec(), &binding, limits::MAX_CONTENT)?;
         (body, commitment(&key, &binding))
     };
-    let seals = Seal::encode_all(&seals);
+    let (suite, seals) = match epoch {
+        None => (SUITE_X_WING, Seal::encode_all(&seals)),
+        Some((epoch, _)) => (SUITE_EPOCH, Seal::encode_of_epoch(epoch.id(), &seals)),
+    };
     let header = Header {
         content: ContentRef {
             digest: sha256(&[&body]),
             length: u32::try_from(body.len()).unwrap_or(u32::MAX),
         },
         sealing: Sealing {
-            suite: SUITE_X_WING,
+            suite,
             commitment,
             seals: sha256(&[&seals]),
         },
@@ -312,13 +379,39 @@ pub fn open(
     secrets: &[SealSecret],
     me: &Name,
 ) -> Result<Opened, OpenError> {
+    open_with(envelope, secrets, me, None)
+}
+
+/// The same, where a message of an epoch may leave this holder out: with what an earlier one brought it ([`Grant::of`]).
+///
+/// # Errors
+/// As [`open`]; [`OpenError::OtherEpoch`]: there is no such grant. One that was made for other holders does not open ([`OpenError::Damaged`]).
+pub fn open_with(
+    envelope: &Verified<Envelope>,
+    secrets: &[SealSecret],
+    me: &Name,
+    grant: Option<&Grant>,
+) -> Result<Opened, OpenError> {
     let envelope = envelope.get();
     let header = envelope.header();
     let binding = header.binding();
+    let epoch = envelope.epoch().map_err(OpenError::Form)?;
     let seals = envelope.seals().map_err(OpenError::Form)?;
     let place = seals.iter().position(|s| s.to == *me);
-    let mine = place.and_then(|p| seals.get(p));
-    let (place, mine) = place.zip(mine).ok_or(OpenError::NotForUs)?;
+    let own = place.and_then(|p| seals.get(p));
+    let grant = grant.filter(|g| own.is_none() && epoch.is_some() && g.seal.to == *me);
+    let bound = grant.map_or(&binding, |g| &g.binding);
+    let info = match epoch {
+        None => info(bound),
+        Some(epoch) => epoch::info(epoch, &epoch::holders(header), bound),
+    };
+    let ours = header.copies().iter().any(|h| h.owner() == me);
+    let missing = match epoch {
+        Some(_) if ours => OpenError::OtherEpoch,
+        _ => OpenError::NotForUs,
+    };
+    let mine = own.or(grant.map(|g| &g.seal)).filter(|_| ours);
+    let mine = mine.ok_or(missing)?;
     let secret = secrets
         .iter()
         .find(|s| s.kid() == mine.kid)
@@ -328,13 +421,15 @@ pub fn open(
         &OpModeR::Base,
         secret.key(),
         &enc,
-        &info(&binding),
+        &info,
         &mine.wrapped,
         me.as_str().as_bytes(),
     )
     .map(Zeroizing::new)
     .map_err(|_| OpenError::Damaged)?;
     let key: &[u8; 32] = key.as_slice().try_into().map_err(|_| OpenError::Damaged)?;
+    let of_epoch = epoch.map(|epoch| content_key(key, epoch, &binding));
+    let key = of_epoch.as_deref().unwrap_or(key);
     let plain = |sealed: &[u8], committed: &Digest| {
         if commitment(key, &binding) != *committed {
             return Err(OpenError::Damaged);
@@ -352,7 +447,8 @@ pub fn open(
     let (content, copy) = if header.numbered() {
         let copies = envelope.copies().map_err(OpenError::Form)?;
         let of = u32::try_from(copies.len()).unwrap_or(u32::MAX);
-        let own = copies.get(place).ok_or(OpenError::Damaged)?;
+        let own = place.and_then(|p| copies.get(p));
+        let own = own.ok_or(OpenError::Damaged)?;
         let text = plain(&own.sealed, &own.commitment)?;
         let (copy, content) = read_numbered(&text).map_err(OpenError::Form)?;
         // Number and count inside are those that the register has.
@@ -454,7 +550,8 @@ mod tests {
             let key = fresh(&mut entropy);
             let text = numbered_text(CopyNumber { number, of }, &content.encode());
             let package = key_of(&name, &keys, now).expect("a key");
-            let seal = wrap(&key, package, Some(1), &binding, &mut entropy).expect("wrapped");
+            let seal =
+                wrap(&key, package, Some(1), &info(&binding), &mut entropy).expect("wrapped");
             let copies = [SealedCopy {
                 commitment: commitment(&key, &binding),
                 sealed: seal_body(&key, text, &binding, limits::MAX_CONTENT).expect("sealed"),

@@ -13,6 +13,7 @@
 mod attachment;
 mod entropy;
 mod envelope;
+mod epoch;
 mod retained;
 mod secret;
 mod signed;
@@ -21,7 +22,8 @@ pub use attachment::{
     AttachmentError, CHUNK, SealedAttachment, open_attachment, seal_attachment, sealed_length,
 };
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
-pub use envelope::{OpenError, Opened, SealError, open, seal};
+pub use envelope::{OpenError, Opened, SealError, open, open_with, seal, seal_in_epoch};
+pub use epoch::{EpochKey, Grant};
 pub use retained::RetentionKey;
 pub use secret::{InvalidSecret, SealSecret};
 pub use signed::{NotAuthentic, Verified, sign_statement, verify_envelope, verify_statement};

@@ -58,6 +58,8 @@ fn word(frame: &Frame) -> &'static str {
         Frame::Notice { .. } => "Notice",
         Frame::ExpandGet { .. } => "ExpandGet",
         Frame::Expanded { .. } => "Expanded",
+        Frame::RenewalAsk { .. } => "RenewalAsk",
+        Frame::Renewed { .. } => "Renewed",
     }
 }
 
@@ -440,6 +442,19 @@ fn good() -> Vec<(String, Vec<u8>)> {
                 ],
             },
         ),
+        (
+            "a node asks for its next certificate",
+            Frame::RenewalAsk {
+                request: vec![0x30; 300].into(),
+                signature: vec![7; 64].into(),
+            },
+        ),
+        (
+            "and gets it",
+            Frame::Renewed {
+                certificate: vec![0x30; 600].into(),
+            },
+        ),
     ]
     .into_iter()
     .chain(news.into_iter().map(|(what, news)| {
@@ -654,6 +669,24 @@ pub(crate) fn source() -> Source {
             "17 groups announced",
             bytes(|w| {
                 w.array(3).uint(38).uint(1).array(17);
+            }),
+        ),
+        (
+            "a request of 4097 bytes",
+            bytes(|w| {
+                w.array(3).uint(39).bytes(&[0x30; 4097]).bytes(&[7; 64]);
+            }),
+        ),
+        (
+            "a request without a signature",
+            bytes(|w| {
+                w.array(2).uint(39).bytes(&[0x30; 300]);
+            }),
+        ),
+        (
+            "a certificate of 8193 bytes",
+            bytes(|w| {
+                w.array(2).uint(40).bytes(&[0x30; 8193]);
             }),
         ),
         (

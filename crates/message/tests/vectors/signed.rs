@@ -8,9 +8,9 @@ use ordonnans_message::cbor::Writer;
 use ordonnans_message::cose::{Algorithm, Draft, Purpose};
 use ordonnans_message::{
     Act, ActKind, Addressed, Approval, AttachmentRef, ContentRef, Declaration, Digest, Envelope,
-    Follows, Header, KeyPackage, MessageId, Order, OrderKind, Precedence, Receipt, ReceiptKind,
-    Recipient, Role, Seal, Sealing, SignedAct, SignedApproval, SignedDeclaration, SignedKeyPackage,
-    SignedOrder, SignedReceipt, Timestamp, key_id, limits, sha256,
+    EpochId, Follows, Header, KeyPackage, MessageId, Order, OrderKind, Precedence, Receipt,
+    ReceiptKind, Recipient, Role, Seal, Sealing, SignedAct, SignedApproval, SignedDeclaration,
+    SignedKeyPackage, SignedOrder, SignedReceipt, Timestamp, key_id, limits, sha256,
 };
 
 use crate::{Decoded, Source, facts};
@@ -128,6 +128,11 @@ fn seals() -> Bytes {
         enc: vec![0xe1; 1120],
         wrapped: vec![0xe2; 48],
     }])
+}
+
+/// The seals of a message of an epoch whose key every recipient has.
+fn of_epoch() -> Bytes {
+    Seal::encode_of_epoch(EpochId::new([0xe0; 16]), &[])
 }
 
 fn header(full: bool) -> Header {
@@ -544,7 +549,18 @@ pub(crate) fn envelopes() -> Source {
             "a lifetime above its limit",
             changed(|h| h.expires = h.created.after(limits::MAX_LIFETIME_MS + 1)),
         ),
-        ("suite 2", changed(|h| h.sealing.suite = 2)),
+        ("suite 3", changed(|h| h.sealing.suite = 3)),
+        (
+            "an epoch at Stg.C",
+            changed(|h| {
+                h.sealing.suite = 2;
+                h.label = "Stg.C".parse().expect("a label");
+            }),
+        ),
+        (
+            "seals of an epoch without its id",
+            changed(|h| h.sealing.suite = 2),
+        ),
         (
             "an act on another label",
             changed(|h| {
@@ -586,6 +602,11 @@ pub(crate) fn envelopes() -> Source {
         odd.into_iter()
             .map(|(n, s)| (n, parts(&s, &seals(), CONTENT))),
     );
+    let mut epoch = header(false);
+    epoch.sealing.suite = 2;
+    epoch.sealing.seals = sha256(&[&of_epoch()]);
+    let epoch = sign(Purpose::Envelope, epoch.encode());
+    let in_epoch = parts(&epoch, &of_epoch(), CONTENT);
     Source {
         file: "envelope",
         rule: "envelope",
@@ -595,6 +616,7 @@ pub(crate) fn envelopes() -> Source {
                 "everything a message can have".into(),
                 around(full.encode()),
             ),
+            ("a message of an epoch".into(), in_epoch),
         ],
         bad,
         decode,
