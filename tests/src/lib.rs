@@ -3,6 +3,7 @@
 pub mod crash;
 pub mod house;
 pub mod link;
+pub mod pair;
 pub mod power;
 pub mod sim;
 pub mod site;
