@@ -370,6 +370,13 @@ impl Scenario {
                     message,
                 } => {
                     known(&nodes, node, &place)?;
+                    if !message.to.iter().chain(&message.info).any(|t| t == node) {
+                        return Err(InvalidScenario::Word {
+                            place,
+                            word: node.clone(),
+                            allowed: "the recipients of its message",
+                        });
+                    }
                     if !CUT_MEGABYTES.contains(megabytes) {
                         return Err(InvalidScenario::Word {
                             place,
@@ -494,10 +501,16 @@ mod tests {
     }
 
     #[test]
-    fn an_attachment_too_small_to_be_cut_off_is_refused() {
+    fn a_cut_that_cannot_be_one_is_refused() {
         let text = Scenario::built_in().replace("megabytes = 24", "megabytes = 1");
         let e = Scenario::parse(&text).expect_err("too small");
         assert!(e.to_string().contains("megabytes = 8"), "{e}");
+        let text = Scenario::built_in().replace(
+            "node = \"drinkwater\"\nmegabytes",
+            "node = \"ncc\"\nmegabytes",
+        );
+        let e = Scenario::parse(&text).expect_err("not for that node");
+        assert!(e.to_string().contains("'ncc' is not one of"), "{e}");
     }
 
     #[test]

@@ -476,7 +476,7 @@ fn without_udp(log: &[Record], node: &Name) -> Seen {
     let over_tcp = own(Verb::SessionOpened).filter(tcp).count();
     let (from, to) = (own(Verb::Accepted).count(), own(Verb::Receipt).count());
     let name = node.local();
-    if opened == 0 || over_tcp < opened || from == 0 || to == 0 {
+    if opened == 0 || over_tcp < opened || from + to == 0 {
         return Err(format!(
             "{name} has no UDP, and of {opened} sessions {over_tcp} were over TCP, with {from} messages from it and {to} copies there"
         ));

@@ -156,7 +156,10 @@ fn a_node_without_udp_is_on_tcp_alone() {
         .own(1, Verb::SessionOpened, "ncc", "quic X25519MLKEM768");
     let why = scene.judged(&quic.0).expect_err("not as it must");
     assert!(why.contains("of 2 sessions 1 were over TCP"), "{why}");
-    for verb in [Verb::SessionOpened, Verb::Accepted, Verb::Receipt] {
-        assert!(scene.judged(&log.without(verb).0).is_err());
-    }
+    assert!(scene.judged(&log.without(Verb::SessionOpened).0).is_err());
+    // With files that are routed it may have copies alone; with nothing at all it proves nothing.
+    let copies = log.without(Verb::Accepted);
+    assert!(scene.judged(&copies.0).is_ok());
+    let nothing = copies.without(Verb::Receipt);
+    assert!(scene.judged(&nothing.0).is_err());
 }
