@@ -1,6 +1,6 @@
 //! `cargo run --release -p ordonnans-tests --bin bench [-- SECTION…]`: how fast it is, beside what bounds it.
 //!
-//! Sections: `pure`, `rules`, `engine`, `store`, `wire`, `idle`, `log`, `flash`, `backlog` (`ORDONNANS_BACKLOG=1000000` for a million), `attachment`, `neighbours`, `reload`, `seal`, `strangers`; all of
+//! Sections: `pure`, `rules`, `engine`, `store`, `wire`, `idle`, `log`, `flash`, `backlog` (`ORDONNANS_BACKLOG=1000000` for a million), `attachment`, `neighbours`, `reload`, `seal`, `strangers`, `handshakes`; all of
 //! them without a name. `docs/benchmarks.md` has the questions and answers.
 //! Figures of one run mean something beside each other, on one machine; nothing here fails.
 
@@ -28,6 +28,7 @@ use ordonnans_tests::power::Series;
 use ordonnans_tests::site::{Site, now};
 use ordonnans_transport::{ClientOptions, Identity, Lane, Limits, Listener, connect};
 
+mod handshakes;
 mod log;
 mod neighbours;
 mod reload;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         return code;
     }
     let wanted = |name: &str| args.len() < 2 || args.iter().any(|a| a == name);
-    let sections: [(&str, fn()); 14] = [
+    let sections: [(&str, fn()); 15] = [
         ("pure", pure),
         ("rules", rules),
         ("engine", engine),
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         ("reload", reload::run),
         ("seal", sealing::run),
         ("strangers", strangers::run),
+        ("handshakes", handshakes::run),
     ];
     for (name, run) in sections {
         if wanted(name) {

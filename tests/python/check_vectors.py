@@ -664,6 +664,9 @@ def check(path, counts):
         if one["rule"] == "checkpoint":
             check_checkpoints(path.name, one, counts)
             continue
+        if one["rule"] == "tampered":
+            check_tampered(path, one, counts)
+            continue
         read = READERS[one["rule"]]
         for good in one["good"]:
             try:
@@ -704,6 +707,30 @@ def check_checkpoints(file, one, counts):
             continue
         if signed or bad["error"] != "Signature":
             raise Disagreement(f"{file}, {bad['name']}: it is not refused")
+
+
+def check_tampered(path, one, counts):
+    """Only the form: signatures and seals are for who has the keys. What a decoder need not refuse must read as it is."""
+    good = {g["name"]: bytes.fromhex(g["hex"]) for g in one["good"]}
+    for whole in good.values():
+        READERS["envelope"](whole)
+        counts["good"] += 1
+    for bad in one["bad"] + one["again"]:
+        whole, splice = good[bad["of"]], bad["splice"]
+        rest = whole[splice["at"] + splice["drop"] :]
+        by_form = bad.get("refused_by") == "decode"
+        try:
+            READERS["envelope"](whole[: splice["at"]] + bytes.fromhex(splice["put"]) + rest)
+        except Refused as e:
+            if not by_form:
+                fail(path, bad, e)
+            counts["bad"] += 1
+            counts["same name"] += e.name == bad["error"]
+            continue
+        if by_form:
+            fail(path, bad, "it is not refused")
+    for key in one["keys"]:
+        READERS["signed-key-package"](bytes.fromhex(key["hex"]))
 
 
 class Disagreement(Exception):

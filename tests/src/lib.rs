@@ -4,6 +4,7 @@ pub mod crash;
 pub mod house;
 pub mod link;
 pub mod netns;
+pub mod pair;
 pub mod power;
 pub mod sim;
 pub mod site;

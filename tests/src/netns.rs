@@ -4,7 +4,10 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::process::Command;
 
+use ordonnans_broker::Broker;
+use ordonnans_broker::config::Config;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio_util::sync::CancellationToken;
 
 /// A namespace with one end of the wire; the other end is here. It goes with the value.
 #[derive(Debug)]
@@ -63,17 +66,61 @@ impl Namespace {
         Ipv4Addr::new(10, 213, self.net, 2)
     }
 
-    /// What takes a thread there, and every thread that it starts from then on.
+    /// Starts a broker there, on a thread of its own, for the kernel knows namespaces by thread. It listens when this returns.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn way_in(&self) -> Result<impl FnOnce() -> std::io::Result<()> + Send + use<>, String> {
-        let file = std::fs::File::open(format!("/run/netns/{}", self.name));
-        let file = file.map_err(|e| e.to_string())?;
-        Ok(move || {
-            let kind = Some(LinkNameSpaceType::Network);
-            Ok(move_into_link_name_space(file.as_fd(), kind)?)
+    /// What the system says, or why it does not start.
+    pub fn start(&self, config: Config) -> Result<Far, String> {
+        let space = std::fs::File::open(format!("/run/netns/{}", self.name));
+        let space = space.map_err(|e| e.to_string())?;
+        let leave = CancellationToken::new();
+        let leaving = leave.clone();
+        let (say, said) = std::sync::mpsc::channel::<Result<(), String>>();
+        let thread = std::thread::spawn(move || {
+            let begin = || -> Result<_, String> {
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(space.as_fd(), kind).map_err(|e| e.to_string())?;
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(|e| e.to_string())?;
+                let broker = runtime.block_on(Broker::start(config));
+                Ok((runtime, broker.map_err(|e| e.to_string())?))
+            };
+            match begin() {
+                Err(why) => drop(say.send(Err(why))),
+                Ok((runtime, broker)) => {
+                    drop(say.send(Ok(())));
+                    runtime.block_on(async {
+                        leaving.cancelled().await;
+                        if let Err(why) = broker.stop().await {
+                            eprintln!("the broker did not stop well: {why}");
+                        }
+                    });
+                }
+            }
+        });
+        said.recv().map_err(|e| e.to_string())??;
+        Ok(Far {
+            leave,
+            thread: Some(thread),
         })
+    }
+}
+
+/// A broker in a namespace; it stops when this goes.
+#[derive(Debug)]
+pub struct Far {
+    leave: CancellationToken,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        self.leave.cancel();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
     }
 }
 

@@ -10,21 +10,17 @@ use std::time::{Duration, Instant};
 use ordonnans_audit::Verb;
 use ordonnans_broker::{Broker, admin};
 use ordonnans_certs::Workshop;
-use ordonnans_client::Daemon;
 use ordonnans_client::config::Config;
-use ordonnans_client::local::{Request, Submission, ask};
+use ordonnans_client::local::{Request, ask};
 use ordonnans_identity::{FileSigner, Renewal, SecretKey, Signer, Trust, certificate_request};
 use ordonnans_label::{Clearance, Clearances, Kind, Level, Policies};
 use ordonnans_message::{AuditQuery, Digest, Frame, PROTOCOL_VERSION, ReplyCode};
 use ordonnans_tests::house::{STRUCTURE, register_text};
+use ordonnans_tests::pair::{self, DEF, LOCAL, NCC, Pair, hand_in};
 use ordonnans_tests::site::now;
 use ordonnans_transport::{ClientOptions, CloseCode, Connection, Identity, Lane, Limits, connect};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
-const NCC: usize = 0;
-const DEF: usize = 1;
-const LOCAL: [&str; 2] = ["ncc", "def"];
 /// Nothing here takes so long.
 const WITHIN: Duration = Duration::from_secs(120);
 /// Messages each way in every phase.
@@ -45,43 +41,10 @@ struct Traffic {
 struct World {
     dir: PathBuf,
     workshop: Workshop,
-    broker: Broker,
-    configs: Vec<Config>,
+    pair: Pair,
     traffic: Traffic,
-    stop: CancellationToken,
-    daemons: Vec<tokio::task::JoinHandle<()>>,
     days: i64,
     folder: tempfile::TempDir,
-}
-
-fn submission(to: &str) -> Request {
-    let message = Submission {
-        to: vec![to.into()],
-        info: vec![],
-        precedence: "ROUTINE".into(),
-        info_precedence: None,
-        label: "Ongerubriceerd".into(),
-        exercise: true,
-        subject: "x".into(),
-        media_type: "text/plain".into(),
-        name: None,
-        body: vec![7; 256],
-        attachments: vec![],
-        author: None,
-        expires: now().after(3_600_000),
-        reply_by: None,
-        references: vec![],
-        supersedes: None,
-    };
-    Request::Send {
-        message: Box::new(message),
-        wait: false,
-    }
-}
-
-fn send(from: &Config, to: &str) -> Option<String> {
-    let answer = ask(&from.socket, &submission(to)).ok()?;
-    answer["id"].as_str().map(str::to_owned)
 }
 
 fn ids(config: &Config, request: &Request, only: impl Fn(&Value) -> bool) -> Vec<String> {
@@ -116,7 +79,7 @@ impl Traffic {
                     // An id that was given is a promise.
                     let mut all = sent.lock().expect("held by nobody that failed");
                     let before = all.len();
-                    all.extend(send(&config, LOCAL[1 - from]));
+                    all.extend(hand_in(&config, LOCAL[1 - from], "ROUTINE", None, 256));
                     assert_eq!(all.len(), before + 1, "the daemon takes it, once");
                     drop(all);
                     // As people write, and not as fast as a disk takes it.
@@ -166,8 +129,7 @@ impl World {
         .expect("writes");
         let config = ordonnans_broker::config::Config::load(&toml).expect("a configuration");
         let broker = Broker::start(config).await.expect("starts");
-        let stop = CancellationToken::new();
-        let (mut configs, mut daemons) = (vec![], vec![]);
+        let mut files = vec![];
         issued(&mut workshop, Kind::Node, "locc");
         for (node, local) in LOCAL.into_iter().enumerate() {
             let lines = if Some(node) == aging {
@@ -182,43 +144,26 @@ impl World {
                 "broker = \"{address}\"\nbroker_name = \"b1.broker.{STRUCTURE}\"\ndata = \"{local}\"\n"
             );
             std::fs::write(&toml, head + &lines).expect("writes");
-            let config = Config::load(&toml).expect("a configuration");
-            let running = Daemon::run(config.clone(), stop.clone());
-            daemons.push(tokio::spawn(async move { running.await.expect("runs") }));
-            configs.push(config);
+            files.push(toml);
         }
-        // Written to once each way, both have the other's key.
-        let mut known = [None, None];
-        let began = Instant::now();
-        for from in [NCC, DEF] {
-            while known[from].is_none() {
-                assert!(began.elapsed() < WITHIN, "they do not know each other");
-                known[from] = tokio::task::block_in_place(|| send(&configs[from], LOCAL[1 - from]));
-            }
-        }
-        let traffic = Traffic::begin(&configs);
+        let pair = Pair::start(broker, &files);
+        let known = pair.know_each_other().await;
+        let traffic = Traffic::begin(&pair.configs);
         for (from, id) in known.into_iter().enumerate() {
-            traffic.sent[from].lock().expect("free").extend(id);
+            traffic.sent[from].lock().expect("free").insert(id);
         }
         Self {
             dir,
             workshop,
-            broker,
-            configs,
+            pair,
             traffic,
-            stop,
-            daemons,
             days: 60,
             folder,
         }
     }
 
     async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
-        let began = Instant::now();
-        while !tokio::task::block_in_place(|| holds(self)) {
-            assert!(began.elapsed() < WITHIN, "it does not come about: {what}");
-            tokio::task::yield_now().await;
-        }
+        pair::until(what, || holds(self)).await;
     }
 
     /// Nobody writes any more, all that was written has arrived, and everything has stopped. Gives the folder.
@@ -228,11 +173,7 @@ impl World {
             writer.join().expect("wrote until the end");
         }
         self.settled("the end").await;
-        self.stop.cancel();
-        for daemon in self.daemons.drain(..) {
-            daemon.await.expect("stops");
-        }
-        self.broker.stop().await.expect("stops");
+        self.pair.end().await;
         self.folder
     }
 
@@ -246,11 +187,15 @@ impl World {
         issued.expect("issues");
     }
 
+    fn broker(&self) -> &Broker {
+        self.pair.broker.as_ref().expect("it runs")
+    }
+
     /// What was brought is taken, by everyone.
     async fn reload(&self, nodes: &[usize]) {
-        self.broker.reload().await.expect("reloads");
+        self.broker().reload().await.expect("reloads");
         for node in nodes {
-            let socket = &self.configs[*node].socket;
+            let socket = &self.pair.configs[*node].socket;
             tokio::task::block_in_place(|| ask(socket, &Request::Reload)).expect("takes it");
         }
     }
@@ -295,12 +240,14 @@ impl World {
             let sent = self.traffic.sent[from].lock().expect("free").clone();
             let mut missing = 0;
             self.until(phase, |w| {
-                let inbox = ids(&w.configs[1 - from], &Request::Inbox, |_| true);
+                let inbox = ids(&w.pair.configs[1 - from], &Request::Inbox, |_| true);
                 let once: BTreeSet<&String> = inbox.iter().collect();
                 assert_eq!(once.len(), inbox.len(), "{phase}: twice");
-                let refused = ids(&w.configs[from], &Request::Receipts { id: None }, |r| {
-                    r["state"] == "refused"
-                });
+                let refused = ids(
+                    &w.pair.configs[from],
+                    &Request::Receipts { id: None },
+                    |r| r["state"] == "refused",
+                );
                 assert!(refused.is_empty(), "{phase}: {refused:?}");
                 missing = sent.iter().filter(|id| !once.contains(id)).count();
                 missing == 0
@@ -372,7 +319,7 @@ async fn authorities_and_certificates_change_while_messages_flow() {
     w.flows("a node of the new authority").await;
 
     // The broker shows another certificate to whoever comes; who is on the line stays.
-    let address = w.broker.local_addr();
+    let address = w.broker().local_addr();
     let (line, old) = by_hand(&w.dir, address).await;
     w.renew(Kind::Broker, "b1");
     w.reload(&[]).await;
@@ -413,7 +360,7 @@ async fn authorities_and_certificates_change_while_messages_flow() {
     w.workshop.retire("root", true, now_utc()).expect("retires");
     w.reload(&[NCC]).await;
     w.until("it is cut off and refused", |w| {
-        let status = ask(&w.configs[DEF].socket, &Request::Status).expect("answers");
+        let status = ask(&w.pair.configs[DEF].socket, &Request::Status).expect("answers");
         let why = status["why"].as_str().unwrap_or_default();
         status["connected"] == false && why.contains("UnknownIssuer")
     })
@@ -522,7 +469,7 @@ async fn a_node_renews_its_own_certificate_while_messages_flow() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_heard_once_a_minute_and_only_from_the_key_on_the_line() {
     let w = World::new(None).await;
-    let (line, _) = by_hand(&w.dir, w.broker.local_addr()).await;
+    let (line, _) = by_hand(&w.dir, w.pair.broker.as_ref().expect("runs").local_addr()).await;
     let own = w.dir.join(format!("ca/issued/locc.node.{STRUCTURE}"));
     let old = FileSigner::load(&own.join("cert.pem"), &own.join("key.pem")).expect("fits");
     let asks = |old: &FileSigner| {

@@ -46,7 +46,14 @@ struct Routing {
 impl Routed {
     /// Prints what became of the files. Gives whether all is well.
     pub(crate) fn print(&self, json: bool, proof: &Proof) -> bool {
-        for line in self.leaks.iter().chain(&self.lost) {
+        let wrong = proof.scenes.iter().filter_map(|s| s.as_ref().err());
+        let wrong: Vec<&String> = wrong.collect();
+        for line in self
+            .leaks
+            .iter()
+            .chain(&self.lost)
+            .chain(wrong.iter().copied())
+        {
             eprintln!("{line}");
         }
         let text = format!(
@@ -76,7 +83,7 @@ impl Routed {
         } else {
             print!("{text}");
         }
-        self.leaks.is_empty() && self.lost.is_empty() && proof.verified
+        self.leaks.is_empty() && self.lost.is_empty() && wrong.is_empty() && proof.verified
     }
 }
 
@@ -177,22 +184,9 @@ fn message(play: &Play<'_>, sender: &str, level: &str) -> Result<Message, Troubl
         )
     };
     let mut m = Message {
-        name: None,
-        propose: false,
-        policy: None,
-        from: sender.into(),
-        to: vec![],
-        info: vec![],
         label,
         level: level.into(),
-        circles: vec![],
-        compartments: vec![],
-        precedence: "routine".into(),
-        subject: String::new(),
-        body: String::new(),
-        expect: "accepted".into(),
-        rule: None,
-        expires_s: None,
+        ..Message::routine(sender, vec![], "")
     };
     for n in play.scenario.node.iter().filter(|n| !n.control) {
         let persons = play.scenario.person.iter().filter(|p| p.node == n.name);

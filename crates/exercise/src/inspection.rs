@@ -13,7 +13,7 @@ use ordonnans_client::officer::Officer;
 use ordonnans_label::Level;
 use ordonnans_message::{AuditQuery, Digest, MessageId, OrderKind, sha256};
 
-use crate::judge::naive_root;
+use crate::judge::{Seen, naive_root};
 use crate::play::Play;
 use crate::structure::Trouble;
 
@@ -39,6 +39,8 @@ pub(crate) struct Proof {
     pub(crate) exposed: usize,
     /// Why a copy with one changed byte was refused; `None` where it passed.
     pub(crate) tampered: Option<String>,
+    /// How each scene went, by the log.
+    pub(crate) scenes: Vec<Seen>,
 }
 
 async fn review(officer: &mut Officer) -> Result<u64, Failure> {
@@ -199,6 +201,7 @@ impl Play<'_> {
             reviewed,
             exposed: account.nodes().len(),
             tampered: by_us.filter(|_| by_other),
+            scenes: self.seen(&entries),
         })
     }
 

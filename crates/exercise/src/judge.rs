@@ -56,6 +56,9 @@ pub struct Holding {
     pub labels: BTreeMap<String, String>,
 }
 
+/// What is seen of a scene in the end: how it went, or what is wrong.
+pub type Seen = Result<String, String>;
+
 /// The verdict.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
@@ -69,6 +72,8 @@ pub struct Verdict {
     pub lost: Vec<String>,
     /// Answers that differ from what the scenario expects. Must be empty.
     pub surprises: Vec<String>,
+    /// How each scene went, by the log. None may be wrong.
+    pub scenes: Vec<Seen>,
     /// Copies by sender and receiver.
     pub matrix: BTreeMap<(String, String), usize>,
 }

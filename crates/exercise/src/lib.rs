@@ -5,10 +5,12 @@ mod control;
 mod documents;
 mod inspection;
 pub mod judge;
+mod line;
 mod play;
 mod program;
 pub mod report;
 pub mod scenario;
+mod scenes;
 mod structure;
 
 pub use program::run;

@@ -14,10 +14,11 @@ use serde_json::Value;
 use crate::control;
 use crate::judge::{Holding, Sent, may_reach};
 use crate::scenario::{Message, Scenario, Step};
+use crate::scenes::Scene;
 use crate::structure::{Structure, Trouble, until};
 
 /// How long everything that can arrive may take to do so.
-const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Prints what happens, where it is wanted.
 pub(crate) struct Progress {
@@ -61,7 +62,7 @@ pub(crate) fn start(s: &mut Structure, scenario: &Scenario, p: &Progress) -> Res
     Ok(())
 }
 
-fn daemons(scenario: &Scenario) -> impl Iterator<Item = &str> {
+pub(crate) fn daemons(scenario: &Scenario) -> impl Iterator<Item = &str> {
     let nodes = scenario.node.iter().filter(|n| !n.control);
     nodes.map(|n| n.name.as_str())
 }
@@ -80,6 +81,7 @@ pub(crate) struct Play<'a> {
     pub(crate) held: BTreeMap<String, Holding>,
     pub(crate) revoked: BTreeSet<String>,
     pub(crate) opened: usize,
+    pub(crate) scenes: Vec<Scene>,
     /// When the last message that is meant to expire has.
     expired: Timestamp,
 }
@@ -97,7 +99,7 @@ pub(crate) fn addressed(m: &Message) -> BTreeSet<&str> {
 }
 
 /// The id of a message that a daemon took. `None` where it refuses what it cannot even seal, such as an addressee nobody knows.
-fn taken(node: &str, answer: Result<Value, Failure>) -> Result<Option<String>, Trouble> {
+pub(crate) fn taken(node: &str, answer: Result<Value, Failure>) -> Result<Option<String>, Trouble> {
     match answer {
         Ok(v) => Ok(v["id"].as_str().map(str::to_owned)),
         Err(f) if f.exit() == Exit::Refused => Ok(None),
@@ -119,6 +121,7 @@ impl<'a> Play<'a> {
             held: BTreeMap::new(),
             revoked: BTreeSet::new(),
             opened: 0,
+            scenes: vec![],
             expired: Timestamp::default(),
         }
     }
@@ -147,6 +150,12 @@ impl<'a> Play<'a> {
                         "{node} is revoked and was cut off while connected"
                     ));
                 }
+                Step::Cut {
+                    node,
+                    megabytes,
+                    message,
+                } => self.cut(node, *megabytes, message)?,
+                Step::Rollover { renew, keeps } => self.rollover(renew, keeps)?,
                 Step::KillBroker => {
                     self.structure.kill_broker()?;
                     self.progress.say("the broker was killed (SIGKILL)");
@@ -211,7 +220,7 @@ impl<'a> Play<'a> {
     }
 
     /// A message as the command line hands it in.
-    fn submission(&self, m: &Message) -> Submission {
+    pub(crate) fn submission(&self, m: &Message) -> Submission {
         Submission {
             to: m.to.clone(),
             info: m.info.clone(),
@@ -344,24 +353,8 @@ impl<'a> Play<'a> {
 
     /// A message of the exercise's own node to the first of the others.
     fn plain(&self, text: &str) -> Result<Message, Trouble> {
-        Ok(Message {
-            name: None,
-            propose: false,
-            policy: None,
-            from: self.control()?,
-            to: daemons(self.scenario).take(1).map(str::to_owned).collect(),
-            info: vec![],
-            label: "Ongerubriceerd".into(),
-            level: "Ongerubriceerd".into(),
-            circles: vec![],
-            compartments: vec![],
-            precedence: "routine".into(),
-            subject: String::new(),
-            body: text.into(),
-            expect: "accepted".into(),
-            rule: None,
-            expires_s: None,
-        })
+        let to = daemons(self.scenario).take(1).map(str::to_owned).collect();
+        Ok(Message::routine(&self.control()?, to, text))
     }
 
     fn duplicate(&mut self) -> Result<(), Trouble> {
@@ -401,7 +394,7 @@ impl<'a> Play<'a> {
     }
 
     /// Waits until every message is decided, and every copy that can be there is receipted to its sender.
-    fn settle(&mut self) -> Result<(), Trouble> {
+    pub(crate) fn settle(&mut self) -> Result<(), Trouble> {
         let began = Instant::now();
         let done = until(SETTLE_WITHIN, || {
             let running: Vec<&str> = daemons(self.scenario)

@@ -134,7 +134,8 @@ fn exercise(a: &Arguments) -> Result<bool, Failure> {
         None => {
             play.steps().map_err(broken)?;
             let proof = play.prove(&dir.join("export")).map_err(broken)?;
-            let verdict = judge(&scenario, &play.sent, &play.held, &play.revoked);
+            let mut verdict = judge(&scenario, &play.sent, &play.held, &play.revoked);
+            verdict.scenes = proof.scenes;
             let accepted = play.sent.iter().filter(|x| x.accepted).count();
             let summary = Summary {
                 sent: play.sent.len(),
@@ -154,6 +155,8 @@ fn exercise(a: &Arguments) -> Result<bool, Failure> {
                 leaks: verdict.leaks.len(),
                 lost: verdict.lost.len(),
                 surprises: verdict.surprises.len(),
+                scenes: verdict.scenes.len(),
+                scenes_wrong: verdict.scenes.iter().filter(|s| s.is_err()).count(),
             };
             let text = readable(&summary, &verdict, &play.sent, &scenario.title);
             if a.json {

@@ -36,6 +36,10 @@ pub struct Summary {
     pub lost: usize,
     /// Answers that differ from what the scenario expects. Must be 0.
     pub surprises: usize,
+    /// Scenes that the log was asked about: a node cut off, another authority, a node without UDP.
+    pub scenes: usize,
+    /// Those of them that did not go as they must. Must be 0.
+    pub scenes_wrong: usize,
     /// How many verifiers looked at the export: our own, a naive computation, and one in Python where that is there.
     pub verifiers: usize,
     /// Records that the security officer looked at and signed off.
@@ -50,7 +54,11 @@ impl Summary {
     /// Whether the exercise passed: nothing leaked, nothing lost, the log proven, every answer as expected.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.leaks == 0 && self.lost == 0 && self.surprises == 0 && self.verified
+        self.leaks == 0
+            && self.lost == 0
+            && self.surprises == 0
+            && self.scenes_wrong == 0
+            && self.verified
     }
 }
 
@@ -67,6 +75,21 @@ fn refusals(sent: &[Sent]) -> String {
         };
         let (from, to) = (&m.from, to.join(", "));
         let _ = writeln!(out, "  {:14} {from} -> {to}: {why}", m.level);
+    }
+    out
+}
+
+/// How each scene went, one line each.
+fn scenes(verdict: &Verdict) -> String {
+    if verdict.scenes.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("\nscenes, by the log (docs/audit.md)\n");
+    for scene in &verdict.scenes {
+        let _ = match scene {
+            Ok(went) => writeln!(out, "  {went}"),
+            Err(why) => writeln!(out, "  WRONG: {why}"),
+        };
     }
     out
 }
@@ -111,6 +134,7 @@ pub fn readable(summary: &Summary, verdict: &Verdict, sent: &[Sent], title: &str
     }
     out.push_str("\n\nrefused, and why (docs/policy.md)\n");
     out.push_str(&refusals(sent));
+    out.push_str(&scenes(verdict));
     out.push('\n');
     for (what, list) in [
         ("leak", &verdict.leaks),
@@ -167,6 +191,8 @@ mod tests {
             leaks: 0,
             lost: 0,
             surprises: 0,
+            scenes: 3,
+            scenes_wrong: 0,
         }
     }
 
@@ -218,6 +244,13 @@ mod tests {
         assert!(
             !Summary {
                 surprises: 1,
+                ..summary()
+            }
+            .passed()
+        );
+        assert!(
+            !Summary {
+                scenes_wrong: 1,
                 ..summary()
             }
             .passed()

@@ -112,6 +112,9 @@ pub struct Node {
     /// Whether the exercise itself speaks for this node, so that no daemon runs for it.
     #[serde(default)]
     pub control: bool,
+    /// Whether its network lets no UDP through, so that it comes over TCP.
+    #[serde(default)]
+    pub udp_blocked: bool,
 }
 
 /// A person with an own certificate.
@@ -154,6 +157,22 @@ pub enum Step {
     Revoke {
         /// The node.
         node: String,
+    },
+    /// A message with an attachment is on its way to a node over a slow line when that node's certificate is revoked.
+    Cut {
+        /// The node.
+        node: String,
+        /// Size of the attachment, 8 to 512.
+        megabytes: u64,
+        /// The message it goes with.
+        message: Box<Message>,
+    },
+    /// Another issuing authority is made and certificates are renewed by it, one after the other, while these nodes write to each other in a ring.
+    Rollover {
+        /// Nodes that get a new certificate, the broker between them.
+        renew: Vec<String>,
+        /// A node that goes on with the one it has.
+        keeps: String,
     },
     /// The broker is killed (SIGKILL) and started again.
     KillBroker,
@@ -241,6 +260,31 @@ pub struct Message {
     pub expires_s: Option<u64>,
 }
 
+impl Message {
+    /// A message without a level and of routine precedence, which is accepted.
+    #[must_use]
+    pub fn routine(from: &str, to: Vec<String>, body: &str) -> Self {
+        Self {
+            name: None,
+            propose: false,
+            policy: None,
+            from: from.into(),
+            to,
+            info: vec![],
+            label: LEVELS[0].into(),
+            level: LEVELS[0].into(),
+            circles: vec![],
+            compartments: vec![],
+            precedence: "routine".into(),
+            subject: String::new(),
+            body: body.into(),
+            expect: "accepted".into(),
+            rule: None,
+            expires_s: None,
+        }
+    }
+}
+
 /// Why a scenario was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidScenario {
@@ -272,6 +316,9 @@ pub enum InvalidScenario {
 
 /// The levels as the judge orders them: position is rank.
 pub const LEVELS: [&str; 5] = ["Ongerubriceerd", "Dep.V", "Stg.C", "Stg.G", "Stg.ZG"];
+
+/// Sizes of an attachment that is cut off on its way: long enough on it, and made at once.
+const CUT_MEGABYTES: std::ops::RangeInclusive<u64> = 8..=512;
 
 impl Scenario {
     /// The built-in scenario: loss of the Defence fibre network during a large power failure.
@@ -317,6 +364,34 @@ impl Scenario {
         for (i, step) in self.step.iter().enumerate() {
             let place = format!("step {}", i + 1);
             match step {
+                Step::Cut {
+                    node,
+                    megabytes,
+                    message,
+                } => {
+                    known(&nodes, node, &place)?;
+                    if !message.to.iter().chain(&message.info).any(|t| t == node) {
+                        return Err(InvalidScenario::Word {
+                            place,
+                            word: node.clone(),
+                            allowed: "the recipients of its message",
+                        });
+                    }
+                    if !CUT_MEGABYTES.contains(megabytes) {
+                        return Err(InvalidScenario::Word {
+                            place,
+                            word: format!("megabytes = {megabytes}"),
+                            allowed: "megabytes = 8 to megabytes = 512",
+                        });
+                    }
+                    known(&nodes, &message.from, &place)?;
+                    level(&message.level, &place)?;
+                }
+                Step::Rollover { renew, keeps } => {
+                    for node in renew.iter().chain([keeps]) {
+                        known(&nodes, node, &place)?;
+                    }
+                }
                 Step::Send(m) => {
                     known(&nodes, &m.from, &place)?;
                     level(&m.level, &place)?;
@@ -423,6 +498,19 @@ mod tests {
         );
         let e = Scenario::parse(&text).expect_err("no such node");
         assert!(e.to_string().contains("atlantis"), "{e}");
+    }
+
+    #[test]
+    fn a_cut_that_cannot_be_one_is_refused() {
+        let text = Scenario::built_in().replace("megabytes = 24", "megabytes = 1");
+        let e = Scenario::parse(&text).expect_err("too small");
+        assert!(e.to_string().contains("megabytes = 8"), "{e}");
+        let text = Scenario::built_in().replace(
+            "node = \"drinkwater\"\nmegabytes",
+            "node = \"ncc\"\nmegabytes",
+        );
+        let e = Scenario::parse(&text).expect_err("not for that node");
+        assert!(e.to_string().contains("'ncc' is not one of"), "{e}");
     }
 
     #[test]

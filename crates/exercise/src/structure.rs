@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,7 +21,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use time::{Duration as Span, OffsetDateTime};
 
-use crate::scenario::{Also, Scenario};
+use crate::line::SlowLine;
+use crate::scenario::{Also, Node, Scenario};
 
 /// What went wrong with the exercise itself.
 pub(crate) type Trouble = String;
@@ -52,9 +53,12 @@ pub(crate) struct Structure {
     structure: String,
     /// Who works where.
     persons: BTreeMap<String, String>,
-    workshop: Workshop,
+    pub(crate) workshop: Workshop,
     broker: Option<Child>,
     nodes: BTreeMap<String, Child>,
+    /// What nodes whose UDP is blocked find where the broker should be.
+    nowhere: UdpSocket,
+    slow: Vec<SlowLine>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -84,6 +88,19 @@ fn holds(level: &str, circles: &[String], compartments: &[String]) -> Result<Cle
     Ok(c)
 }
 
+fn of_node(n: &Node) -> Result<Clearance, Trouble> {
+    holds(&n.clearance, &n.circles, &n.compartments)
+}
+
+fn clearances(policies: &Policies, own: &Clearance, also: &[Also]) -> Result<Clearances, Trouble> {
+    let mut all = Clearances::from(own.clone());
+    for a in also {
+        let more = policies.read_clearance(&a.typed);
+        all.insert(more.map_err(said("the scenario"))?);
+    }
+    Ok(all)
+}
+
 impl Structure {
     /// Makes every file of a structure in an empty folder.
     pub(crate) fn make(dir: &Path, s: &Scenario) -> Result<Self, Trouble> {
@@ -93,11 +110,7 @@ impl Structure {
             .map_err(said("the workshop"))?
             .with_policies(policies.clone());
         let mut issue = |kind, local: &str, c: &Clearance, also: &[Also]| {
-            let mut all = Clearances::from(c.clone());
-            for a in also {
-                let more = policies.read_clearance(&a.typed);
-                all.insert(more.map_err(said("the scenario"))?);
-            }
+            let all = clearances(&policies, c, also)?;
             workshop
                 .issue(kind, local, &all, 30, now)
                 .map_err(said("a certificate"))
@@ -114,8 +127,7 @@ impl Structure {
         }
         issue(Kind::Officer, "bva", &all, &[])?;
         for n in &s.node {
-            let c = holds(&n.clearance, &n.circles, &n.compartments)?;
-            issue(Kind::Node, &n.name, &c, &n.also)?;
+            issue(Kind::Node, &n.name, &of_node(n)?, &n.also)?;
         }
         for p in &s.person {
             let c = holds(&p.clearance, &p.circles, &p.compartments)?;
@@ -125,6 +137,11 @@ impl Structure {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(said("a port"))?;
         let address = socket.local_addr().map_err(said("a port"))?;
         drop(socket);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(said("a port"))?;
+        let tcp = listener.local_addr().map_err(said("a port"))?;
+        drop(listener);
+        // Nobody reads it.
+        let nowhere = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(said("a port"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .worker_threads(1)
@@ -142,6 +159,8 @@ impl Structure {
             workshop,
             broker: None,
             nodes: BTreeMap::new(),
+            nowhere,
+            slow: vec![],
             runtime,
         };
         fs::create_dir_all(dir.join("policies")).map_err(said("a folder"))?;
@@ -150,16 +169,20 @@ impl Structure {
         }
         made.write("register.toml", &register(s, now))?;
         let broker = format!(
-            "listen = \"{address}\"\ndata = \"broker\"\ntrust = \"workshop/trust\"\npolicies = \"policies\"\nregister = \"register.toml\"\n{}",
+            "listen = \"{address}\"\nlisten_tcp = \"{tcp}\"\ndata = \"broker\"\ntrust = \"workshop/trust\"\npolicies = \"policies\"\nregister = \"register.toml\"\n{}",
             made.identity(Kind::Broker, "b1")
         );
         made.write("broker.toml", &broker)?;
-        made.write("officer.toml", &made.client(Kind::Officer, "bva"))?;
+        made.write("officer.toml", &made.client(Kind::Officer, "bva", address))?;
         for n in &s.node {
-            made.write(
-                &format!("{}.toml", n.name),
-                &made.client(Kind::Node, &n.name),
-            )?;
+            let client = if n.udp_blocked {
+                let nowhere = made.nowhere.local_addr().map_err(said("a port"))?;
+                let tcp = format!("broker_tcp = \"{tcp}\"\n");
+                tcp + &made.client(Kind::Node, &n.name, nowhere)
+            } else {
+                made.client(Kind::Node, &n.name, address)
+            };
+            made.write(&format!("{}.toml", n.name), &client)?;
         }
         Ok(made)
     }
@@ -201,10 +224,10 @@ impl Structure {
         format!("[identity]\ncertificate = \"{dir}/cert.pem\"\nkey = \"{dir}/key.pem\"\n")
     }
 
-    fn client(&self, kind: Kind, local: &str) -> String {
+    /// The configuration of somebody who finds the broker at this address.
+    fn client(&self, kind: Kind, local: &str, broker: SocketAddr) -> String {
         format!(
-            "broker = \"{}\"\nbroker_name = \"b1.broker.{}\"\ntrust = \"workshop/trust\"\npolicies = \"policies\"\ndata = \"{local}\"\n{}",
-            self.address,
+            "broker = \"{broker}\"\nbroker_name = \"b1.broker.{}\"\ntrust = \"workshop/trust\"\npolicies = \"policies\"\ndata = \"{local}\"\n{}",
             self.structure,
             self.identity(kind, local)
         )
@@ -281,6 +304,47 @@ impl Structure {
         } else {
             Err(format!("the broker still talks to {node}, who was revoked"))
         }
+    }
+
+    /// Makes another issuing authority, and waits until the broker believes it. Gives its name.
+    pub(crate) fn roll_over(&mut self) -> Result<String, Trouble> {
+        let (nothing, now) = (Clearances::default(), OffsetDateTime::now_utc());
+        let made = self
+            .workshop
+            .rollover_issuing(&nothing, Policies::built_in(), now)
+            .map_err(said("the workshop"))?;
+        let authorities = self.workshop.authorities().len();
+        self.reload_broker()?;
+        let taken = |s: Status| s.lists.len() == authorities;
+        if until(READY_WITHIN, || self.broker_status().is_some_and(taken)) {
+            Ok(made)
+        } else {
+            Err(format!("the broker does not take over {made}"))
+        }
+    }
+
+    /// Issues another certificate in place of the one there is.
+    pub(crate) fn renew(&mut self, s: &Scenario, kind: Kind, local: &str) -> Result<(), Trouble> {
+        let node = s.node.iter().find(|n| n.name == local);
+        let all = match node.filter(|_| kind == Kind::Node) {
+            Some(n) => clearances(&policies(s)?, &of_node(n)?, &n.also)?,
+            None => Clearance::new(Level::Ongerubriceerd).into(),
+        };
+        self.workshop
+            .issue_beside(kind, local, &all, 31, OffsetDateTime::now_utc())
+            .map_err(said("a certificate"))?;
+        Ok(())
+    }
+
+    /// Starts a node's daemon again behind a line of so many bytes a second.
+    pub(crate) fn slow_down(&mut self, node: &str, rate: u32) -> Result<(), Trouble> {
+        let line = SlowLine::to(self.address, rate).map_err(said("a line"))?;
+        self.kill_node(node)?;
+        let client = self.client(Kind::Node, node, line.address());
+        self.write(&format!("{node}.toml"), &client)?;
+        self.slow.push(line);
+        self.start_node(node)?;
+        self.connected(node)
     }
 
     /// Starts a node's daemon.

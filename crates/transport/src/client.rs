@@ -94,6 +94,7 @@ pub async fn connect(
         identity,
         trust,
         options: options.borrow(),
+        groups: KeyExchange::of(options.borrow().hybrid_only),
     };
     match server.into() {
         Server::Quic(quic) => way.quic(quic).await,
@@ -102,12 +103,35 @@ pub async fn connect(
     }
 }
 
+/// Connects over QUIC as an end that does not know the hybrid key exchange: to measure what that costs, beside one that does. A broker that is not told
+/// otherwise refuses it ([`crate::Listen::hybrid_only`]). What the options say of the key exchange is not looked at.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_classical(
+    quic: SocketAddr,
+    name: &Name,
+    identity: &Identity,
+    trust: &Trust,
+    options: &ClientOptions,
+) -> Result<Connection, ConnectError> {
+    let way = Way {
+        name,
+        identity,
+        trust,
+        options,
+        groups: KeyExchange::Classical,
+    };
+    way.quic(quic).await
+}
+
 /// Whom to reach, and as whom.
 struct Way<'a> {
     name: &'a Name,
     identity: &'a Identity,
     trust: &'a Trust,
     options: &'a ClientOptions,
+    groups: KeyExchange,
 }
 
 impl Way<'_> {
@@ -144,9 +168,8 @@ impl Way<'_> {
     }
 
     fn tls(&self) -> Result<rustls::ClientConfig, InvalidIdentity> {
-        let groups = KeyExchange::of(self.options.hybrid_only);
         let clock = &self.options.clock;
-        tls::client_tls(self.identity, self.trust, clock, self.name, groups)
+        tls::client_tls(self.identity, self.trust, clock, self.name, self.groups)
     }
 
     /// Believes the broker, as the handshake did.

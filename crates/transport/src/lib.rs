@@ -39,7 +39,7 @@ mod tied;
 mod tls;
 
 pub use bulk::{BulkRecv, BulkSend};
-pub use client::{ClientOptions, ConnectError, Server, connect};
+pub use client::{ClientOptions, ConnectError, Server, connect, connect_classical};
 pub use closed::{CloseCode, Closed, TrySend};
 pub use collector::Collector;
 pub use connection::Connection;

@@ -88,7 +88,6 @@ pub(crate) enum KeyExchange {
     /// Nothing else.
     HybridOnly,
     /// An end that does not know the hybrid one.
-    #[cfg(test)]
     Classical,
 }
 
@@ -148,7 +147,6 @@ fn with_suites(
     let kx_groups: Vec<&'static dyn SupportedKxGroup> = match groups {
         KeyExchange::HybridFirst => vec![&HYBRID, X25519],
         KeyExchange::HybridOnly => vec![&HYBRID],
-        #[cfg(test)]
         KeyExchange::Classical => vec![X25519],
     };
     Arc::new(CryptoProvider {

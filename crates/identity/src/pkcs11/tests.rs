@@ -1,64 +1,23 @@
 //! With SoftHSM; skipped, and said so, where it is not installed.
-//!
-//! The module reads where its tokens are from the environment of the process, which a test cannot change: each test runs once more as a process of its own.
+
+#[path = "../../tests/softhsm/mod.rs"]
+mod softhsm;
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::process::Command;
 
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use softhsm::PIN;
 
 use super::{TokenError, TokenKey};
 use crate::{KeyError, KeyPlace, PassphraseSource, SecretKey, SignError, rekey};
 
-const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
-const PIN: &str = "482915";
-/// Set in the second process.
-const AGAIN: &str = "ORDONNANS_TEST_TOKEN";
 const KEY: &str = "pkcs11:token=test;object=node";
 
-/// Runs a test in a process that has a fresh token of its own, called `test`.
+/// Runs a test of these in a process that has a token.
 fn with_token(name: &str, test: impl FnOnce()) {
-    if std::env::var_os(AGAIN).is_some() {
-        return test();
-    }
-    if !Path::new(MODULE).exists() {
-        eprintln!("skipped: SoftHSM is not here ({MODULE})");
-        return;
-    }
-    let dir = tempfile::tempdir().expect("a folder");
-    let tokens = dir.path().join("tokens");
-    std::fs::create_dir(&tokens).expect("a folder");
-    let conf = dir.path().join("softhsm2.conf");
-    let text = format!(
-        "directories.tokendir = {}\nlog.level = ERROR\n",
-        tokens.display()
-    );
-    std::fs::write(&conf, text).expect("writes");
-    let mut made = Command::new("softhsm2-util");
-    made.args([
-        "--init-token",
-        "--free",
-        "--label",
-        "test",
-        "--so-pin",
-        "00000000",
-    ]);
-    made.args(["--pin", PIN]).env("SOFTHSM2_CONF", &conf);
-    assert!(made.output().expect("runs").status.success(), "a token");
-    let this = std::env::current_exe().expect("a program");
-    let mut again = Command::new(this);
-    again
-        .env("SOFTHSM2_CONF", &conf)
-        .env("PKCS11_MODULE", MODULE)
-        .env(AGAIN, "1");
-    again.args(["--exact", &format!("pkcs11::tests::{name}"), "--nocapture"]);
-    let done = again.output().expect("runs");
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{said}");
-    let ran = String::from_utf8_lossy(&done.stdout).contains("1 passed");
-    assert!(ran && !said.contains(PIN), "{said}");
+    softhsm::with_token(&format!("pkcs11::tests::{name}"), |_| test());
 }
 
 /// A source that gives this; the file is to be kept open.
