@@ -40,6 +40,7 @@ pub mod officer;
 pub mod opening;
 mod outgoing;
 mod partners;
+mod passing;
 mod queues;
 mod renewal;
 pub mod signing;

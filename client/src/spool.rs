@@ -56,6 +56,9 @@ pub(crate) struct Sent {
     /// The signed act it went out with, in base64.
     #[serde(default)]
     pub(crate) act: Option<String>,
+    /// The message that it passes on as it is.
+    #[serde(default)]
+    pub(crate) passed: Option<MessageId>,
     /// The draft it comes from.
     #[serde(default)]
     pub(crate) draft: Option<DraftId>,
@@ -624,6 +627,7 @@ mod tests {
             reply_by: None,
             recipients: vec![],
             act: None,
+            passed: None,
             draft: None,
             verdict: None,
         }

@@ -183,6 +183,7 @@ fn rules() {
         label: &label,
         created: night(),
         expires: night().after(60_000),
+        passed: None,
     };
     let to: Vec<Recipient> = names
         .iter()

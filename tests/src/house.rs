@@ -411,6 +411,7 @@ impl House {
             },
             act: None,
             groups: vec![],
+            passed: None,
         };
         let mut salt = [0; 32];
         entropy.fill(&mut salt);

@@ -25,6 +25,7 @@ mod labels;
 mod ledger;
 mod mailbox;
 mod notices;
+mod passing;
 mod publish;
 mod quotas;
 mod receipts;

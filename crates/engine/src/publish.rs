@@ -13,6 +13,7 @@ use ordonnans_seal::Verified;
 
 use crate::engine::Engine;
 use crate::groups::Reached;
+use crate::passing::{label_digest, parent_as_it_is};
 use crate::rows::{Seen, State};
 use crate::{Session, due};
 
@@ -59,7 +60,10 @@ impl Engine {
             return self.refuse(session, Some(id), ReplyCode::UnknownRecipient);
         }
         let act = header.act.as_ref().map(SignedAct::said);
-        if act.is_some_and(|a| self.labels.knows(&a.subject)) {
+        // What is passed on as it is carries the act in force here, which begins no line.
+        let parent = parent_as_it_is(header);
+        let begins = act.filter(|_| parent.is_none());
+        if begins.is_some_and(|a| self.labels.knows(&a.subject)) {
             return self.rejected(now, session, Some(id), ReplyCode::Conflict);
         }
         let here = |d| self.attachments.get(d).copied();
@@ -74,9 +78,10 @@ impl Engine {
             let queue = self.mailbox.queue(&r.node);
             queue.is_some_and(|q| q.items.len() >= self.settings.queue)
         };
-        let labelled = header.act.is_some() && self.labels.len() >= self.settings.labelled;
+        let labelled = begins.is_some() && self.labels.len() >= self.settings.labelled;
         if self.seen.len() >= self.settings.remembered
             || labelled
+            || parent.is_some_and(|p| self.labels.held_by_many(p, reached.recipients.len()))
             || reached.recipients.iter().any(full)
         {
             return self.refuse(session, Some(id), ReplyCode::Busy);
@@ -153,6 +158,8 @@ impl Engine {
             // As long again as a message may live: receipts come late, and a daemon may have slept.
             until: header.expires.after(limits::MAX_LIFETIME_MS),
             level,
+            label: label_digest(&header.label),
+            parent: parent_as_it_is(&header),
             originator: header.originator.clone(),
             reply_by: header.reply_by,
             copies: due::copies(to),
@@ -162,9 +169,20 @@ impl Engine {
         self.ledger.write(seen.put(id));
         self.forget.insert((seen.until, id));
         self.due.take_up(id, &seen);
+        self.passings.take_up(id, seen.parent);
+        let parent = seen.parent;
         self.seen.insert(id, seen);
-        if let Some(act) = &header.act {
-            self.labelled(now, id, act, nodes.clone());
+        match (&header.act, parent) {
+            (Some(_), Some(parent)) => self.more_holders(parent, &nodes),
+            (Some(act), None) => {
+                let mut holders = nodes.clone();
+                // An extract of another node's information: who made it has it, too.
+                if act.said().node != header.originator {
+                    holders.insert(header.originator.clone());
+                }
+                self.labelled(now, id, act, holders);
+            }
+            (None, _) => {}
         }
         let originator = header.originator.clone();
         for a in &header.attachments {
@@ -231,38 +249,6 @@ impl Engine {
             self.ledger.record(now, Verb::CopyMade, level, detail);
         }
         numbers
-    }
-
-    /// A message that refers to another which its sender holds may pass on what that said, or, at a lower level, an extract of it: so the log of
-    /// the other has it.
-    fn passed_on(&mut self, now: Timestamp, header: &Header, digest: Digest) {
-        let referred = header.references.iter().chain(&header.supersedes);
-        let parents: BTreeSet<MessageId> = referred.copied().collect();
-        for parent in parents {
-            let Some(seen) = self.seen.get(&parent) else {
-                continue;
-            };
-            if !seen.copies.contains_key(&header.originator) {
-                continue;
-            }
-            let own = header.label.confidentiality.level();
-            let verb = if own < seen.level {
-                Verb::Extracted
-            } else {
-                Verb::Forwarded
-            };
-            let level = seen.level.max(own);
-            let detail = Detail {
-                who: Some(header.originator.clone()),
-                person: header.author.clone(),
-                message: Some(parent),
-                digest: Some(digest),
-                copy: seen.copy(&header.originator),
-                note: Some(format!("referred to by {}", header.id)),
-                ..Detail::default()
-            };
-            self.ledger.record(now, verb, level, detail);
-        }
     }
 
     /// A message takes the place of an older one of the same originator: copies of that for the same nodes that never left are dropped, and the

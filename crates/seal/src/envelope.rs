@@ -443,6 +443,7 @@ mod tests {
             },
             act: None,
             groups: vec![],
+            passed: None,
         };
         let content = Content::default();
         let binding = header.binding();

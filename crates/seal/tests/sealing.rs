@@ -110,6 +110,7 @@ fn header(from: &Node, to: &[&Node]) -> Header {
         },
         act: None,
         groups: vec![],
+        passed: None,
     }
 }
 
