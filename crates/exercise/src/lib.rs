@@ -5,6 +5,7 @@ mod control;
 mod documents;
 mod inspection;
 pub mod judge;
+mod passing;
 mod play;
 mod program;
 pub mod report;

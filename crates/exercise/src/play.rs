@@ -97,7 +97,7 @@ pub(crate) fn addressed(m: &Message) -> BTreeSet<&str> {
 }
 
 /// The id of a message that a daemon took. `None` where it refuses what it cannot even seal, such as an addressee nobody knows.
-fn taken(node: &str, answer: Result<Value, Failure>) -> Result<Option<String>, Trouble> {
+pub(crate) fn taken(node: &str, answer: Result<Value, Failure>) -> Result<Option<String>, Trouble> {
     match answer {
         Ok(v) => Ok(v["id"].as_str().map(str::to_owned)),
         Err(f) if f.exit() == Exit::Refused => Ok(None),
@@ -128,6 +128,13 @@ impl<'a> Play<'a> {
         for step in &self.scenario.step {
             match step {
                 Step::Send(m) => self.send(m)?,
+                Step::Forward { of, message } => self.forward(of, message)?,
+                Step::Extract {
+                    of,
+                    by,
+                    second,
+                    message,
+                } => self.extract(of, by, second.as_deref(), message)?,
                 Step::Offline { node } => {
                     self.structure.kill_node(node)?;
                     self.progress.say(&format!("{node} is offline (SIGKILL)"));
@@ -211,7 +218,7 @@ impl<'a> Play<'a> {
     }
 
     /// A message as the command line hands it in.
-    fn submission(&self, m: &Message) -> Submission {
+    pub(crate) fn submission(&self, m: &Message) -> Submission {
         Submission {
             to: m.to.clone(),
             info: m.info.clone(),
@@ -254,7 +261,7 @@ impl<'a> Play<'a> {
             .ok_or_else(|| "an answer without a draft".into())
     }
 
-    fn named(&mut self, name: &str) -> Result<&mut Sent, Trouble> {
+    pub(crate) fn named(&mut self, name: &str) -> Result<&mut Sent, Trouble> {
         let mut all = self.sent.iter_mut();
         all.find(|x| x.message.name.as_deref() == Some(name))
             .ok_or_else(|| format!("no message '{name}' was sent yet"))
