@@ -381,7 +381,10 @@ fn some_recipient(to: &[String], info: &[String]) -> Result<(), Failure> {
 fn said(rule: u64) -> String {
     let known = RULES.iter().find(|r| u64::from(r.id.number()) == rule);
     let text = known.map_or("", |r| r.text);
-    format!("POL-{rule:02} (docs/policy.md): {text}")
+    format!(
+        "POL-{rule:02} (docs/policy.md): {}",
+        text.trim_end_matches('.')
+    )
 }
 
 fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {

@@ -80,6 +80,16 @@ impl Desk {
             Some(label) => label,
             None => self.message(id)?.header().label.clone(),
         };
+        if self
+            .spool
+            .arrived(id)?
+            .is_some_and(|a| a.recalled.is_some())
+        {
+            return Err(no(
+                format!("{id} was taken back by its originator (POL-23)"),
+                "destroy it: `ordonnans destroy ID`",
+            ));
+        }
         if label.confidentiality.level() >= Level::StgG {
             return Err(no(
                 format!(

@@ -303,6 +303,25 @@ pub fn declare(config: &Config, event: &str, signer: &FileSigner) -> Result<Valu
 /// The label of what has no rubricering any more.
 const NONE: &str = "Ongerubriceerd";
 
+/// What is shown of an extract: its parent, and what whoever signed it signed, for the second person to look at.
+fn signed_so_far(answer: &mut Value) -> Result<(), Failure> {
+    let extract = answer.as_object_mut().and_then(|o| o.remove("extract"));
+    let Some(extract) = extract.filter(Value::is_object) else {
+        return Ok(());
+    };
+    answer["extract_of"] = extract["of"].clone();
+    answer["parent_level"] = extract["level"].clone();
+    answer["second_person"] = extract["second"].clone();
+    if let Some(act) = extract["act"].as_str() {
+        let act = BASE64.decode(act.as_bytes()).map_err(broken)?;
+        let act = SignedAct::decode(&act).map_err(broken)?;
+        answer["signed_label"] = json!(act.said().label.to_string());
+        answer["signed_by"] = json!(act.said().by);
+        answer["signed_at"] = json!(act.said().at);
+    }
+    Ok(())
+}
+
 fn signed_in(by: &SignerArgs) -> Result<FileSigner, Failure> {
     person(&by.certificate, &by.key)
 }
@@ -340,6 +359,7 @@ pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Fail
             let content = content.unwrap_or_default();
             let content = BASE64.decode(content.as_str().unwrap_or_default().as_bytes());
             let content = Content::decode(&content.map_err(broken)?).map_err(broken)?;
+            signed_so_far(&mut answer)?;
             eprint!("{}", table::render(&answer));
             // A reader that went away, like `head`, is no failure.
             drop(std::io::stdout().write_all(&content.body));

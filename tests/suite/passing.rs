@@ -10,7 +10,8 @@ use ordonnans_identity::Signer as _;
 use ordonnans_label::{Label, Level, Name};
 use ordonnans_message::{
     Act, ActKind, Content, ContentRef, Digest, Envelope, Follows, Frame, Header, How, MessageId,
-    PassedOn, Precedence, Recipient, ReplyCode, Role, Second, SignedAct, SignedSecond, sha256,
+    PassedOn, Precedence, ReceiptKind, Recipient, ReplyCode, Role, Second, SignedAct, SignedSecond,
+    sha256,
 };
 use ordonnans_seal::{Entropy, SeededEntropy, open, seal, sign_statement, verify_envelope};
 use ordonnans_tests::house::{Draft, House, register_text};
@@ -396,12 +397,12 @@ async fn what_is_passed_on_keeps_its_label_and_who_gets_it_is_told_of_acts() {
     }
     // From here on it goes on under that label, by that act.
     assert_eq!(t.publish(&t.forward(&got, LOCC, &[NCC])).await, rule(24));
-    let raised = |to| Draw {
+    let raised = |t: &Town, to| Draw {
         label: up.said().label.clone(),
         act: Some(up.clone()),
         ..t.forward(&got, LOCC, to)
     };
-    let (may, not) = (raised(&[NCC]), raised(&[VR]));
+    let (may, not) = (raised(&t, &[NCC]), raised(&t, &[VR]));
     assert!(t.publish(&may).await.is_ok());
     assert_eq!(
         t.publish(&not).await,
@@ -419,6 +420,19 @@ async fn what_is_passed_on_keeps_its_label_and_who_gets_it_is_told_of_acts() {
     let refused = t.told(Verb::Refused, 6).await;
     let rules: Vec<_> = refused.iter().filter_map(|d| d.rule).collect();
     assert_eq!(rules, [3, 23, 23, 24, 24, 24, 10]);
+
+    // What its originator takes back goes on no more, whoever has it.
+    let back = t.house.receipt(&first, NCC, ReceiptKind::Recalled);
+    let receipt = back.get().encode();
+    let ncc = t.peer(NCC).await;
+    let said = Frame::Receipt { receipt };
+    ncc.say(Lane::Control, &said).await.expect("sends");
+    next(&ncc, |f| {
+        matches!(f, Frame::ReceiptStored { .. }).then_some(())
+    })
+    .await;
+    ncc.leave().await;
+    assert_eq!(t.publish(&raised(&t, &[NCC])).await, rule(23));
 
     // From Stg.G up nothing is passed on as it is.
     let secret = t.sent(NCC, &[DEF], Level::StgG).await;

@@ -9,7 +9,8 @@ use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::{Label, Level};
 use ordonnans_message::cbor::Writer;
 use ordonnans_message::{
-    Digest, Header, How, MessageId, SignedAct, SignedSecond, Timestamp, encode_label, sha256,
+    Digest, Header, How, MessageId, ReceiptKind, SignedAct, SignedSecond, Timestamp, encode_label,
+    sha256,
 };
 use ordonnans_policy::{InForce, Parent, Passed};
 
@@ -60,6 +61,10 @@ impl Engine {
             self.labels.get(passed.parent),
             self.seen.get(&passed.parent),
         );
+        let taken_back = seen.is_some_and(|s| {
+            let mut kinds = s.receipts.iter().map(|(kind, _)| *kind);
+            kinds.any(|k| k == ReceiptKind::Recalled)
+        });
         let has = row.is_some_and(|l| l.originator == *from || l.holders.contains(from))
             || seen.is_some_and(|s| s.originator == *from || s.copies.contains_key(from));
         let act = header.act.as_ref();
@@ -71,7 +76,7 @@ impl Engine {
         };
         Some(Passed {
             how: passed.how,
-            parent: has.then_some(Parent {
+            parent: (has && !taken_back).then_some(Parent {
                 in_force: row.map(|l| InForce {
                     label: &l.label,
                     node: &l.originator,

@@ -171,7 +171,7 @@ impl Refusal {
                 "from Dep.V up a label needs a duration, by day or an event of the register, and the signed statement of someone entitled to establish it; `ordonnans label propose` keeps the message until then"
             }
             RuleId::PARENT => {
-                "what is passed on is not known to the broker any more, or never came to this node; make a message of your own, established anew"
+                "what is passed on is not known to the broker any more, was taken back, or never came to this node; make a message of your own, established anew"
             }
             RuleId::UNCHANGED => {
                 "what is passed on keeps the label in force; what is to go lower is an extract: `ordonnans extract`"

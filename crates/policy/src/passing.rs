@@ -17,7 +17,7 @@ use crate::{Grounds, Question, RuleId};
 pub struct Passed<'a> {
     /// How.
     pub how: How,
-    /// The parent; `None` where it is not known here, or the sender neither sent it nor has a copy.
+    /// The parent; `None` where it is not known here or was taken back, or the sender neither sent it nor has a copy.
     pub parent: Option<Parent<'a>>,
     /// The act that the message carries.
     pub act: Option<&'a SignedAct>,
@@ -65,7 +65,7 @@ pub(crate) fn passing(
     let level = q.label.confidentiality.level();
     let Some(parent) = &p.parent else {
         a.hear(RuleId::PARENT, false, || {
-            "the parent is not known here, or the sender has no copy of it".into()
+            "the parent is not known here, was taken back, or is not the sender's to have".into()
         })?;
         return ControlFlow::Break(RuleId::PARENT);
     };

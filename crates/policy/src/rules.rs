@@ -63,7 +63,7 @@ rules! {
     CONSENT = 20, "From the equal of Dep.V up information under another policy goes on only with its originator's consent, for this recipient, level and time.";
     STATEMENT = 21, "From Dep.V up a message under a Dutch label carries the signed statement of who established it, over content and label.";
     EVENT = 22, "An event that a Dutch label lasts until is one of the register's, which says who may declare it.";
-    PARENT = 23, "What is passed on is a message that is known here, and that the sender sent or has.";
+    PARENT = 23, "What is passed on is a message that is known here and was not taken back, and that the sender sent or has.";
     UNCHANGED = 24, "What is passed on as it is keeps the label in force, by the act in force.";
     REPRODUCTION = 25, "Stg.G and Stg.ZG are not passed on as they are: a further copy is made by the originator.";
     EXTRACT = 26, "An extract is of a Dutch message, is not higher than it, and its act names the one in force on it.";

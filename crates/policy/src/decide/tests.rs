@@ -700,7 +700,7 @@ const CASES: &[Case] = &[
     Case {
         rule: 23,
         verdict: REFUSED,
-        words: "unknown here, or none that came to the sender",
+        words: "unknown here, taken back, or none that came to the sender",
         passed: Some(Pass {
             parent: None,
             ..AS_IT_IS
