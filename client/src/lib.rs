@@ -27,6 +27,8 @@ mod establishing;
 pub mod exports;
 pub mod failure;
 #[cfg(test)]
+mod handing_on;
+#[cfg(test)]
 mod house;
 mod incoming;
 #[cfg(test)]

@@ -185,6 +185,7 @@ impl Desk {
                 .collect(),
             act: header.act.as_ref().map(|a| BASE64.encode(&a.encode())),
             passed: as_it_is(header),
+            exercise: header.exercise,
             to: header.recipients.iter().map(SentTo::from).collect(),
             reply_by: header.reply_by,
             draft,

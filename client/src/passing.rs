@@ -76,10 +76,8 @@ impl Desk {
 
     /// The label of a message in the inbox that may be passed on as it is; the broker decides on the rest.
     pub(crate) fn passable(&self, id: MessageId) -> Result<Label, Failure> {
-        let label = match self.revised(id)? {
-            Some(label) => label,
-            None => self.message(id)?.header().label.clone(),
-        };
+        let came = self.message(id)?.header().label.clone();
+        let label = self.revised(id)?.unwrap_or(came);
         if self
             .spool
             .arrived(id)?
@@ -152,9 +150,9 @@ impl Desk {
             )
         })?;
         let act = history.last().ok_or_else(|| internal("no act"))?;
-        let exercise = match self.spool.incoming(id)? {
-            Some(e) => e.header().exercise,
-            None => false,
+        let exercise = match self.spool.sent(id)? {
+            Some(sent) => sent.exercise,
+            None => self.message(id)?.header().exercise,
         };
         Ok(Parent {
             follows: Follows {

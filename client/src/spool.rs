@@ -59,6 +59,9 @@ pub(crate) struct Sent {
     /// The message that it passes on as it is.
     #[serde(default)]
     pub(crate) passed: Option<MessageId>,
+    /// Whether it belongs to an exercise.
+    #[serde(default)]
+    pub(crate) exercise: bool,
     /// The draft it comes from.
     #[serde(default)]
     pub(crate) draft: Option<DraftId>,
@@ -628,6 +631,7 @@ mod tests {
             recipients: vec![],
             act: None,
             passed: None,
+            exercise: false,
             draft: None,
             verdict: None,
         }

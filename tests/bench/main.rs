@@ -182,6 +182,7 @@ fn rules() {
         originator: &names[0],
         label: &label,
         created: night(),
+        made: night(),
         expires: night().after(60_000),
         passed: None,
     };

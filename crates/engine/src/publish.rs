@@ -74,6 +74,10 @@ impl Engine {
         {
             return self.refuse(session, Some(id), ReplyCode::AttachmentMissing);
         }
+        let to = reached.recipients.len();
+        if parent.is_some_and(|p| self.labels.held_by_many(p, to)) {
+            return self.refuse(session, Some(id), ReplyCode::TooLarge);
+        }
         let full = |r: &Recipient| {
             let queue = self.mailbox.queue(&r.node);
             queue.is_some_and(|q| q.items.len() >= self.settings.queue)
@@ -81,7 +85,6 @@ impl Engine {
         let labelled = begins.is_some() && self.labels.len() >= self.settings.labelled;
         if self.seen.len() >= self.settings.remembered
             || labelled
-            || parent.is_some_and(|p| self.labels.held_by_many(p, reached.recipients.len()))
             || reached.recipients.iter().any(full)
         {
             return self.refuse(session, Some(id), ReplyCode::Busy);

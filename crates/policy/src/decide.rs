@@ -55,8 +55,10 @@ pub struct Question<'a> {
     pub originator: &'a Name,
     /// Its label in force.
     pub label: &'a Label,
-    /// When its information was made: of what is passed on as it is, its parent.
+    /// When it was made.
     pub created: Timestamp,
+    /// When its information was: of what is passed on as it is, its parent.
+    pub made: Timestamp,
     /// When it expires.
     pub expires: Timestamp,
     /// Whether a signed statement of who established the label comes with it. That it is about this label, and that its signature is right, is
@@ -74,6 +76,7 @@ impl<'a> Question<'a> {
             originator,
             label,
             created: at,
+            made: at,
             expires: at.after(AN_HOUR_MS),
             stated: true,
             passed: None,
@@ -88,8 +91,9 @@ impl<'a> Question<'a> {
         Self {
             originator: &header.originator,
             label: &header.label,
+            created: header.created,
             // Who came to a circle since does not get by a detour what was there before (POL-18).
-            created: as_it_is.map_or(header.created, |p| p.parent.made().min(header.created)),
+            made: as_it_is.map_or(header.created, |p| p.parent.made().min(header.created)),
             expires: header.expires,
             stated: header.act.is_some(),
             passed: None,
@@ -424,12 +428,12 @@ pub(crate) fn recipient(
             circles.iter().any(|v| {
                 holds.one(&TagSet::kring(), v)
                     && m.get(v)
-                        .is_some_and(|s| s.contains(q.created) && s.contains(now))
+                        .is_some_and(|s| s.contains(q.made) && s.contains(now))
             })
         })
     };
     a.hear(RuleId::MEMBER_WHEN_MADE, member(&node.memberships), || {
-        times(&node.memberships, c, q.created)
+        times(&node.memberships, c, q.made)
     })?;
     a.hear(
         RuleId::LINK_STG_ZG,

@@ -1005,6 +1005,7 @@ impl Case {
             originator: &from,
             label: &label,
             created: time(self.created),
+            made: time(self.created),
             expires: time(self.expires),
             stated: self.stated,
             passed: made.as_ref().map(Made::passed),
