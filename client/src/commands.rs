@@ -10,7 +10,6 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use data_encoding::BASE64;
 use ordonnans_message::{MessageId, ReceiptKind, Timestamp, limits};
-use ordonnans_policy::RULES;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +27,7 @@ use crate::labels;
 use crate::local::{Request, Submission, ask};
 use crate::opening::{Reader, make_key, open_message, pages, publish_key};
 use crate::partners;
+use crate::passing::wanted;
 use crate::signing;
 use crate::table;
 
@@ -317,7 +317,10 @@ pub(crate) fn decided(answer: &Value, listing: Listing) -> Result<Exit, Failure>
         ),
         (None, Some(rule)) => (
             String::new(),
-            said(rule),
+            format!(
+                "rule POL-{rule:02} in docs/policy.md says what must hold{}",
+                wanted(rule)
+            ),
         ),
         (None, None) => (String::new(), "correct the message and send it again".to_owned()),
     };
@@ -375,16 +378,6 @@ fn some_recipient(to: &[String], info: &[String]) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-/// What a rule says, by its number.
-fn said(rule: u64) -> String {
-    let known = RULES.iter().find(|r| u64::from(r.id.number()) == rule);
-    let text = known.map_or("", |r| r.text);
-    format!(
-        "POL-{rule:02} (docs/policy.md): {}",
-        text.trim_end_matches('.')
-    )
 }
 
 fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {

@@ -288,6 +288,21 @@ impl Desk {
     }
 }
 
+/// What is wanted where the broker refuses to pass a message on, after the number of the rule.
+pub(crate) fn wanted(rule: u64) -> &'static str {
+    match rule {
+        23 => ": a parent that it knows, that was not taken back, and that this node sent or has",
+        24 => ": the label in force and its act; what is to go lower is an extract",
+        25 => ": from Stg.G up the originator sends it",
+        26 => ": an act on a Dutch parent as it is now, not above it; have it established anew",
+        27 => ": the signature of the parent's vaststeller, or of a registered successor",
+        28 => ": a second signature, over this content, label and parent",
+        29 => ": two persons",
+        30 => ": a second person in the register who is cleared for the parent",
+        _ => "",
+    }
+}
+
 /// Why one person is not two.
 pub(crate) fn same_person() -> Failure {
     no(
