@@ -10,8 +10,8 @@ use ordonnans_identity::Signer as _;
 use ordonnans_label::{Label, Level, Name};
 use ordonnans_message::{
     Act, ActKind, Content, ContentRef, Digest, Envelope, Follows, Frame, Header, How, MessageId,
-    PassedOn, Precedence, ReceiptKind, Recipient, ReplyCode, Role, Second, SignedAct, SignedSecond,
-    sha256,
+    OrderKind, PassedOn, Precedence, ReceiptKind, Recipient, ReplyCode, Role, Second, SignedAct,
+    SignedSecond, sha256,
 };
 use ordonnans_seal::{Entropy, SeededEntropy, open, seal, sign_statement, verify_envelope};
 use ordonnans_tests::house::{Draft, House, register_text};
@@ -602,5 +602,59 @@ async fn an_extract_has_two_signatures_or_is_refused_by_its_own_rule() {
     ncc.leave().await;
     let late = t.extract(&parent, NCC, DEP_V, &[VR]);
     assert_eq!(t.publish(&late).await, rule(26));
+    t.broker.stop().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_that_wait_follow_the_label_and_the_incident_of_what_they_pass_on() {
+    let mut t = Town::new().await;
+    let first = t.sent(NCC, &[DEF], Level::DepV).await;
+    // VR is away: its copy of what DEF passes on waits, and then may not go out under the label in force.
+    let id = t.publish(&t.forward(&first, DEF, &[VR])).await;
+    let id = id.expect("accepted");
+    let act = first.header().act.as_ref().expect("an act").digest();
+    let revise = |t: &Town, after, label| {
+        let act = t.house.revises(NCC, &first, after, ActKind::Revise, label);
+        act.expect("an act")
+    };
+    let up = revise(&t, act, "Stg.C // TOT 2036-01-01");
+    let ncc = t.peer(NCC).await;
+    assert_eq!(state(&ncc, &up).await, Ok(()));
+    let vr = t.peer(VR).await;
+    let withheld = t.told(Verb::Withheld, 1).await;
+    assert_eq!(
+        (withheld[0].message, withheld[0].rule),
+        (Some(id), Some(10))
+    );
+    let down = revise(&t, up.digest(), "Dep.V // TOT 2036-01-01");
+    assert_eq!(state(&ncc, &down).await, Ok(()));
+    assert_eq!(delivered(&vr).await.header().id, id);
+    vr.leave().await;
+    ncc.leave().await;
+
+    // An incident about a message is about all that pass it on.
+    let second = t.sent(NCC, &[DEF], Level::DepV).await;
+    let id = t.publish(&t.forward(&second, DEF, &[LOCC])).await;
+    let id = id.expect("accepted");
+    let officer = Officer::connect(&t.site.officer()).await;
+    let mut officer = officer.expect("comes in");
+    let incident = || "lek-2026-1".to_owned();
+    let open = OrderKind::Open {
+        incident: incident(),
+        messages: vec![second.header().id],
+    };
+    officer.order(open).await.expect("kept");
+    let locc = t.peer(LOCC).await;
+    let withheld = t.told(Verb::Withheld, 2).await;
+    let frozen = Some("frozen: lek-2026-1".to_owned());
+    assert_eq!(
+        (withheld[1].message, &withheld[1].note),
+        (Some(id), &frozen)
+    );
+    let close = OrderKind::Close {
+        incident: incident(),
+    };
+    officer.order(close).await.expect("kept");
+    assert_eq!(delivered(&locc).await.header().id, id);
     t.broker.stop().await.expect("stops");
 }
