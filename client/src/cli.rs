@@ -361,7 +361,7 @@ pub enum LabelCommand {
         /// The draft.
         draft: String,
     },
-    /// Establish the label of a draft and send it; prints the id of the message.
+    /// Establish the label of a draft and send it; prints the id of the message, or the draft where a second person is to sign, too.
     Establish {
         /// The draft.
         draft: String,
