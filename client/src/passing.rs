@@ -77,6 +77,8 @@ impl Desk {
     /// The label of a message in the inbox that may be passed on as it is; the broker decides on the rest.
     pub(crate) fn passable(&self, id: MessageId) -> Result<Label, Failure> {
         let came = self.message(id)?.header().label.clone();
+        // What came sealed to persons this daemon does not open, whatever label it has since.
+        let sealed_to = came.confidentiality.level();
         let label = self.revised(id)?.unwrap_or(came);
         if self
             .spool
@@ -88,7 +90,7 @@ impl Desk {
                 "destroy it: `ordonnans destroy ID`",
             ));
         }
-        if label.confidentiality.level() >= Level::StgG {
+        if label.confidentiality.level().max(sealed_to) >= Level::StgG {
             return Err(no(
                 format!(
                     "{id} may not be passed on: from Stg.G up a further copy is made by the originator (POL-25)"
