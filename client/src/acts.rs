@@ -90,7 +90,7 @@ impl Desk {
                 .and_then(|e| e.header().act.clone()),
         };
         let first = first.ok_or_else(|| unknown(id))?;
-        let mut known = self.spool.acts(id)?;
+        let mut known = self.spool.acts(self.line_of(id)?)?;
         let mut acts = vec![first];
         // Each names the one before; what does not follow on the line is not in force.
         while let Some(last) = acts.last().map(SignedAct::digest) {
@@ -109,7 +109,7 @@ impl Desk {
 
     /// The label in force of a message whose label was revised since it came; `None` where it was not.
     pub(crate) fn revised(&self, id: MessageId) -> Result<Option<Label>, Failure> {
-        if self.spool.acts(id)?.is_empty() {
+        if self.spool.acts(self.line_of(id)?)?.is_empty() {
             return Ok(None);
         }
         let acts = self.history(id)?;

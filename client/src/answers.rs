@@ -23,6 +23,7 @@ use crate::failure::{Exit, Failure};
 use crate::incoming::{Inside, Read};
 use crate::local::{Request, Submission};
 use crate::opening::{chosen, show};
+use crate::passing::shown as shown_of;
 use crate::spool::{Arrived, Listed, Sent, Verdict};
 
 /// How long `label catalog` waits for the broker.
@@ -48,8 +49,44 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, request: Request) -> Result<Val
             let level = SignedAct::decode(&act).map(|a| a.said().label.confidentiality.level());
             with_keys(daemon, &message, level.map_err(internal)?).await?;
             let expanded = expand(daemon, &message).await?;
+            let (keeper, signed) = (Arc::clone(&desk), act.clone());
+            if blocking(move || keeper.sign_first(draft, &signed)).await? {
+                return Ok(json!({ "draft": draft, "state": "waits for a second person" }));
+            }
             let id = blocking(move || desk.establish(draft, &act, &expanded)).await?;
             sent(daemon, id, wait).await
+        }
+        Request::Second {
+            draft,
+            second,
+            wait,
+        } => {
+            let second = BASE64.decode(second.as_bytes());
+            let second = second.map_err(|_| internal("the second signature is not base64"))?;
+            let desk = Arc::clone(&daemon.desk);
+            let (kept, header, _) = desk.draft(draft)?;
+            with_keys(daemon, &kept.message, header.label.confidentiality.level()).await?;
+            let expanded = expand(daemon, &kept.message).await?;
+            let id = blocking(move || desk.second(draft, &second, &expanded)).await?;
+            sent(daemon, id, wait).await
+        }
+        Request::Forward {
+            id,
+            receipt,
+            message,
+            wait,
+        } => {
+            let receipt = decoded(receipt)?;
+            let desk = Arc::clone(&daemon.desk);
+            let label = desk.passable(id)?;
+            let message = Submission {
+                label: label.to_string(),
+                ..*message
+            };
+            with_keys(daemon, &message, label.confidentiality.level()).await?;
+            let expanded = expand(daemon, &message).await?;
+            let id = blocking(move || desk.forward(id, receipt.as_deref(), &message, &expanded));
+            sent(daemon, id.await?, wait).await
         }
         Request::State { frame, wait } => state(daemon, &frame, wait).await,
         other => {
@@ -226,9 +263,15 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
         Request::Send { .. }
         | Request::Catalog { .. }
         | Request::Establish { .. }
+        | Request::Second { .. }
+        | Request::Forward { .. }
         | Request::State { .. } => Err(internal("answered elsewhere")),
         Request::Propose { message } => {
             let draft = desk.propose(&message)?;
+            Ok(json!({ "draft": draft }))
+        }
+        Request::Extract { of, message } => {
+            let draft = desk.extract(of, &message)?;
             Ok(json!({ "draft": draft }))
         }
         Request::Drafts => {
@@ -236,6 +279,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
                 Ok(json!({
                     "draft": id, "proposed": d.proposed, "label": d.message.label, "to": d.message.to,
                     "info": d.message.info, "precedence": d.message.precedence, "author": d.message.author, "sent_as": d.sent,
+                    "extract_of": d.parent, "established": d.act.is_some(),
                 }))
             };
             desk.spool.drafts()?.into_iter().map(row).collect()
@@ -246,6 +290,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
                 "draft": draft, "label": header.label.to_string(), "node": desk.name,
                 "to": kept.message.to, "info": kept.message.info, "subject": content.subject,
                 "media_type": content.media_type, "content": BASE64.encode(&content.encode()),
+                "extract": desk.extract_of(&kept)?,
             }))
         }
         Request::Discard { draft } => {
@@ -253,12 +298,12 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             Ok(json!({ "discarded": draft }))
         }
         Request::History { id } => {
-            let history = desk.history(id)?;
+            let (history, line) = (desk.history(id)?, desk.line_of(id)?);
             let row = |a: &SignedAct| {
                 let act = a.said();
                 json!({
                     "act": act.kind.as_str(), "label": act.label.to_string(), "by": act.by, "at": act.at,
-                    "node": act.node, "subject": act.subject, "digest": a.digest(),
+                    "node": act.node, "subject": act.subject, "digest": a.digest(), "message": line,
                 })
             };
             Ok(history.iter().map(row).collect())
@@ -417,6 +462,7 @@ fn about(h: &Header) -> Value {
         "id": h.id, "originator": h.originator, "author": h.author, "label": h.label.to_string(),
         "precedence": h.precedence().as_str(), "exercise": h.exercise, "created": h.created, "expires": h.expires,
         "reply_by": h.reply_by, "attachments": h.attachments.len(),
+        "passed_on": shown_of(h),
         "persons": h.recipients.iter().filter_map(|r| r.person.as_ref()).collect::<Vec<_>>(),
     })
 }

@@ -31,6 +31,11 @@ pub enum Command {
     Daemon,
     /// Seal, sign and send a message; prints its id once the outbox is synced.
     Send(Box<SendArgs>),
+    /// Pass a message on as it is: same content, label and vaststeller's statement, new copies. Signs the receipt *opened* first.
+    Forward(Box<ForwardArgs>),
+    /// Make an extract of a message: another content under a lower label. The parent's vaststeller signs, and of Stg.C or higher a second person;
+    /// without their keys it is kept as a draft for `label establish` and `label second`.
+    Extract(Box<ExtractArgs>),
     /// Show who has each copy we sent, who opened it and who is late, what waits here, and what we are asked to look after.
     Board {
         /// What is done with, too.
@@ -126,7 +131,7 @@ pub struct SendArgs {
     #[arg(long, short, default_value = "")]
     pub subject: String,
     /// The content; without it standard input is read.
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, visible_alias = "content", value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// The media type of the content.
     #[arg(long, default_value = "application/octet-stream", value_name = "TYPE")]
@@ -161,6 +166,63 @@ pub struct SendArgs {
     /// How to print.
     #[command(flatten)]
     pub listing: Listing,
+}
+
+/// What `forward` takes.
+#[derive(Debug, Args)]
+pub struct ForwardArgs {
+    /// The message.
+    pub id: String,
+    /// Action addressee: NODE or PERSON@NODE, short or in full, or a group of the register: role:NAME, circle:NAME, list:NAME; may be repeated.
+    #[arg(long = "to", value_name = "NAME")]
+    pub to: Vec<String>,
+    /// Information addressee; may be repeated.
+    #[arg(long = "info", value_name = "NAME")]
+    pub info: Vec<String>,
+    /// DEFERRED, ROUTINE, PRIORITY, IMMEDIATE, FLASH or OVERRIDE, or a prosign.
+    #[arg(long, short, default_value = "ROUTINE")]
+    pub precedence: String,
+    /// The precedence of information addressees, where it is another.
+    #[arg(long, value_name = "PRECEDENCE")]
+    pub info_precedence: Option<String>,
+    /// Until when to deliver: RFC 3339, or a span such as 90m, 12h, 7d.
+    #[arg(long, value_name = "WHEN", default_value = "7d")]
+    pub expires: String,
+    /// By when an answer is asked for, in the same forms.
+    #[arg(long, value_name = "WHEN")]
+    pub reply_by: Option<String>,
+    /// Wait for the broker's verdict; a refusal ends with exit code 1.
+    #[arg(long)]
+    pub wait: bool,
+    /// The certificate of the person who passes it on and signs the receipt *opened*.
+    #[arg(long = "as", value_name = "CERT", requires = "key")]
+    pub reader: Option<PathBuf>,
+    /// That person's private key, mode 0600; it never leaves this command.
+    #[arg(long, value_name = "KEY", requires = "reader")]
+    pub key: Option<PathBuf>,
+    /// How to print.
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+/// What `extract` takes: of `send`, with `--as` and `--key` for the vaststeller of the parent.
+#[derive(Debug, Args)]
+pub struct ExtractArgs {
+    /// The message it is made from: one that arrived, or one of ours.
+    pub id: String,
+    /// The extract.
+    #[command(flatten)]
+    pub message: SendArgs,
+    /// The certificate of the second person, in the same step.
+    #[arg(
+        long = "second-as",
+        value_name = "CERT",
+        requires_all = ["second_key", "vaststeller"]
+    )]
+    pub second: Option<PathBuf>,
+    /// That person's private key, mode 0600; it never leaves this command.
+    #[arg(long, value_name = "KEY", requires = "second")]
+    pub second_key: Option<PathBuf>,
 }
 
 /// What `read` takes.
@@ -299,7 +361,7 @@ pub enum LabelCommand {
         /// The draft.
         draft: String,
     },
-    /// Establish the label of a draft and send it; prints the id of the message.
+    /// Establish the label of a draft and send it; prints the id of the message, or the draft where a second person is to sign, too.
     Establish {
         /// The draft.
         draft: String,
@@ -307,6 +369,20 @@ pub enum LabelCommand {
         #[arg(long, short)]
         label: Option<String>,
         /// Who establishes it.
+        #[command(flatten)]
+        signer: SignerArgs,
+        /// Wait for the broker's verdict; a refusal ends with exit code 1.
+        #[arg(long)]
+        wait: bool,
+        /// How to print.
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Sign, as a second person, an extract whose vaststeller has signed, and send it; prints the id of the message. Look at it first: `label draft`.
+    Second {
+        /// The draft.
+        draft: String,
+        /// The second person: another than the vaststeller, cleared for the parent.
         #[command(flatten)]
         signer: SignerArgs,
         /// Wait for the broker's verdict; a refusal ends with exit code 1.

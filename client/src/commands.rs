@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit;
 use crate::cli::{
-    AuditCommand, Cli, Command, DestroyArgs, KeyCommand, LabelArgs, Listing, PrintArgs, ReadArgs,
-    SendArgs, SignerArgs, WitnessCommand,
+    AuditCommand, Cli, Command, DestroyArgs, ForwardArgs, KeyCommand, LabelArgs, Listing,
+    PrintArgs, ReadArgs, SendArgs, SignerArgs, WitnessCommand,
 };
 use crate::config::Config;
 use crate::daemon::Daemon;
@@ -27,6 +27,7 @@ use crate::labels;
 use crate::local::{Request, Submission, ask};
 use crate::opening::{Reader, make_key, open_message, pages, publish_key};
 use crate::partners;
+use crate::passing::wanted;
 use crate::signing;
 use crate::table;
 
@@ -92,6 +93,8 @@ fn command(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Daemon => daemon(config),
         Command::Send(args) => send(&config, &args),
+        Command::Forward(args) => forward(&config, &args),
+        Command::Extract(args) => signing::extracted(&config, &args),
         Command::Read(args) => read(&config, args),
         Command::Inbox(listing) => simple(&Request::Inbox, listing),
         Command::Board { all, listing } => simple(&Request::Board { all }, listing),
@@ -235,12 +238,7 @@ fn point(text: &str) -> Result<Point, Failure> {
 
 /// A message as it is typed.
 pub(crate) fn submission(args: &SendArgs) -> Result<Submission, Failure> {
-    if args.to.is_empty() && args.info.is_empty() {
-        return Err(usage(
-            "the message has no recipient",
-            "name one with --to NODE or --to PERSON@NODE",
-        ));
-    }
+    some_recipient(&args.to, &args.info)?;
     let mut body = vec![];
     let most = limits::MAX_CONTENT as u64 + 1;
     let read = match &args.file {
@@ -300,7 +298,12 @@ pub(crate) fn decided(answer: &Value, listing: Listing) -> Result<Exit, Failure>
     if listing.json {
         show(answer, listing)?;
     } else {
-        println!("{}", answer["id"].as_str().unwrap_or_default());
+        // An extract that waits to be signed has no id yet.
+        let named = answer["id"].as_str().or(answer["draft"].as_str());
+        println!("{}", named.unwrap_or_default());
+        if let Some(state) = answer["state"].as_str() {
+            eprintln!("the draft {state}: `ordonnans label second DRAFT --as CERT --key KEY`");
+        }
     }
     if !refused {
         return Ok(Exit::Done);
@@ -314,7 +317,10 @@ pub(crate) fn decided(answer: &Value, listing: Listing) -> Result<Exit, Failure>
         ),
         (None, Some(rule)) => (
             String::new(),
-            format!("rule POL-{rule:02} in docs/policy.md says what must hold"),
+            format!(
+                "rule POL-{rule:02} in docs/policy.md says what must hold{}",
+                wanted(rule)
+            ),
         ),
         (None, None) => (String::new(), "correct the message and send it again".to_owned()),
     };
@@ -327,6 +333,51 @@ pub(crate) fn decided(answer: &Value, listing: Listing) -> Result<Exit, Failure>
         format!("the broker refused the message{who}: {}", text(&v["code"])),
         hint,
     ))
+}
+
+/// Passes a message on as it is.
+fn forward(config: &Config, args: &ForwardArgs) -> Result<Exit, Failure> {
+    let id = message_id(&args.id)?;
+    some_recipient(&args.to, &args.info)?;
+    let reader = by_reader(args.reader.as_deref(), args.key.as_deref(), &[])?;
+    let author = reader.as_ref().map(|r| r.name().to_string());
+    let message = Submission {
+        to: args.to.clone(),
+        info: args.info.clone(),
+        precedence: args.precedence.clone(),
+        info_precedence: args.info_precedence.clone(),
+        author,
+        expires: when(&args.expires)?,
+        reply_by: args.reply_by.as_deref().map(when).transpose()?,
+        // Label and content are those of the message; whether it is of an exercise, too.
+        label: String::new(),
+        exercise: false,
+        subject: String::new(),
+        media_type: String::new(),
+        name: None,
+        body: vec![],
+        attachments: vec![],
+        references: vec![],
+        supersedes: None,
+    };
+    let receipt = reader.map(|r| r.receipt(&config.socket, id, ReceiptKind::Opened));
+    let request = Request::Forward {
+        id,
+        receipt: receipt.transpose()?,
+        message: Box::new(message),
+        wait: args.wait,
+    };
+    decided(&ask(&config.socket, &request)?, args.listing)
+}
+
+fn some_recipient(to: &[String], info: &[String]) -> Result<(), Failure> {
+    if to.is_empty() && info.is_empty() {
+        return Err(usage(
+            "the message has no recipient",
+            "name one with --to NODE or --to PERSON@NODE",
+        ));
+    }
+    Ok(())
 }
 
 fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {

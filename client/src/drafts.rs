@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use data_encoding::{BASE64, HEXLOWER};
 use ordonnans_message::{
-    ActKind, AttachmentRef, Content, Envelope, Header, MessageId, Precedence, Recipient, Role,
-    SignedAct, SignedKeyPackage, Timestamp, limits,
+    AttachmentRef, Content, Envelope, Header, MessageId, Precedence, Recipient, Role, SignedAct,
+    SignedKeyPackage, SignedSecond, Timestamp, limits,
 };
 use ordonnans_seal::{Entropy, SystemEntropy, seal, verify_envelope, verify_statement};
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,12 @@ pub(crate) struct Draft {
     /// The message it went out as, until the broker has decided.
     #[serde(default)]
     pub(crate) sent: Option<MessageId>,
+    /// The message it is an extract of.
+    #[serde(default)]
+    pub(crate) parent: Option<MessageId>,
+    /// The vaststeller's signed act in base64, where a second person is to sign, too.
+    #[serde(default)]
+    pub(crate) act: Option<String>,
     /// The content, sealed to the node itself, in base64.
     envelope: String,
 }
@@ -87,7 +93,7 @@ impl Draft {
     }
 }
 
-fn still_here(id: DraftId, draft: &Draft) -> Result<(), Failure> {
+pub(crate) fn still_here(id: DraftId, draft: &Draft) -> Result<(), Failure> {
     match draft.sent {
         None => Ok(()),
         Some(message) => Err(Failure::new(
@@ -101,6 +107,19 @@ fn still_here(id: DraftId, draft: &Draft) -> Result<(), Failure> {
 impl Desk {
     /// Keeps a message until its label is established. The label is proposed, whatever was typed.
     pub(crate) fn propose(&self, s: &Submission) -> Result<DraftId, Failure> {
+        self.propose_as(s, None)
+    }
+
+    /// The same of an extract, under whatever label.
+    pub(crate) fn propose_extract(
+        &self,
+        s: &Submission,
+        parent: MessageId,
+    ) -> Result<DraftId, Failure> {
+        self.propose_as(s, Some(parent))
+    }
+
+    fn propose_as(&self, s: &Submission, parent: Option<MessageId>) -> Result<DraftId, Failure> {
         // Whom it goes to is settled when it is established; a name that cannot be one is told now.
         let level = self.label(s)?.confidentiality.level();
         self.keys(s, level)?;
@@ -109,7 +128,7 @@ impl Desk {
             groups: vec![],
         };
         let Composed { header, content } = self.compose(s, to)?;
-        let kept = self.keep_draft(s, header, &content);
+        let kept = self.keep_draft(s, header, &content, parent);
         if kept.is_err() {
             self.discard(&content.attachments)?;
         }
@@ -121,8 +140,9 @@ impl Desk {
         s: &Submission,
         header: Header,
         content: &Content,
+        parent: Option<MessageId>,
     ) -> Result<DraftId, Failure> {
-        if !acts::needed(&header.label) {
+        if parent.is_none() && !acts::needed(&header.label) {
             return Err(usage(
                 "this label needs nobody to establish it",
                 "send the message with `ordonnans send`",
@@ -154,6 +174,8 @@ impl Desk {
                 ..s.clone()
             },
             sent: None,
+            parent,
+            act: None,
             envelope: BASE64.encode(&envelope.encode()),
         };
         let mut id = [0; 8];
@@ -197,8 +219,16 @@ impl Desk {
         act: &[u8],
         expanded: &Expanded,
     ) -> Result<MessageId, Failure> {
-        let (draft, header, content) = self.draft(id)?;
-        still_here(id, &draft)?;
+        self.go_out(id, act, None, expanded)
+    }
+
+    /// Reads the act by which a draft is established, and looks whether it is about this one.
+    pub(crate) fn fitting(
+        &self,
+        draft: &Draft,
+        content: &Content,
+        act: &[u8],
+    ) -> Result<SignedAct, Failure> {
         let wrong = |what: String| {
             Failure::new(
                 Exit::Refused,
@@ -211,10 +241,25 @@ impl Desk {
             .map_err(|e| wrong(format!("the vaststeller's certificate: {e}")))?
             .into_inner();
         let a = act.said();
-        if a.kind != ActKind::Establish || a.subject != content.digest() || a.node != self.name {
+        if a.subject != content.digest() || !self.fits(draft, a)? {
             return Err(wrong("the statement is about something else".into()));
         }
         self.usable(&a.label, &content.body)?;
+        Ok(act)
+    }
+
+    /// Sends a draft with what was signed.
+    pub(crate) fn go_out(
+        &self,
+        id: DraftId,
+        act: &[u8],
+        second: Option<SignedSecond>,
+        expanded: &Expanded,
+    ) -> Result<MessageId, Failure> {
+        let (draft, header, content) = self.draft(id)?;
+        still_here(id, &draft)?;
+        let act = self.fitting(&draft, &content, act)?;
+        let a = act.said();
         let level = a.label.confidentiality.level();
         let To { recipients, groups } = self.addressed(&draft.message, level, expanded)?;
         let (at, mut random) = (self.now(), [0; 10]);
@@ -227,6 +272,7 @@ impl Desk {
             created: at,
             expires: draft.message.expires,
             act: Some(act),
+            passed: self.passed(&draft, second)?,
             ..header
         };
         self.dispatch(Composed { header, content }, Some(id))

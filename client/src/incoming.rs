@@ -139,7 +139,7 @@ impl Desk {
         Ok(Arrival::Receipted(key))
     }
 
-    fn message(&self, id: MessageId) -> Result<Envelope, Failure> {
+    pub(crate) fn message(&self, id: MessageId) -> Result<Envelope, Failure> {
         self.spool.incoming(id)?.ok_or_else(|| {
             Failure::new(
                 Exit::Refused,

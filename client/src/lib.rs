@@ -29,6 +29,8 @@ pub mod exports;
 pub mod failure;
 mod forgetting;
 #[cfg(test)]
+mod handing_on;
+#[cfg(test)]
 mod house;
 mod incoming;
 #[cfg(test)]
@@ -42,6 +44,7 @@ pub mod officer;
 pub mod opening;
 mod outgoing;
 mod partners;
+mod passing;
 mod queues;
 mod renewal;
 mod renewing;

@@ -157,6 +157,33 @@ pub enum Request {
         /// The message.
         message: Box<Submission>,
     },
+    /// Pass a message on as it is; with `wait`, answer when the broker has decided.
+    Forward {
+        /// The message.
+        id: MessageId,
+        /// The person's signed receipt *opened*, base64; without it the node itself opens.
+        receipt: Option<String>,
+        /// To whom and how; label and content are those of the message.
+        message: Box<Submission>,
+        /// Whether to wait.
+        wait: bool,
+    },
+    /// Keep an extract of a message as a draft, until it is signed.
+    Extract {
+        /// The message it is made from.
+        of: MessageId,
+        /// The extract.
+        message: Box<Submission>,
+    },
+    /// Send an extract with the word of a second person; with `wait`, answer when the broker has decided.
+    Second {
+        /// Which draft.
+        draft: DraftId,
+        /// The signed word, base64.
+        second: String,
+        /// Whether to wait.
+        wait: bool,
+    },
     /// List the drafts.
     Drafts,
     /// A draft with its content, for whoever is to establish it: the answer has `content`, the encoded content in base64, `label` and `node`.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE64, HEXLOWER};
 use ordonnans_identity::{FileSigner, Signer, Trust};
+use ordonnans_label::Name;
 use ordonnans_message::{
     AttachmentKey, Content, CopyNumber, Envelope, MessageId, Receipt, ReceiptKind, Timestamp,
 };
@@ -54,6 +55,11 @@ impl Reader {
                 .map(|p| secret(p))
                 .collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Who it is.
+    pub(crate) fn name(&self) -> &Name {
+        self.signer.certificate().name()
     }
 
     /// The receipt that is signed before anything is opened. Where the message is sealed to this person's own key, that key must be among the files:

@@ -24,6 +24,7 @@ use crate::desk::{Desk, internal, lock, usage};
 use crate::drafts::DraftId;
 use crate::failure::{Exit, Failure};
 use crate::local::Submission;
+use crate::passing::as_it_is;
 use crate::spool::{Sent, Verdict};
 
 /// How the file begins that an attachment is sealed into before its digest is known.
@@ -115,6 +116,7 @@ impl Desk {
             },
             act: None,
             groups,
+            passed: None,
         };
         let content = Content {
             salt,
@@ -185,6 +187,8 @@ impl Desk {
                 .map(|r| r.node.to_string())
                 .collect(),
             act: header.act.as_ref().map(|a| BASE64.encode(&a.encode())),
+            passed: as_it_is(header),
+            exercise: header.exercise,
             to: header.recipients.iter().map(SentTo::from).collect(),
             reply_by: header.reply_by,
             draft,
@@ -238,6 +242,14 @@ impl Desk {
             refs.push(sealed.reference);
         }
         Ok((keys, refs))
+    }
+
+    /// Keeps sealed bytes to be sent along.
+    pub(crate) fn adopt(&self, from: &mut File, of: &AttachmentRef) -> Result<(), Failure> {
+        let mut to = draft_in(&self.config.data).map_err(internal)?;
+        std::io::copy(from, &mut to.file).map_err(internal)?;
+        to.file.sync_all().map_err(internal)?;
+        to.keep(&self.sealed, of)
     }
 
     /// Notes what the broker decided on a message of ours; its sealed attachments are no longer needed here, unless it is a draft again.

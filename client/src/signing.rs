@@ -1,19 +1,20 @@
 //! How a person establishes, revises and ends labels and declares events. The key stays with whoever calls this: the daemon gets what was signed.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 use ordonnans_identity::{FileSigner, Signer};
 use ordonnans_label::{Kind, Label, Name, State};
 use ordonnans_message::{
-    Act, ActKind, Content, Declaration, Digest, Follows, Frame, MessageId, Timestamp,
+    Act, ActKind, Content, Declaration, Digest, Follows, Frame, MessageId, Second, SignedAct,
+    Timestamp,
 };
 use ordonnans_seal::sign_statement;
 use serde_json::{Value, json};
 
 use crate::acts;
-use crate::cli::{EventCommand, LabelCommand, Listing, SignerArgs};
+use crate::cli::{EventCommand, ExtractArgs, LabelCommand, Listing, SignerArgs};
 use crate::commands::{decided, message_id, show, submission};
 use crate::config::Config;
 use crate::desk::{now, policies, usage};
@@ -21,6 +22,7 @@ use crate::drafts::DraftId;
 use crate::failure::{Exit, Failure};
 use crate::local::{Request, Submission, ask};
 use crate::partners;
+use crate::passing;
 use crate::table;
 
 /// A person's certificate and key.
@@ -89,7 +91,7 @@ fn signed(act: &Act, signer: &FileSigner) -> Result<ordonnans_message::SignedAct
 }
 
 /// Signs the label of a draft, or another, and has it sent. The digest is made of the content itself, so that what is signed is what was shown. With
-/// `wait`, the answer has the broker's verdict.
+/// `wait`, the answer has the broker's verdict. An extract that a second person signs, too, waits for that: the answer has no `id`.
 ///
 /// # Errors
 /// [`Failure`]: the label, the daemon, or there is no such draft; it stays a draft.
@@ -107,17 +109,115 @@ pub fn establish(
     let by = signer.certificate().name().clone();
     let proposed: String = part(&answer, "label")?;
     let label = established(config, label.unwrap_or(&proposed), &by)?;
+    let extract = answer.get("extract").filter(|e| e.is_object());
+    let follows = extract
+        .map(|e| {
+            Ok::<_, Failure>(Follows {
+                message: part(e, "parent")?,
+                act: part(e, "follows")?,
+            })
+        })
+        .transpose()?;
     let act = Act {
-        kind: ActKind::Establish,
+        kind: follows.map_or(ActKind::Establish, |_| ActKind::Extract),
         subject: content.digest(),
         label,
-        node: part(&answer, "node")?,
+        node: part(extract.unwrap_or(&answer), "node")?,
         by,
         at: now(),
-        follows: None,
+        follows,
     };
     let act = BASE64.encode(&signed(&act, signer)?.encode());
     ask(&config.socket, &Request::Establish { draft, act, wait })
+}
+
+/// Signs, as a second person, the act by which an extract was established, and has it sent. It is looked at first: the act is about the content of the
+/// draft, and by another person.
+///
+/// # Errors
+/// [`Failure`]: there is no such draft, nobody has established it yet, or the same person signs twice.
+pub fn second(
+    config: &Config,
+    draft: DraftId,
+    signer: &FileSigner,
+    wait: bool,
+) -> Result<Value, Failure> {
+    let answer = ask(&config.socket, &Request::Draft { draft })?;
+    let content = answer["content"].as_str().unwrap_or_default().as_bytes();
+    let content = BASE64.decode(content).map_err(broken)?;
+    let content = Content::decode(&content).map_err(broken)?;
+    let Some(act) = answer["extract"]["act"].as_str() else {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("the draft {draft} waits for no second person"),
+            "`ordonnans label drafts` shows what is an extract and whether its vaststeller has signed",
+        ));
+    };
+    let act = BASE64.decode(act.as_bytes()).map_err(broken)?;
+    let act = SignedAct::decode(&act).map_err(broken)?;
+    let by = signer.certificate().name().clone();
+    if act.said().by == by {
+        return Err(passing::same_person());
+    }
+    if act.said().subject != content.digest() {
+        return Err(Failure::new(
+            Exit::Proof,
+            "the vaststeller signed another content than that of the draft",
+            "do not sign; have the draft established anew, and tell your security officer",
+        ));
+    }
+    let said = Second {
+        act: act.digest(),
+        by,
+        at: now(),
+    };
+    let second = sign_statement(&said, signer).map_err(|e| Failure::internal(e.to_string()))?;
+    let second = BASE64.encode(&second.encode());
+    let request = Request::Second {
+        draft,
+        second,
+        wait,
+    };
+    ask(&config.socket, &request)
+}
+
+/// The persons who sign an extract in one step, each with a key of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct Signers<'a> {
+    /// The vaststeller of the parent, or a registered successor.
+    pub first: &'a FileSigner,
+    /// The second person, of a parent of Stg.C or higher.
+    pub second: Option<&'a FileSigner>,
+}
+
+/// Makes an extract of a message. Without signers it stays a draft; so it does with the first alone, where a second person must sign, too. Where
+/// signing fails, nothing stays behind.
+///
+/// # Errors
+/// [`Failure`]: the message is not known here, the label, or as [`establish`] and [`second`].
+pub fn extract(
+    config: &Config,
+    of: MessageId,
+    message: Box<Submission>,
+    signers: Option<Signers<'_>>,
+    wait: bool,
+) -> Result<Value, Failure> {
+    let answer = ask(&config.socket, &Request::Extract { of, message })?;
+    let Some(signers) = signers else {
+        return Ok(answer);
+    };
+    let draft: DraftId = part(&answer, "draft")?;
+    let signed =
+        establish(config, draft, None, signers.first, wait).and_then(|answer| {
+            match signers.second {
+                Some(by) if answer["id"].is_null() => second(config, draft, by, wait),
+                _ => Ok(answer),
+            }
+        });
+    if signed.is_err() {
+        drop(ask(&config.socket, &Request::Discard { draft }));
+    }
+    signed
 }
 
 /// One person who drafts and establishes in a single step. Where it fails, nothing stays behind.
@@ -164,7 +264,8 @@ pub fn follow(
         // A clock behind that of the act before would be no reason to refuse; the broker records its own time.
         at: now().max(part::<Timestamp>(last, "at")?),
         follows: Some(Follows {
-            message: id,
+            // Of what is passed on as it is, the message that it passes on.
+            message: part(last, "message")?,
             act: part(last, "digest")?,
         }),
     };
@@ -201,6 +302,25 @@ pub fn declare(config: &Config, event: &str, signer: &FileSigner) -> Result<Valu
 
 /// The label of what has no rubricering any more.
 const NONE: &str = "Ongerubriceerd";
+
+/// What is shown of an extract: its parent, and what whoever signed it signed, for the second person to look at.
+fn signed_so_far(answer: &mut Value) -> Result<(), Failure> {
+    let extract = answer.as_object_mut().and_then(|o| o.remove("extract"));
+    let Some(extract) = extract.filter(Value::is_object) else {
+        return Ok(());
+    };
+    answer["extract_of"] = extract["of"].clone();
+    answer["parent_level"] = extract["level"].clone();
+    answer["second_person"] = extract["second"].clone();
+    if let Some(act) = extract["act"].as_str() {
+        let act = BASE64.decode(act.as_bytes()).map_err(broken)?;
+        let act = SignedAct::decode(&act).map_err(broken)?;
+        answer["signed_label"] = json!(act.said().label.to_string());
+        answer["signed_by"] = json!(act.said().by);
+        answer["signed_at"] = json!(act.said().at);
+    }
+    Ok(())
+}
 
 fn signed_in(by: &SignerArgs) -> Result<FileSigner, Failure> {
     person(&by.certificate, &by.key)
@@ -239,6 +359,7 @@ pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Fail
             let content = content.unwrap_or_default();
             let content = BASE64.decode(content.as_str().unwrap_or_default().as_bytes());
             let content = Content::decode(&content.map_err(broken)?).map_err(broken)?;
+            signed_so_far(&mut answer)?;
             eprint!("{}", table::render(&answer));
             // A reader that went away, like `head`, is no failure.
             drop(std::io::stdout().write_all(&content.body));
@@ -255,6 +376,15 @@ pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Fail
             let draft = draft_id(&draft)?;
             let answer = establish(config, draft, label.as_deref(), &signer, wait)?;
             decided(&answer, listing)
+        }
+        LabelCommand::Second {
+            draft,
+            signer,
+            wait,
+            listing,
+        } => {
+            let signer = signed_in(&signer)?;
+            decided(&second(config, draft_id(&draft)?, &signer, wait)?, listing)
         }
         LabelCommand::Discard { draft } => {
             let draft = draft_id(&draft)?;
@@ -288,6 +418,28 @@ pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Fail
         | LabelCommand::Policies(_)
         | LabelCommand::ImportSpif { .. } => Err(Failure::internal("answered elsewhere")),
     }
+}
+
+/// The command `extract`.
+pub(crate) fn extracted(config: &Config, args: &ExtractArgs) -> Result<Exit, Failure> {
+    let of = message_id(&args.id)?;
+    let given = |certificate: &Option<PathBuf>, key: &Option<PathBuf>| match (certificate, key) {
+        (Some(certificate), Some(key)) => person(certificate, key).map(Some),
+        _ => Ok(None),
+    };
+    let first = given(&args.message.vaststeller, &args.message.key)?;
+    let second = given(&args.second, &args.second_key)?;
+    let by = |s: &FileSigner| s.certificate().name().clone();
+    if second.is_some() && first.as_ref().map(by) == second.as_ref().map(by) {
+        return Err(passing::same_person());
+    }
+    let signers = first.as_ref().map(|first| Signers {
+        first,
+        second: second.as_ref(),
+    });
+    let message = Box::new(submission(&args.message)?);
+    let answer = extract(config, of, message, signers, args.message.wait)?;
+    decided(&answer, args.message.listing)
 }
 
 /// The event commands.

@@ -65,6 +65,12 @@ pub(crate) struct Sent {
     /// The signed act it went out with, in base64.
     #[serde(default)]
     pub(crate) act: Option<String>,
+    /// The message that it passes on as it is.
+    #[serde(default)]
+    pub(crate) passed: Option<MessageId>,
+    /// Whether it belongs to an exercise.
+    #[serde(default)]
+    pub(crate) exercise: bool,
     /// The draft it comes from.
     #[serde(default)]
     pub(crate) draft: Option<DraftId>,
@@ -649,6 +655,8 @@ mod tests {
             reply_by: None,
             recipients: vec![],
             act: None,
+            passed: None,
+            exercise: false,
             draft: None,
             verdict: None,
         }

@@ -351,3 +351,148 @@ async fn out_of_the_system_with_its_label_and_back() {
         "{said}"
     );
 }
+
+/// The next message that a daemon publishes; receipts of its own are passed over.
+async fn publishes(line: &Connection) -> bytes::Bytes {
+    loop {
+        if let Frame::Publish { envelope } = next(line).await {
+            return envelope;
+        }
+    }
+}
+
+/// What a daemon was given, and its broker has.
+async fn sent_and_delivered(line: &Connection) -> Envelope {
+    let bytes = publishes(line).await;
+    let envelope = Envelope::decode(&bytes).expect("an envelope");
+    accept(line, &envelope).await;
+    let deliver = Frame::Deliver { envelope: bytes };
+    says(
+        line,
+        Lane::Class(ordonnans_message::Precedence::Routine),
+        deliver,
+    )
+    .await;
+    envelope
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_passed_on_and_an_extract_is_signed_by_two() {
+    const BOS: [&str; 4] = [
+        "--as",
+        "ca/issued/bos.person.crisis.example/cert.pem",
+        "--key",
+        "ca/issued/bos.person.crisis.example/key.pem",
+    ];
+    let dir = tempfile::tempdir().expect("a folder");
+    let (node, listener) = structure(dir.path());
+    std::fs::write(dir.path().join("text"), "(Stg.C) the dike").expect("written");
+    std::fs::write(dir.path().join("less"), "be careful").expect("written");
+    let _daemon = node.daemon();
+    let (line, _) = greets(&listener).await;
+    let stg_c = "Stg.C // TOT 2036-01-01";
+    let first = [
+        &["send", "--to", "ncc", "-l", stg_c, "-f", "text"][..],
+        &SIGN,
+    ]
+    .concat();
+    let id = done(&node, &first);
+    let parent = sent_and_delivered(&line).await;
+    let began = std::time::Instant::now();
+    while node.rows(&["inbox", "--json"]).is_empty() {
+        assert!(began.elapsed().as_secs() < 20, "it comes in");
+    }
+
+    // As it is: the same act, and the reader's own receipt.
+    let forward = [&["forward", &id, "--to", "ncc"][..], &SIGN].concat();
+    let on = done(&node, &forward);
+    let passed = Envelope::decode(&publishes(&line).await).expect("an envelope");
+    accept(&line, &passed).await;
+    let (h, of) = (passed.header(), parent.header());
+    assert_eq!(h.id.to_string(), on);
+    assert_eq!((&h.act, &h.label), (&of.act, &of.label));
+    assert_eq!(h.passed.as_ref().map(|p| p.parent), Some(of.id));
+    let author = h.author.as_ref().map(ToString::to_string);
+    assert_eq!(author.as_deref(), Some("vermeer.person.crisis.example"));
+    for (words, code, what) in [
+        (
+            &["forward", &on, "--to", "ncc"][..],
+            1,
+            "is not in the inbox",
+        ),
+        (&["forward", "x", "--to", "ncc"], 2, "not a message id"),
+        (&["forward", &id], 2, "no recipient"),
+    ] {
+        let out = node.says(words);
+        assert_eq!(out.status.code(), Some(code), "{words:?}");
+        assert!(text(&out.stderr).contains(what), "{}", text(&out.stderr));
+    }
+
+    // An extract: a draft, the vaststeller, and somebody else.
+    let extract = [
+        "extract",
+        &id,
+        "-l",
+        LABEL,
+        "--content",
+        "less",
+        "--to",
+        "ncc",
+    ];
+    let draft = done(&node, &extract);
+    let second = |by: [&'static str; 4]| {
+        let words = ["label", "second", &draft].map(str::to_owned);
+        let rest = by.iter().chain(&["--wait"]).map(|w| (*w).to_owned());
+        words.into_iter().chain(rest).collect::<Vec<String>>()
+    };
+    let refused = |words: &[String], what: &str| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let out = node.says(&words);
+        assert_eq!(out.status.code(), Some(1), "{words:?}");
+        assert!(text(&out.stderr).contains(what), "{}", text(&out.stderr));
+    };
+    refused(&second(BOS), "waits for no second person");
+    let establish = [&["label", "establish", &draft][..], &SIGN].concat();
+    assert_eq!(done(&node, &establish), draft, "it waits");
+    refused(&second(SIGN), "POL-29");
+    let shown = node.says(&["label", "draft", &draft]);
+    assert!(
+        text(&shown.stderr).contains("signed_by"),
+        "{}",
+        text(&shown.stderr)
+    );
+    let words = second(BOS);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (code, said, ()) = waits(&node, &words, async {
+        let envelope = Envelope::decode(&publishes(&line).await).expect("an envelope");
+        let no = Frame::Refused {
+            id: Some(envelope.header().id),
+            code: ReplyCode::NotPermitted,
+            rule: Some(30),
+            recipient: None,
+            retry_after_ms: None,
+        };
+        says(&line, Lane::Control, no).await;
+    })
+    .await;
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("POL-30") && said.contains("cleared for the parent"),
+        "{said}"
+    );
+    let (code, said, extract) = waits(&node, &words, async {
+        let envelope = Envelope::decode(&publishes(&line).await).expect("an envelope");
+        accept(&line, &envelope).await;
+        envelope
+    })
+    .await;
+    assert_eq!(
+        (code, said.trim()),
+        (0, extract.header().id.to_string().as_str())
+    );
+    let passed = extract.header().passed.as_ref().expect("it says so");
+    let act = extract.header().act.as_ref().expect("an act");
+    let word = passed.second.as_ref().expect("a second").said();
+    assert_eq!((word.act, passed.parent), (act.digest(), of.id));
+    assert_eq!(act.said().kind, ActKind::Extract);
+}

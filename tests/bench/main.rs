@@ -186,7 +186,9 @@ fn rules() {
         originator: &names[0],
         label: &label,
         created: night(),
+        made: night(),
         expires: night().after(60_000),
+        passed: None,
     };
     let to: Vec<Recipient> = names
         .iter()

@@ -26,6 +26,7 @@ KIB = 1024
 MAX_ATTACHMENT = (1 << 30) + (1 << 20)
 MAX_STATEMENT = 16 * KIB
 MAX_ACT = 28 * KIB
+MAX_SECOND = 9 * KIB
 MAX_ENVELOPE = (80 + 8 + 64 * 4 + 160 + 1) * KIB + 128
 LIFETIME = 30 * 24 * 60 * 60 * 1000
 LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
@@ -232,7 +233,7 @@ def attachment_ref(v):
 
 def header(raw):
     limit(len(raw) <= 80 * KIB, "the header")
-    h = pairs(decode(raw), (0, 1, 2, 4, 5, 6, 7, 11, 13), (3, 8, 9, 10, 12, 14, 15))
+    h = pairs(decode(raw), (0, 1, 2, 4, 5, 6, 7, 11, 13), (3, 8, 9, 10, 12, 14, 15, 16))
     known(h[0] == 1, "the version")
     message_id(h[1])
     name(h[2], "node")
@@ -260,7 +261,18 @@ def header(raw):
         message_id(h[10])
     if 14 in h:
         a, _ = act(blob(h[14], MAX_ACT))
-        form(a[1] == 1 and a[3] == h[4] and a[4] == h[2], "the act")
+        form(a[3] == h[4] and (16 in h or (a[1] == 1 and a[4] == h[2])), "the act")
+    if 16 in h:
+        how, parent, word = array(h[16], 3)
+        limit(uint(how) <= 1, "how it is passed on")
+        message_id(parent)
+        form(parent != h[1] and (how == 1 or word is None), "passed on")
+        if word is not None:
+            second(blob(word, MAX_SECOND))
+        form(how == 0 or 14 in h, "an extract without an act")
+        if 14 in h:
+            named = 7 in a and a[7][0] == parent
+            form(a[1] == 4 and named if how == 1 else a[1] in (1, 4) or named, "the act")
     if 15 in h:
         groups = [addressed(a, len(to)) for a in array(h[15], most=16)]
         kinds = ("role", "circle", "list")
@@ -372,7 +384,7 @@ def act(raw):
     """A signed act -> its fields, and the bytes its signature must cover."""
     payload, to_be_signed = sign1(raw, "act", MAX_STATEMENT)
     a = pairs(decode(payload), (1, 2, 3, 4, 5, 6), (7,))
-    known(1 <= uint(a[1], 3) <= 3, "the act")
+    known(1 <= uint(a[1], 4) <= 4, "the act")
     digest(a[2])
     shown = label(a[3])
     name(a[4], "node")
@@ -390,7 +402,7 @@ def act(raw):
 def read_act(raw):
     a, to_be_signed = act(raw)
     facts = {
-        "act": ("establish", "revise", "end")[a[1] - 1],
+        "act": ("establish", "revise", "end", "extract")[a[1] - 1],
         "subject": a[2].hex(),
         "label": label(a[3]),
         "node": a[4],
@@ -401,6 +413,21 @@ def read_act(raw):
     if 7 in a:
         facts |= {"message": message_id(a[7][0]), "follows": a[7][1].hex()}
     return facts
+
+
+def second(raw):
+    """A second person's signed word -> its fields, and the bytes its signature must cover."""
+    payload, to_be_signed = sign1(raw, "second", MAX_STATEMENT)
+    s = pairs(decode(payload), (1, 2, 3))
+    digest(s[1])
+    name(s[2], "person")
+    time(s[3])
+    return s, to_be_signed
+
+
+def read_second(raw):
+    s, to_be_signed = second(raw)
+    return {"act": s[1].hex(), "by": s[2], "at": rfc3339(s[3]), "to_be_signed": to_be_signed}
 
 
 def read_declaration(raw):
@@ -647,6 +674,7 @@ READERS = {
     "signed-key-package": read_key_package,
     "signed-approval": read_approval,
     "signed-act": read_act,
+    "signed-second": read_second,
     "signed-declaration": read_declaration,
     "signed-order": read_order,
     "content": read_content,

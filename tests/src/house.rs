@@ -9,9 +9,9 @@ use ordonnans_certs::{Issued, Validity};
 use ordonnans_identity::{Certificate, FileSigner, Signer as _, Trust};
 use ordonnans_label::{Clearance, Kind, Label, Level, Name};
 use ordonnans_message::{
-    Act, ActKind, Content, ContentRef, Digest, Envelope, Follows, Header, MessageId, Precedence,
-    Receipt, ReceiptKind, Recipient, Role, SUITE_X_WING, Sealing, SignedAct, SignedKeyPackage,
-    SignedReceipt, Timestamp, sha256,
+    Act, ActKind, Content, ContentRef, Digest, Envelope, Follows, Header, How, MessageId, PassedOn,
+    Precedence, Receipt, ReceiptKind, Recipient, Role, SUITE_X_WING, Sealing, SignedAct,
+    SignedKeyPackage, SignedReceipt, Timestamp, sha256,
 };
 use ordonnans_policy::{Approved, Register};
 use ordonnans_seal::{
@@ -352,6 +352,53 @@ impl House {
         verify_envelope(sealed, &self.trust, at).unwrap_or_else(|e| panic!("{e}"))
     }
 
+    /// A message passed on as it is, by one that it is for, to others; of the draft, content and level are those of the message.
+    #[must_use]
+    pub fn pass_on(
+        &self,
+        d: &Draft,
+        parent: &Envelope,
+        at: Timestamp,
+        entropy: &mut dyn Entropy,
+    ) -> Verified<Envelope> {
+        let from = &self.nodes[d.from];
+        let verified =
+            verify_envelope(parent.clone(), &self.trust, at).unwrap_or_else(|e| panic!("{e}"));
+        let content = open(&verified, std::slice::from_ref(&from.secret), &from.name)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .content;
+        let mut random = [0; 10];
+        entropy.fill(&mut random);
+        let to = d.to.iter().map(|i| &self.nodes[*i]);
+        let recipient = |n: &Node| Recipient {
+            node: n.name.clone(),
+            person: None,
+            role: Role::Action,
+            precedence: d.precedence,
+        };
+        let header = Header {
+            id: MessageId::new(at, random),
+            originator: from.name.clone(),
+            recipients: to.clone().map(recipient).collect(),
+            created: at,
+            expires: at.after(d.lifetime),
+            reply_by: None,
+            references: vec![],
+            supersedes: None,
+            groups: vec![],
+            passed: Some(PassedOn {
+                how: How::AsItIs,
+                parent: parent.header().id,
+                second: None,
+            }),
+            ..parent.header().clone()
+        };
+        let keys: Vec<_> = to.map(|n| n.package.clone()).collect();
+        let sealed =
+            seal(header, &content, &keys, &from.signer, entropy).unwrap_or_else(|e| panic!("{e}"));
+        verify_envelope(sealed, &self.trust, at).unwrap_or_else(|e| panic!("{e}"))
+    }
+
     fn seal_as(
         &self,
         d: &Draft,
@@ -411,6 +458,7 @@ impl House {
             },
             act: None,
             groups: vec![],
+            passed: None,
         };
         let mut salt = [0; 32];
         entropy.fill(&mut salt);

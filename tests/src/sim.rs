@@ -29,6 +29,8 @@ use crate::house::{Draft, House, Member, approved_of, many, night, on_duty};
 const NODES: usize = 30;
 /// Messages made once and used by every seed.
 const POOL: usize = 96;
+/// Messages beside them that pass on some of those.
+const PASSED: usize = 24;
 /// Random steps of a run, before everything is healed.
 const STEPS: usize = 300;
 /// A jump of the clock that somebody must have made by mistake, in milliseconds.
@@ -149,12 +151,45 @@ impl Default for Stage {
             let envelope = house.seal_with(&draft, night(), &mut entropy, change);
             pool.push((draft, envelope));
         }
+        // What is not for persons alone, by somebody it is for: to who may have it, and to who may not.
+        let on: Vec<_> = pool
+            .iter()
+            .filter(|(d, e)| {
+                [Level::DepV, Level::StgC].contains(&d.level)
+                    && e.get().header().groups.is_empty()
+                    && d.to.iter().any(|i| d.may_reach(&house.members[*i]))
+            })
+            .cycle()
+            .take(PASSED)
+            .map(|(d, e)| {
+                let from = d.to.iter().find(|i| d.may_reach(&house.members[**i]));
+                let few = dice.chance(70);
+                let mut to: BTreeSet<usize> = (0..=dice.below(3))
+                    .map(|_| dice.below(if few { 6 } else { NODES }))
+                    .collect();
+                if dice.chance(75) {
+                    to.retain(|i| d.may_reach(&house.members[*i]));
+                }
+                if to.is_empty() {
+                    to.insert(d.from);
+                }
+                let draft = Draft {
+                    from: from.copied().unwrap_or(d.from),
+                    to: to.into_iter().collect(),
+                    lifetime: 3_600_000,
+                    ..d.clone()
+                };
+                let envelope = house.pass_on(&draft, e.get(), night(), &mut entropy);
+                (draft, envelope)
+            })
+            .collect();
         let mut stage = Self {
             house,
             pool,
             acts: BTreeMap::new(),
         };
         stage.acts = stage.pool.iter().filter_map(|p| stage.line(p)).collect();
+        stage.pool.extend(on);
         stage
     }
 }
@@ -188,6 +223,8 @@ pub struct Tally {
     pub accepted: usize,
     /// Refused.
     pub refused: usize,
+    /// Of those accepted, what passes another on.
+    pub passed_on: usize,
     /// Copies that arrived.
     pub delivered: usize,
     /// Labels that were revised.
@@ -563,14 +600,35 @@ impl World<'_> {
         (!self.ever_revoked.contains(&node)).then_some(may)
     }
 
+    /// The message whose acts count for this one, and who sent that.
+    fn line_of(&self, id: MessageId) -> Option<(MessageId, usize)> {
+        let (draft, e) = self.draft(id)?;
+        match &e.get().header().passed {
+            None => Some((id, draft.from)),
+            Some(p) => Some((p.parent, self.draft(p.parent)?.0.from)),
+        }
+    }
+
+    /// A message that was not sent yet and passes on one that was accepted.
+    fn passable(&self) -> Option<usize> {
+        let id = |i: usize| Some(self.stage.pool.get(i)?.1.get().header().id);
+        (POOL..POOL + PASSED).find(|i| {
+            let line = id(*i).and_then(|id| self.line_of(id));
+            !self.used.contains(i)
+                && line
+                    .is_some_and(|(line, from)| self.nodes[from].answered.get(&line) == Some(&true))
+        })
+    }
+
     /// Whether a node may have a message under the label it came with and the one in force.
     fn may_reach(&self, draft: &Draft, id: MessageId, node: usize) -> bool {
-        let now = self.in_force.get(&id).copied().unwrap_or(draft.level);
+        let (line, from) = self.line_of(id).unwrap_or((id, draft.from));
+        let now = self.in_force.get(&line).copied().unwrap_or(draft.level);
         // An act whose answer was lost may be in force, too.
-        let stating = self.nodes[draft.from].stating.iter();
+        let stating = self.nodes[from].stating.iter();
         let unsure = stating
-            .filter(|(of, _)| *of == id)
-            .map(|(_, n)| self.stage.acts[&id][*n].0);
+            .filter(|(of, _)| *of == line)
+            .map(|(_, n)| self.stage.acts[&line][*n].0);
         // It went to no named person, so it cannot be of a level that asks for one.
         let fits = |level: Level| {
             let named = self.draft(id).is_some_and(|(_, e)| {
@@ -753,7 +811,13 @@ impl World<'_> {
         let node = self.dice.below(if few { 6 } else { NODES });
         match self.dice.below(100) {
             0..11 => {
-                let i = self.dice.below(POOL);
+                let mut i = self.dice.below(POOL + PASSED);
+                // What is passed on comes after what it passes on, most of the time.
+                if self.dice.chance(30)
+                    && let Some(on) = self.passable()
+                {
+                    i = on;
+                }
                 if self.used.insert(i) {
                     let (draft, envelope) = &self.stage.pool[i];
                     let (from, id) = (draft.from, envelope.get().header().id);
@@ -1005,6 +1069,10 @@ impl World<'_> {
                 let act = self.act_of(of).ok_or("nobody's act")?;
                 // One that was kept already and comes again, behind the next, is too late.
                 let late = code == ReplyCode::Conflict && self.nodes[node].stated.contains(&act);
+                // Busy is no answer: a holder keeps as many notices as it may. It is said again.
+                if code == ReplyCode::Busy {
+                    return Ok(());
+                }
                 if code == ReplyCode::NotPermitted && self.tally.jumps > 0 {
                     // Ten years on no mandate holds. It is said again when the clock is right.
                     return Ok(());
@@ -1043,7 +1111,11 @@ impl World<'_> {
     fn answer(&mut self, node: usize, id: MessageId, accepted: bool) -> Result<(), String> {
         self.nodes[node].outbox.remove(&id);
         match self.nodes[node].answered.insert(id, accepted) {
-            None if accepted => self.tally.accepted += 1,
+            None if accepted => {
+                self.tally.accepted += 1;
+                let passed = self.line_of(id).is_some_and(|(line, _)| line != id);
+                self.tally.passed_on += usize::from(passed);
+            }
             None => {
                 self.tally.refused += 1;
                 if !self
@@ -1119,9 +1191,11 @@ impl World<'_> {
                     let stopped = [Verb::Recalled, Verb::Superseded];
                     let stopped = stopped.iter().any(|v| self.recorded(*v, *id, Some(*to)));
                     let over = expired || stopped;
-                    let acts = n.stated.iter().filter(|(of, _)| of == id);
-                    for (_, k) in acts.filter(|_| *to != node) {
-                        let frame = self.act_frame(*id, *k).ok_or("nobody's act")?;
+                    // Of what is passed on, the acts on the first: it was accepted before any of them, for it has none of them.
+                    let (line, by) = self.line_of(*id).ok_or("nobody's message")?;
+                    let acts = self.nodes[by].stated.iter().filter(|(of, _)| *of == line);
+                    for (_, k) in acts.filter(|_| *accepted && *to != by) {
+                        let frame = self.act_frame(line, *k).ok_or("nobody's act")?;
                         if !self.nodes[*to].told.contains(&frame.digest()) {
                             return Err(format!(
                                 "{} was not told of an act on {id}",

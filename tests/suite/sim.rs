@@ -15,12 +15,13 @@ fn seeds_hold_every_invariant() {
         all.refused += tally.refused;
         all.delivered += tally.delivered;
         all.revised += tally.revised;
+        all.passed_on += tally.passed_on;
         all.crashes += tally.crashes;
     }
     // A simulation in which nothing happens proves nothing.
     assert!(all.accepted > 500 && all.refused > 100, "{all:?}");
     assert!(all.delivered > 500 && all.crashes > 300, "{all:?}");
-    assert!(all.revised > 20, "{all:?}");
+    assert!(all.revised > 20 && all.passed_on > 20, "{all:?}");
 }
 
 #[test]

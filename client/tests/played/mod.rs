@@ -82,6 +82,7 @@ pub(crate) fn structure(dir: &Path) -> (Node, Listener) {
     };
     let (broker, node) = (issue(Kind::Broker, "b1"), issue(Kind::Node, "ncc"));
     issue(Kind::Person, "vermeer");
+    issue(Kind::Person, "bos");
     let identity = Identity::load(&broker.join("cert.pem"), &broker.join("key.pem"));
     let listener = Listener::bind(
         "127.0.0.1:0".parse().expect("an address"),

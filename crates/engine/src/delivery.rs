@@ -40,7 +40,7 @@ impl Engine {
         }
         let mut verdict = None;
         // Where a label was revised since, both must allow it: the one the message came with is not edited.
-        let revised = self.labels.get(held.header.id).map(|l| &l.label);
+        let revised = self.label_of(held.header.id).map(|l| &l.label);
         let revised = revised.filter(|l| **l != held.header.label);
         let in_force = revised.map(|label| Question { label, ..question });
         let both = |to| {
@@ -268,6 +268,7 @@ impl Engine {
             self.forget.remove(&(until, id));
             if let Some(seen) = self.seen.remove(&id) {
                 self.due.let_go(id, &seen);
+                self.passings.let_go(id, seen.parent);
             }
             self.ledger.write(Seen::delete(id));
             self.forget_ended(id);

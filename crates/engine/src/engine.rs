@@ -18,6 +18,7 @@ use crate::labels::{Labelled, Labels};
 use crate::ledger::Ledger;
 use crate::mailbox::{Mailbox, Queue};
 use crate::notices::{Notice, Notices};
+use crate::passing::Passings;
 use crate::quotas::{Quotas, Spent};
 use crate::receipts::Returns;
 use crate::retention::{Dropped, Retention};
@@ -112,6 +113,7 @@ pub struct Engine {
     pub(crate) ledger: Ledger,
     pub(crate) mailbox: Mailbox,
     pub(crate) seen: BTreeMap<MessageId, Seen>,
+    pub(crate) passings: Passings,
     /// When a message may be forgotten.
     pub(crate) forget: BTreeSet<(Timestamp, MessageId)>,
     pub(crate) packages: BTreeMap<Name, Bytes>,
@@ -177,6 +179,7 @@ impl Engine {
             ledger: Ledger::new(frontier, seq, at, clock, entropy),
             mailbox: Mailbox::default(),
             seen: BTreeMap::new(),
+            passings: Passings::default(),
             forget: BTreeSet::new(),
             packages: BTreeMap::new(),
             returns: BTreeMap::new(),
@@ -264,6 +267,7 @@ impl Engine {
                 let seen = Seen::decode(value).map_err(corrupt)?;
                 self.forget.insert((seen.until, id()?));
                 self.due.take_up(id()?, &seen);
+                self.passings.take_up(id()?, seen.parent);
                 self.seen.insert(id()?, seen);
             }
             Table::Packages => {

@@ -74,7 +74,11 @@ impl Engine {
     /// that reached some of its addressees only would say to each that the others have it. A member of a group who is none any more, or who may not
     /// have it, is left out.
     pub(crate) fn judge(&self, header: &Header, now: Timestamp) -> Result<Reached, Refusal> {
-        let (grounds, question) = (self.grounds(), Question::of(header));
+        let grounds = self.grounds();
+        let question = Question {
+            passed: self.passing(header),
+            ..Question::of(header)
+        };
         admit(&grounds, &question, now)?;
         let level = header.label.confidentiality.level();
         let (mut recipients, mut reached) = (vec![], BTreeSet::new());

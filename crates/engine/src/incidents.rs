@@ -94,10 +94,14 @@ impl Incident {
 }
 
 impl Engine {
-    /// The open incident that a message belongs to: nothing of it goes out.
+    /// The open incident that a message belongs to, or what it passes on as it is: nothing of it goes out.
     pub(crate) fn frozen(&self, id: MessageId) -> Option<&str> {
         let open = self.incidents.iter().filter(|(_, i)| i.closed.is_none());
-        let mut of = open.filter(|(_, i)| i.messages.contains(&id));
+        let parent = self.seen.get(&id).and_then(|s| s.parent);
+        let has = |i: &Incident| {
+            i.messages.contains(&id) || parent.is_some_and(|p| i.messages.contains(&p))
+        };
+        let mut of = open.filter(|(_, i)| has(i));
         of.next().map(|(name, _)| name.as_str())
     }
 
@@ -191,9 +195,7 @@ impl Engine {
         self.ledger.write(incident.put(name));
         self.incidents.insert(name.to_owned(), incident);
         for id in messages {
-            for node in self.take_back_of(*id) {
-                self.pump(now, &node);
-            }
+            self.anew(now, *id);
         }
         Ok(())
     }
@@ -228,9 +230,7 @@ impl Engine {
         self.ledger.record(now, Verb::IncidentClosed, level, detail);
         self.ledger.write(put);
         for id in messages {
-            for node in self.take_back_of(id) {
-                self.pump(now, &node);
-            }
+            self.anew(now, id);
         }
         Ok(())
     }

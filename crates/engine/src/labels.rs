@@ -10,8 +10,8 @@ use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::{Date, Duration, Label, Level, Name, State};
 use ordonnans_message::cbor::{DecodeError, Reader, Writer, exactly};
 use ordonnans_message::{
-    Act, Digest, Frame, MessageId, Precedence, Recipient, ReplyCode, Role, SignedAct,
-    SignedDeclaration, Timestamp, decode_label, encode_label, limits,
+    Act, ActKind, Digest, Frame, MessageId, Precedence, Recipient, ReplyCode, Role, SignedAct,
+    SignedDeclaration, Timestamp, decode_label, encode_label,
 };
 use ordonnans_policy::{Question, RuleId, decide, may_establish};
 
@@ -20,6 +20,9 @@ use crate::{Session, Table, Write};
 
 /// Reviews that come due in one input: bounds the commit.
 const PER_TICK: usize = 512;
+/// Nodes that have a message or what passes it on as it is: every node of a large structure.
+const MAX_HOLDERS: usize = 512;
+
 /// The label in force of a message that came with an act.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Labelled {
@@ -46,7 +49,7 @@ impl Labelled {
         }
     }
 
-    fn level(&self) -> Level {
+    pub(crate) fn level(&self) -> Level {
         self.label.confidentiality.level()
     }
 
@@ -85,7 +88,7 @@ impl Labelled {
         let read = |r: &mut Reader<'_>| {
             r.tuple("label row", 6)?;
             let originator = r.parsed("originator", Name::MAX_BYTES)?;
-            let n = r.array("holders", limits::MAX_RECIPIENTS)?;
+            let n = r.array("holders", MAX_HOLDERS)?;
             Ok(Self {
                 originator,
                 holders: (0..n)
@@ -125,6 +128,12 @@ impl Labels {
     /// Whether a content has a label already. An act on it cannot carry a second message: a label that was revised since would come back.
     pub(crate) fn knows(&self, subject: &Digest) -> bool {
         self.subjects.contains(subject)
+    }
+
+    /// Whether so many more may be too many to tell of an act.
+    pub(crate) fn held_by_many(&self, id: MessageId, more: usize) -> bool {
+        let row = self.all.get(&id);
+        row.is_some_and(|l| l.holders.len() + more > MAX_HOLDERS)
     }
 
     /// Puts a label in the place of the one before.
@@ -202,6 +211,25 @@ impl Engine {
         self.review_days(now);
     }
 
+    /// More nodes are due a message, for it was passed on as it is.
+    pub(crate) fn more_holders(&mut self, id: MessageId, nodes: &BTreeSet<Name>) {
+        let Some(mut row) = self.labels.get(id).cloned() else {
+            return;
+        };
+        row.holders.extend(nodes.iter().cloned());
+        self.ledger.write(row.put(id));
+        self.labels.take_up(id, row);
+    }
+
+    /// What waits of a message, or passes it on as it is, is judged again.
+    pub(crate) fn anew(&mut self, now: Timestamp, id: MessageId) {
+        for id in self.all_of(id) {
+            for node in self.take_back_of(id) {
+                self.pump(now, &node);
+            }
+        }
+    }
+
     /// A vaststeller revises or ends a label.
     pub(crate) fn act(&mut self, now: Timestamp, session: Session, signed: &SignedAct) {
         let Some(peer) = self.sessions.get(&session).map(|p| p.name().clone()) else {
@@ -219,9 +247,7 @@ impl Engine {
                 // The answer first; like all else it waits for the commit.
                 self.send(session, Frame::Kept { of });
                 self.regrade(now, &peer, id, signed, &frame);
-                for node in self.take_back_of(id) {
-                    self.pump(now, &node);
-                }
+                self.anew(now, id);
             }
             Err(why) => self.not_kept(now, session, of, id, why),
         }
@@ -236,8 +262,8 @@ impl Engine {
     ) -> Result<Option<MessageId>, (ReplyCode, Option<RuleId>)> {
         let a: &Act = signed.said();
         let forbids = |rule| (ReplyCode::NotPermitted, Some(rule));
-        let Some(follows) = a.follows else {
-            // What establishes a label comes with its message.
+        let Some(follows) = a.follows.filter(|_| a.kind != ActKind::Extract) else {
+            // What gives a first label comes with its message.
             return Err((ReplyCode::NotPermitted, None));
         };
         let known = self.labels.get(follows.message);

@@ -26,6 +26,7 @@ mod labels;
 mod ledger;
 mod mailbox;
 mod notices;
+mod passing;
 mod publish;
 mod quotas;
 mod receipts;

@@ -14,6 +14,7 @@ use ordonnans_seal::Verified;
 use crate::engine::Engine;
 use crate::few::Few;
 use crate::groups::Reached;
+use crate::passing::{label_digest, parent_as_it_is};
 use crate::rows::{Seen, State};
 use crate::{Session, due};
 
@@ -60,7 +61,10 @@ impl Engine {
             return self.refuse(session, Some(id), ReplyCode::UnknownRecipient);
         }
         let act = header.act.as_ref().map(SignedAct::said);
-        if act.is_some_and(|a| self.labels.knows(&a.subject)) {
+        // What is passed on as it is carries the act in force here, which begins no line.
+        let parent = parent_as_it_is(header);
+        let begins = act.filter(|_| parent.is_none());
+        if begins.is_some_and(|a| self.labels.knows(&a.subject)) {
             return self.rejected(now, session, Some(id), ReplyCode::Conflict);
         }
         let here = |d| self.attachments.get(d).copied();
@@ -71,11 +75,15 @@ impl Engine {
         {
             return self.refuse(session, Some(id), ReplyCode::AttachmentMissing);
         }
+        let to = reached.recipients.len();
+        if parent.is_some_and(|p| self.labels.held_by_many(p, to)) {
+            return self.refuse(session, Some(id), ReplyCode::TooLarge);
+        }
         let full = |r: &Recipient| {
             let queue = self.mailbox.queue(&r.node);
             queue.is_some_and(|q| q.items.len() >= self.settings.queue)
         };
-        let labelled = header.act.is_some() && self.labels.len() >= self.settings.labelled;
+        let labelled = begins.is_some() && self.labels.len() >= self.settings.labelled;
         if self.seen.len() >= self.settings.remembered
             || labelled
             || reached.recipients.iter().any(full)
@@ -154,6 +162,8 @@ impl Engine {
             // Receipts come late, and a daemon may have slept.
             until: header.expires.after(self.settings.remember_ms),
             level,
+            label: label_digest(&header.label),
+            parent: parent_as_it_is(&header),
             originator: header.originator.clone(),
             reply_by: header.reply_by,
             copies: due::copies(to),
@@ -163,9 +173,20 @@ impl Engine {
         self.ledger.write(seen.put(id));
         self.forget.insert((seen.until, id));
         self.due.take_up(id, &seen);
+        self.passings.take_up(id, seen.parent);
+        let parent = seen.parent;
         self.seen.insert(id, seen);
-        if let Some(act) = &header.act {
-            self.labelled(now, id, act, nodes.clone());
+        match (&header.act, parent) {
+            (Some(_), Some(parent)) => self.more_holders(parent, &nodes),
+            (Some(act), None) => {
+                let mut holders = nodes.clone();
+                // An extract of another node's information: who made it has it, too.
+                if act.said().node != header.originator {
+                    holders.insert(header.originator.clone());
+                }
+                self.labelled(now, id, act, holders);
+            }
+            (None, _) => {}
         }
         let originator = header.originator.clone();
         for a in &header.attachments {
@@ -232,38 +253,6 @@ impl Engine {
             self.ledger.record(now, Verb::CopyMade, level, detail);
         }
         numbers
-    }
-
-    /// A message that refers to another which its sender holds may pass on what that said, or, at a lower level, an extract of it: so the log of
-    /// the other has it.
-    fn passed_on(&mut self, now: Timestamp, header: &Header, digest: Digest) {
-        let referred = header.references.iter().chain(&header.supersedes);
-        let parents: BTreeSet<MessageId> = referred.copied().collect();
-        for parent in parents {
-            let Some(seen) = self.seen.get(&parent) else {
-                continue;
-            };
-            if !seen.copies.contains(&header.originator) {
-                continue;
-            }
-            let own = header.label.confidentiality.level();
-            let verb = if own < seen.level {
-                Verb::Extracted
-            } else {
-                Verb::Forwarded
-            };
-            let level = seen.level.max(own);
-            let detail = Detail {
-                who: Some(header.originator.clone()),
-                person: header.author.clone(),
-                message: Some(parent),
-                digest: Some(digest),
-                copy: seen.copy(&header.originator),
-                note: Some(format!("referred to by {}", header.id)),
-                ..Detail::default()
-            };
-            self.ledger.record(now, verb, level, detail);
-        }
     }
 
     /// A message takes the place of an older one of the same originator: copies of that for the same nodes that never left are dropped, and the

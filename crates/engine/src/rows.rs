@@ -107,6 +107,10 @@ pub(crate) struct Seen {
     pub(crate) sequence: u64,
     pub(crate) until: Timestamp,
     pub(crate) level: Level,
+    /// SHA-256 of the label it came with.
+    pub(crate) label: Digest,
+    /// The message that it passes on as it is.
+    pub(crate) parent: Option<MessageId>,
     pub(crate) originator: Name,
     /// When an answer is due.
     pub(crate) reply_by: Option<Timestamp>,
@@ -175,13 +179,17 @@ impl Seen {
     }
 
     fn write(&self, w: &mut Writer) {
-        w.array(10)
+        w.array(12)
             .bytes(self.digest.as_bytes())
             .uint(self.at.as_millis())
             .uint(self.sequence)
             .uint(self.until.as_millis())
             .uint(self.level.code().into())
-            .text(self.originator.as_str());
+            .bytes(self.label.as_bytes());
+        w.option(self.parent, |w, id| {
+            w.bytes(id.as_bytes());
+        });
+        w.text(self.originator.as_str());
         w.option(self.reply_by, |w, t| {
             w.uint(t.as_millis());
         });
@@ -202,13 +210,15 @@ impl Seen {
 
     pub(crate) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
         let read = |r: &mut Reader<'_>| {
-            r.tuple("seen row", 10)?;
+            r.tuple("seen row", 12)?;
             let digest = Digest::from(r.fixed::<32>("digest")?);
             let (at, sequence, until) = (time(r)?, r.uint("sequence", u64::MAX)?, time(r)?);
             let level = u8::try_from(r.uint("level", 4)?)
                 .ok()
                 .and_then(Level::from_code)
                 .ok_or(DecodeError::Unknown("level"))?;
+            let label = Digest::from(r.fixed::<32>("label")?);
+            let parent = r.option(message_id)?;
             let originator = r.parsed("originator", Name::MAX_BYTES)?;
             let reply_by = r.option(time)?;
             let n = r.array("copies", limits::MAX_RECIPIENTS)?;
@@ -228,6 +238,8 @@ impl Seen {
                 sequence,
                 until,
                 level,
+                label,
+                parent,
                 originator,
                 reply_by,
                 copies,

@@ -182,6 +182,7 @@ impl Control {
             },
             act,
             groups: vec![],
+            passed: None,
         };
         seal(header, &content, &keys, &self.signer, &mut SystemEntropy).map_err(|e| said(&e))
     }

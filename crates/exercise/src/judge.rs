@@ -9,6 +9,15 @@ use ordonnans_message::{Digest, sha256};
 
 use crate::scenario::{LEVELS, Message, Scenario};
 
+/// How a message passes on another.
+#[derive(Clone, Debug, Default)]
+pub struct Passing {
+    /// The other, by its `name`.
+    pub of: String,
+    /// Who signed for it: nobody where it goes on as it is, the vaststeller and perhaps a second person of an extract.
+    pub signed: Vec<String>,
+}
+
 /// What became of one message of the scenario.
 #[derive(Clone, Debug)]
 pub struct Sent {
@@ -28,6 +37,8 @@ pub struct Sent {
     pub revised: Option<(String, String)>,
     /// Nodes that had no copy when the label was revised to a level that they may not hold.
     pub held_back: BTreeSet<String>,
+    /// What it passes on.
+    pub passing: Option<Passing>,
 }
 
 impl Sent {
@@ -43,6 +54,7 @@ impl Sent {
             draft: None,
             revised: None,
             held_back: BTreeSet::new(),
+            passing: None,
         }
     }
 }
@@ -143,6 +155,39 @@ pub fn may_reach(s: &Scenario, m: &Message, node: &str) -> bool {
         })
 }
 
+/// What is wrong with a message that was accepted and passes on another, by the scenario's facts: as it is, it must say what that says, at its
+/// level; as an extract of Stg.C or higher it must have two signers, the first its vaststeller, the second cleared for the other.
+fn wrongly_passed(s: &Scenario, sent: &[Sent], x: &Sent) -> Option<&'static str> {
+    let passing = x.passing.as_ref()?;
+    let of = |y: &&Sent| y.message.name.as_ref() == Some(&passing.of);
+    let Some(parent) = sent.iter().find(of) else {
+        return Some("passes on what nobody sent");
+    };
+    let level = rank(&parent.message.level);
+    let ends = |by: &String| {
+        let named = format!("VASTGESTELD {by}.");
+        parent.message.label.contains(&named)
+    };
+    match passing.signed.as_slice() {
+        [] if level >= rank("Stg.G") => Some("was passed on from Stg.G up"),
+        [] if level != rank(&x.message.level) || parent.body != x.body => {
+            Some("was passed on as another")
+        }
+        [] => None,
+        [first, ..] if !ends(first) => Some("is an extract by somebody else than its vaststeller"),
+        _ if rank(&x.message.level) > level => Some("is an extract above its parent"),
+        _ if level < rank("Stg.C") => None,
+        [first, second] if first != second => {
+            let m = &parent.message;
+            let person = s.person.iter().find(|p| p.name == *second);
+            let cleared =
+                person.is_some_and(|p| may_hold(m, &p.clearance, &p.circles, &p.compartments));
+            (!cleared).then_some("is an extract whose second person may not read the parent")
+        }
+        _ => Some("is an extract of a state secret by one person alone"),
+    }
+}
+
 /// Compares what was sent with what each node holds. `revoked` are nodes that owed copies need not reach.
 #[must_use]
 pub fn judge(
@@ -208,6 +253,9 @@ pub fn judge(
         }
         if !x.accepted {
             continue;
+        }
+        if let Some(wrong) = wrongly_passed(s, sent, x) {
+            v.leaks.push(format!("{place} {wrong}"));
         }
         let owed: BTreeSet<&str> = m.to.iter().chain(&m.info).map(|t| address(t).1).collect();
         for node in owed {
@@ -387,6 +435,40 @@ mod tests {
             !may_reach(&s, &nato("dcc-def", "toc", "Dep.V"), "toc"),
             "not for them"
         );
+    }
+
+    #[test]
+    fn an_extract_has_two_persons_who_may_sign_it() {
+        let s = scenario();
+        let sent = |level: &str, label: &str, name: Option<&str>| Sent {
+            accepted: true,
+            ..Sent::new(Message {
+                label: label.into(),
+                name: name.map(Into::into),
+                ..message(&["locc"], level, &[], &[])
+            })
+        };
+        let parent = sent(
+            "Stg.C",
+            "Stg.C // VASTGESTELD bakker.person.crisis.example",
+            Some("beeld"),
+        );
+        let wrong = |level: &str, signed: &[&str]| {
+            let x = Sent {
+                passing: Some(Passing {
+                    of: "beeld".into(),
+                    signed: signed.iter().map(|n| (*n).to_owned()).collect(),
+                }),
+                ..sent(level, "", None)
+            };
+            wrongly_passed(&s, std::slice::from_ref(&parent), &x).is_some()
+        };
+        assert!(!wrong("Stg.C", &[]) && wrong("Dep.V", &[]));
+        assert!(!wrong("Dep.V", &["bakker", "mulder"]));
+        assert!(wrong("Dep.V", &["bakker"]) && wrong("Dep.V", &["bakker", "bakker"]));
+        assert!(wrong("Dep.V", &["vermeer", "bakker"]), "not hers");
+        assert!(wrong("Dep.V", &["bakker", "vos"]), "not cleared");
+        assert!(wrong("Stg.G", &["bakker", "mulder"]), "higher");
     }
 
     #[test]

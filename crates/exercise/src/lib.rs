@@ -6,6 +6,7 @@ mod documents;
 mod inspection;
 pub mod judge;
 mod line;
+mod passing;
 mod play;
 mod program;
 pub mod report;

@@ -131,6 +131,13 @@ impl<'a> Play<'a> {
         for step in &self.scenario.step {
             match step {
                 Step::Send(m) => self.send(m)?,
+                Step::Forward { of, message } => self.forward(of, message)?,
+                Step::Extract {
+                    of,
+                    by,
+                    second,
+                    message,
+                } => self.extract(of, by, second.as_deref(), message)?,
                 Step::Offline { node } => {
                     self.structure.kill_node(node)?;
                     self.progress.say(&format!("{node} is offline (SIGKILL)"));
@@ -263,7 +270,7 @@ impl<'a> Play<'a> {
             .ok_or_else(|| "an answer without a draft".into())
     }
 
-    fn named(&mut self, name: &str) -> Result<&mut Sent, Trouble> {
+    pub(crate) fn named(&mut self, name: &str) -> Result<&mut Sent, Trouble> {
         let mut all = self.sent.iter_mut();
         all.find(|x| x.message.name.as_deref() == Some(name))
             .ok_or_else(|| format!("no message '{name}' was sent yet"))

@@ -137,6 +137,8 @@ fn exercise(a: &Arguments) -> Result<bool, Failure> {
             let mut verdict = judge(&scenario, &play.sent, &play.held, &play.revoked);
             verdict.scenes = proof.scenes;
             let accepted = play.sent.iter().filter(|x| x.accepted).count();
+            let passed_on = play.sent.iter().filter(|x| x.accepted);
+            let passed_on = passed_on.filter(|x| x.passing.is_some());
             let summary = Summary {
                 sent: play.sent.len(),
                 accepted,
@@ -151,6 +153,7 @@ fn exercise(a: &Arguments) -> Result<bool, Failure> {
                 verifiers: proof.verifiers,
                 reviewed: proof.reviewed,
                 exposed: proof.exposed,
+                passed_on: passed_on.count(),
                 tampered: proof.tampered.clone(),
                 leaks: verdict.leaks.len(),
                 lost: verdict.lost.len(),

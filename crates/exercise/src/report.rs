@@ -46,6 +46,8 @@ pub struct Summary {
     pub reviewed: u64,
     /// Nodes that had or could have had the message with the most addressees.
     pub exposed: usize,
+    /// Messages that went on as they are, and extracts, that the broker accepted.
+    pub passed_on: usize,
     /// Why an export with one changed byte was refused. Null where it passed, and then `verified` is false.
     pub tampered: Option<String>,
 }
@@ -94,6 +96,28 @@ fn scenes(verdict: &Verdict) -> String {
     out
 }
 
+/// What went on as it is, and the extracts, with who signed for them.
+fn passed_on(sent: &[Sent]) -> String {
+    let mut out = String::new();
+    for x in sent.iter().filter(|x| x.accepted) {
+        let Some(p) = &x.passing else { continue };
+        let (m, by) = (&x.message, p.signed.join(" and "));
+        let to: Vec<&str> = m.to.iter().chain(&m.info).map(String::as_str).collect();
+        let what = match p.signed.as_slice() {
+            [] => format!("\"{}\", as it is", p.of),
+            _ => format!("extract of \"{}\", signed by {by}", p.of),
+        };
+        let _ = writeln!(
+            out,
+            "  {:14} {} -> {}: {what}",
+            m.level,
+            m.from,
+            to.join(", ")
+        );
+    }
+    out
+}
+
 /// The summary with the routing matrix (rows send, columns receive, a number is copies delivered) and what was refused, by which rule.
 #[must_use]
 pub fn readable(summary: &Summary, verdict: &Verdict, sent: &[Sent], title: &str) -> String {
@@ -132,7 +156,9 @@ pub fn readable(summary: &Summary, verdict: &Verdict, sent: &[Sent], title: &str
             (b'a' + (i % 26) as u8) as char
         );
     }
-    out.push_str("\n\nrefused, and why (docs/policy.md)\n");
+    out.push_str("\n\npassed on\n");
+    out.push_str(&passed_on(sent));
+    out.push_str("\nrefused, and why (docs/policy.md)\n");
     out.push_str(&refusals(sent));
     out.push_str(&scenes(verdict));
     out.push('\n');
@@ -187,6 +213,7 @@ mod tests {
             verifiers: 3,
             reviewed: 4,
             exposed: 2,
+            passed_on: 1,
             tampered: Some("why".into()),
             leaks: 0,
             lost: 0,

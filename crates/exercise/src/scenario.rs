@@ -143,6 +143,24 @@ pub struct Person {
 pub enum Step {
     /// A duty officer sends a message.
     Send(Box<Message>),
+    /// A node that has a message passes it on as it is.
+    Forward {
+        /// The message, by its `name`.
+        of: String,
+        /// To whom; label and body are those of the message.
+        message: Box<Message>,
+    },
+    /// A node that sent or has a message makes an extract of it.
+    Extract {
+        /// The message, by its `name`.
+        of: String,
+        /// The vaststeller.
+        by: String,
+        /// The second person, who signs after the vaststeller.
+        second: Option<String>,
+        /// The extract.
+        message: Box<Message>,
+    },
     /// The daemon of a node stops, without warning.
     Offline {
         /// The node.
@@ -392,18 +410,22 @@ impl Scenario {
                         known(&nodes, node, &place)?;
                     }
                 }
-                Step::Send(m) => {
-                    known(&nodes, &m.from, &place)?;
-                    level(&m.level, &place)?;
-                    if !["accepted", "refused", "expired"].contains(&m.expect.as_str()) {
-                        let allowed = "accepted, refused, expired";
-                        return Err(InvalidScenario::Word {
-                            place,
-                            word: m.expect.clone(),
-                            allowed,
-                        });
+                Step::Send(m) => whole(m, &nodes, &place)?,
+                Step::Forward { of, message } => {
+                    known(&named, of, &place)?;
+                    whole(message, &nodes, &place)?;
+                }
+                Step::Extract {
+                    of,
+                    by,
+                    second,
+                    message,
+                } => {
+                    known(&named, of, &place)?;
+                    whole(message, &nodes, &place)?;
+                    for who in std::iter::once(by).chain(second) {
+                        known(&people, who, &place)?;
                     }
-                    // A recipient may be unknown on purpose: the product must refuse it.
                 }
                 Step::Offline { node } | Step::Online { node } | Step::Revoke { node } => {
                     known(&nodes, node, &place)?
@@ -444,9 +466,28 @@ impl Scenario {
     pub fn messages(&self) -> usize {
         self.step
             .iter()
-            .filter(|s| matches!(s, Step::Send(_)))
+            .filter(|s| {
+                matches!(
+                    s,
+                    Step::Send(_) | Step::Forward { .. } | Step::Extract { .. }
+                )
+            })
             .count()
     }
+}
+
+fn whole(m: &Message, nodes: &BTreeSet<&str>, place: &str) -> Result<(), InvalidScenario> {
+    known(nodes, &m.from, place)?;
+    level(&m.level, place)?;
+    if ["accepted", "refused", "expired"].contains(&m.expect.as_str()) {
+        // A recipient may be unknown on purpose: the product must refuse it.
+        return Ok(());
+    }
+    Err(InvalidScenario::Word {
+        place: place.into(),
+        word: m.expect.clone(),
+        allowed: "accepted, refused, expired",
+    })
 }
 
 fn known(nodes: &BTreeSet<&str>, name: &str, place: &str) -> Result<(), InvalidScenario> {

@@ -1,7 +1,8 @@
 //! The legal act: what a vaststeller signs over content and label (VIRBI 2025 articles 1 and 4), and that an event has happened.
 //!
 //! An act *establishes* the label of a message before it is sent. One that *revises* or *ends* a label names the message and the act it
-//! follows, so that the acts on a message stand in one line. The content is named by a salted digest ([`crate::Content::digest`]): whoever has not
+//! follows, so that the acts on a message stand in one line. One for an *extract* establishes the label of another content made from a message, and names
+//! that message and the act in force on it: it begins a line of its own. The content is named by a salted digest ([`crate::Content::digest`]): whoever has not
 //! opened the message learns nothing of it, whoever has can tell that the act is about it.
 
 use ordonnans_label::{Kind, Label, Level, MAX_EVENT_CHARS, Name, State};
@@ -24,6 +25,8 @@ pub enum ActKind {
     Revise = 2,
     /// Ends the rubricering.
     End = 3,
+    /// Gives it to an extract of a message.
+    Extract = 4,
 }
 
 impl ActKind {
@@ -40,16 +43,17 @@ impl ActKind {
             Self::Establish => "establish",
             Self::Revise => "revise",
             Self::End => "end",
+            Self::Extract => "extract",
         }
     }
 }
 
-/// An act that follows another.
+/// The act that one follows, or was in force when an extract was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Follows {
     /// The message.
     pub message: MessageId,
-    /// SHA-256 of the signed act it follows.
+    /// SHA-256 of that signed act.
     pub act: Digest,
 }
 
@@ -90,7 +94,7 @@ impl Act {
         let ended = c.level() == Level::Ongerubriceerd && self.label.duration.is_none();
         let fits = match self.kind {
             ActKind::Establish => self.follows.is_none(),
-            ActKind::Revise => self.follows.is_some(),
+            ActKind::Revise | ActKind::Extract => self.follows.is_some(),
             ActKind::End => self.follows.is_some() && ended,
         };
         if whole && fits {
@@ -130,10 +134,11 @@ impl Statement for Act {
         r.map("act", 7, |r, key| {
             match key {
                 1 => {
-                    kind = Some(match r.uint("act kind", 3)? {
+                    kind = Some(match r.uint("act kind", 4)? {
                         1 => ActKind::Establish,
                         2 => ActKind::Revise,
                         3 => ActKind::End,
+                        4 => ActKind::Extract,
                         _ => return Err(DecodeError::Unknown("act kind")),
                     });
                 }

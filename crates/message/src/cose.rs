@@ -29,6 +29,8 @@ pub enum Purpose {
     Declaration,
     /// An order of a security officer.
     Order,
+    /// A second person's word on an extract.
+    Second,
 }
 
 impl Purpose {
@@ -41,6 +43,7 @@ impl Purpose {
             Self::Act => b"ordonnans/1 act",
             Self::Declaration => b"ordonnans/1 declaration",
             Self::Order => b"ordonnans/1 order",
+            Self::Second => b"ordonnans/1 second",
         }
     }
 }

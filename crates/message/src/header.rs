@@ -12,6 +12,7 @@ use crate::act::{ActKind, SignedAct};
 use crate::cbor::{DecodeError, Reader, Writer, exactly};
 use crate::group::{Addressed, Group};
 use crate::label::{decode_label, encode_label};
+use crate::passing::PassedOn;
 use crate::{Digest, MessageId, Timestamp, limits, sha256};
 
 /// Form of the header this version writes and reads.
@@ -231,6 +232,8 @@ pub struct Header {
     pub act: Option<SignedAct>,
     /// The groups it is addressed to, at most [`limits::MAX_GROUPS`]. A recipient of none of them is named: the message goes to it or to nobody.
     pub groups: Vec<Addressed>,
+    /// The message it passes on.
+    pub passed: Option<PassedOn>,
 }
 
 impl Header {
@@ -343,7 +346,8 @@ impl Header {
         }
         let fits = |s: &SignedAct| {
             let a = s.said();
-            a.kind == ActKind::Establish && a.label == self.label && a.node == self.originator
+            let own = a.kind == ActKind::Establish && a.node == self.originator;
+            a.label == self.label && (own || self.passed.is_some())
         };
         let in_order = |a: &Addressed| {
             let within = |n: &u16| usize::from(*n) < self.recipients.len();
@@ -356,6 +360,9 @@ impl Header {
         }
         if !self.act.as_ref().is_none_or(fits) {
             return Err(DecodeError::Form("act"));
+        }
+        if let Some(passed) = &self.passed {
+            passed.check(self.id, self.act.as_ref())?;
         }
         if self.expires <= self.created {
             return Err(DecodeError::Form("expires"));
@@ -388,6 +395,7 @@ impl Header {
             + usize::from(self.supersedes.is_some())
             + usize::from(self.act.is_some())
             + usize::from(!self.groups.is_empty())
+            + usize::from(self.passed.is_some())
             + if sealed {
                 2 + usize::from(!self.attachments.is_empty())
             } else {
@@ -437,6 +445,9 @@ impl Header {
             w.uint(15).array(self.groups.len());
             self.groups.iter().for_each(|a| a.write(w));
         }
+        if let Some(passed) = &self.passed {
+            passed.write(w.uint(16));
+        }
     }
 
     /// What is known once it is sealed.
@@ -465,7 +476,8 @@ impl Header {
         let (mut recipients, mut exercise, mut times, mut reply_by) = (None, None, None, None);
         let (mut references, mut supersedes, mut content) = (vec![], None, None);
         let (mut attachments, mut sealing, mut act, mut groups) = (vec![], None, None, vec![]);
-        r.map("header", 16, |r, key| {
+        let mut passed = None;
+        r.map("header", 17, |r, key| {
             match key {
                 0 => version = Some(r.uint("version", u64::MAX)?),
                 1 => id = Some(message_id(r)?),
@@ -512,6 +524,7 @@ impl Header {
                         .map(|_| Addressed::read(r))
                         .collect::<Result<_, _>>()?;
                 }
+                16 => passed = Some(PassedOn::read(r)?),
                 _ => return Err(DecodeError::Unknown("header key")),
             }
             Ok(())
@@ -538,6 +551,7 @@ impl Header {
             sealing: sealing.ok_or(missing)?,
             act,
             groups,
+            passed,
         })
     }
 }
@@ -669,6 +683,7 @@ pub(crate) mod tests {
             },
             act: full.then(|| act(label.parse().expect("a label"))),
             groups: vec![],
+            passed: None,
         }
     }
 

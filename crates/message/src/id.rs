@@ -7,8 +7,8 @@ use uuid::{Builder, Uuid};
 
 use crate::Timestamp;
 
-/// Names one message for ever. Its first 48 bits are the time of its making, so ids sort roughly by age; nothing relies on
-/// that.
+/// Names one message for ever. Its first 48 bits are the time of its making, so ids sort roughly by age. Its maker
+/// says that time.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -31,6 +31,13 @@ impl MessageId {
                 .into_uuid()
                 .into_bytes(),
         )
+    }
+
+    /// The time its maker put into it.
+    #[must_use]
+    pub fn made(&self) -> Timestamp {
+        let ms = self.0[..6].iter().fold(0, |t, b| t << 8 | u64::from(*b));
+        Timestamp::from_millis(ms)
     }
 
     /// The 16 bytes.

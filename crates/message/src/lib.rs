@@ -21,6 +21,7 @@ mod inspecting;
 mod label;
 pub mod limits;
 mod notice;
+mod passing;
 mod receipt;
 mod statement;
 mod time;
@@ -44,6 +45,7 @@ pub use inspecting::{
 };
 pub use label::{decode_label, encode_label};
 pub use notice::News;
+pub use passing::{How, PassedOn, Second, SignedSecond};
 pub use receipt::{
     Approval, KeyPackage, Receipt, ReceiptKind, SignedApproval, SignedKeyPackage, SignedReceipt,
     key_id,

@@ -18,10 +18,12 @@ pub const MAX_ATTACHMENTS: usize = 16;
 pub const MAX_ATTACHMENT: u64 = (1 << 30) + (1 << 20);
 /// Earlier messages that one message may refer to.
 pub const MAX_REFERENCES: usize = 32;
-/// Bytes of a header: 64 recipients with a person each, a label and an act on it, all at their bounds.
+/// Bytes of a header: 64 recipients with a person each, a label, an act on it and a second signature, all at their bounds.
 pub const MAX_HEADER: usize = 80 * 1024;
 /// Bytes of a signed act in a header: label, certificate and signature at their bounds.
 pub const MAX_ACT: usize = 28 * 1024;
+/// Bytes of a second person's signed word: certificate and signature at their bounds, and a name.
+pub const MAX_SECOND: usize = 9 * 1024;
 /// Bytes of one seal: an X-Wing encapsulation (1,120) and a wrapped key, with room for a larger suite.
 pub const MAX_SEAL: usize = 4 * 1024;
 /// Bytes of the seals of an envelope.

@@ -7,8 +7,9 @@ use ordonnans_label::{
     CategoryType, Clearance, Clearances, Confidentiality, Duration, Kind, Label, Level, Name,
     PolicyId, State, TagSet, Value,
 };
-use ordonnans_message::{Digest, Header, MessageId, Recipient, Timestamp};
+use ordonnans_message::{Digest, Header, How, MessageId, Recipient, Timestamp};
 
+use crate::passing::{Passed, passing};
 use crate::register::{Link, Memberships};
 use crate::{Book, NodeEntry, Register, RuleId};
 
@@ -56,11 +57,15 @@ pub struct Question<'a> {
     pub label: &'a Label,
     /// When it was made.
     pub created: Timestamp,
+    /// When its information was: of what is passed on as it is, its parent.
+    pub made: Timestamp,
     /// When it expires.
     pub expires: Timestamp,
     /// Whether a signed statement of who established the label comes with it. That it is about this label, and that its signature is right, is
     /// settled where messages are read; of one that is only thought of it is supposed.
     pub stated: bool,
+    /// What it passes on. Left out where a message that was accepted is judged again: what it rests on was settled then.
+    pub passed: Option<Passed<'a>>,
 }
 
 impl<'a> Question<'a> {
@@ -71,20 +76,27 @@ impl<'a> Question<'a> {
             originator,
             label,
             created: at,
+            made: at,
             expires: at.after(AN_HOUR_MS),
             stated: true,
+            passed: None,
         }
     }
 
-    /// About a message under the label it came with.
+    /// About a message under the label it came with; what it passes on is added by whoever knows the parent.
     #[must_use]
     pub fn of(header: &'a Header) -> Self {
+        let passed = header.passed.as_ref();
+        let as_it_is = passed.filter(|p| p.how == How::AsItIs);
         Self {
             originator: &header.originator,
             label: &header.label,
             created: header.created,
+            // Who came to a circle since does not get by a detour what was there before (POL-18).
+            made: as_it_is.map_or(header.created, |p| p.parent.made().min(header.created)),
             expires: header.expires,
             stated: header.act.is_some(),
+            passed: None,
         }
     }
 }
@@ -161,6 +173,22 @@ impl Refusal {
             | RuleId::VASTSTELLER
             | RuleId::STATEMENT => {
                 "from Dep.V up a label needs a duration, by day or an event of the register, and the signed statement of someone entitled to establish it; `ordonnans label propose` keeps the message until then"
+            }
+            RuleId::PARENT => {
+                "what is passed on is not known to the broker any more, was taken back, or never came to this node; make a message of your own, established anew"
+            }
+            RuleId::UNCHANGED => {
+                "what is passed on keeps the label in force; what is to go lower is an extract: `ordonnans extract`"
+            }
+            RuleId::REPRODUCTION => {
+                "from Stg.G up a further copy is made by the originator, with its vaststeller's statement; ask there"
+            }
+            RuleId::EXTRACT
+            | RuleId::EXTRACT_BY
+            | RuleId::SECOND_SIGNED
+            | RuleId::SECOND_OTHER
+            | RuleId::SECOND_CLEARED => {
+                "an extract is signed by its parent's vaststeller and, of Stg.C or higher, by a second person who is cleared for the parent; `ordonnans extract --help` says how"
             }
             RuleId::LABEL_VALID => {
                 "the label is not valid under its policy; `ordonnans label parse` says what is wrong with it"
@@ -286,6 +314,9 @@ pub(crate) fn sender(
         now < q.expires && q.created <= now.after(CLOCK_AHEAD_MS),
         || format!("made {}, expires {}", q.created, q.expires),
     )?;
+    if let Some(p) = &q.passed {
+        passing(a, g, q, p, now)?;
+    }
     // Under another policy the legal act is its originator's, and so is the duration (VIRBI 2025 articles 2(3) and 5).
     if level == Level::Ongerubriceerd || c.alternative().is_some() {
         return ControlFlow::Continue(());
@@ -314,10 +345,16 @@ pub(crate) fn sender(
     };
     a.hear(RuleId::ESTABLISHED, true, || format!("by {by}"))?;
     let mandate = g.register.person(by).and_then(|p| p.mandate.as_ref());
+    // What is passed on is the information of whoever its parent was of; as it is, its label is in force already.
+    let passed = q.passed.as_ref();
+    let stands = passed.is_some_and(|p| p.how == How::AsItIs);
+    let of = passed.and_then(|p| p.parent?.in_force);
+    let whose = of.map_or(from, |f| f.node);
     a.hear(
         RuleId::VASTSTELLER,
-        may_establish(g.register, by, from, [level; 2], now),
+        stands || may_establish(g.register, by, whose, [level; 2], now),
         || match mandate {
+            _ if stands => format!("{by}; in force here"),
             None => format!("{by} has no mandate"),
             Some(m) => format!(
                 "{by} is mandated up to {} until {} by {} for {}",
@@ -391,12 +428,12 @@ pub(crate) fn recipient(
             circles.iter().any(|v| {
                 holds.one(&TagSet::kring(), v)
                     && m.get(v)
-                        .is_some_and(|s| s.contains(q.created) && s.contains(now))
+                        .is_some_and(|s| s.contains(q.made) && s.contains(now))
             })
         })
     };
     a.hear(RuleId::MEMBER_WHEN_MADE, member(&node.memberships), || {
-        times(&node.memberships, c, q.created)
+        times(&node.memberships, c, q.made)
     })?;
     a.hear(
         RuleId::LINK_STG_ZG,

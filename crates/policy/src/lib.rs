@@ -9,6 +9,7 @@ mod book;
 mod catalog;
 mod decide;
 mod explain;
+mod passing;
 mod register;
 mod rules;
 
@@ -16,6 +17,7 @@ pub use book::Book;
 pub use catalog::{MAX_CATALOG, catalog};
 pub use decide::{Grounds, Permit, Question, Refusal, Statements, admit, decide, may_establish};
 pub use explain::{Step, Verdict, explain};
+pub use passing::{InForce, Parent, Passed};
 pub use register::{
     Approved, Change, Circle, Consent, Event, Grant, InvalidRegister, Link, List, MAX_REGISTER,
     Mandate, Memberships, NodeEntry, OfficerEntry, PersonEntry, Register, Role, Span, Standing,

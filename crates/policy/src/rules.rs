@@ -63,6 +63,14 @@ rules! {
     CONSENT = 20, "From the equal of Dep.V up information under another policy goes on only with its originator's consent, for this recipient, level and time.";
     STATEMENT = 21, "From Dep.V up a message under a Dutch label carries the signed statement of who established it, over content and label.";
     EVENT = 22, "An event that a Dutch label lasts until is one of the register's, which says who may declare it.";
+    PARENT = 23, "What is passed on is a message that is known here and was not taken back, and that the sender sent or has.";
+    UNCHANGED = 24, "What is passed on as it is keeps the label in force, by the act in force.";
+    REPRODUCTION = 25, "Stg.G and Stg.ZG are not passed on as they are: a further copy is made by the originator.";
+    EXTRACT = 26, "An extract is of a Dutch message, is not higher than it, and its act names the one in force on it.";
+    EXTRACT_BY = 27, "An extract is signed by the vaststeller of its parent, or a registered successor, mandated now for the levels of both.";
+    SECOND_SIGNED = 28, "An extract of Stg.C or higher carries the signature of a second person over the same act: content, label and parent.";
+    SECOND_OTHER = 29, "The second person is another than the vaststeller.";
+    SECOND_CLEARED = 30, "The second person is in the register and is cleared for the parent.";
 }
 
 #[cfg(test)]

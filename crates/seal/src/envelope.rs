@@ -539,6 +539,7 @@ mod tests {
             },
             act: None,
             groups: vec![],
+            passed: None,
         };
         let content = Content::default();
         let binding = header.binding();

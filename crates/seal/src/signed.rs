@@ -5,7 +5,7 @@ use ordonnans_identity::{
 };
 use ordonnans_label::Name;
 use ordonnans_message::cose::{Draft, Purpose, Sign1};
-use ordonnans_message::{DecodeError, Envelope, Signed, Statement, Timestamp};
+use ordonnans_message::{DecodeError, Envelope, How, Signed, Statement, Timestamp};
 
 /// A value whose signature was right, at the time it was checked, by a certificate of this structure that names its maker. Only this
 /// crate makes one.
@@ -81,7 +81,8 @@ fn check(
 }
 
 /// Checks an envelope: the certificate at `now`, that it is the originator's, and the signature over the header; and the same of the vaststeller's act,
-/// where it carries one. Last, that it is sealed for whom the header names and for nobody else ([`Envelope::check_seals`]). That the header fits content and seals, and the act the header, [`Envelope::decode`] has checked.
+/// where it carries one, and of the second person's word on it. Of a message that is passed on as it is, the act was made long before: its certificate is
+/// asked about that time where it has ended since; a revocation counts at any time, and whoever accepts such a message knows the act already. Last, that it is sealed for whom the header names and for nobody else ([`Envelope::check_seals`]). That the header fits content and seals, and the act the header, [`Envelope::decode`] has checked.
 ///
 /// # Errors
 /// [`NotAuthentic`]; nothing of it may be believed.
@@ -92,7 +93,16 @@ pub fn verify_envelope(
 ) -> Result<Verified<Envelope>, NotAuthentic> {
     let header = value.header();
     if let Some(act) = &header.act {
-        check(act.signed(), act.said().maker(), trust, now)?;
+        let of = |at| check(act.signed(), act.said().maker(), trust, at);
+        let passed = header.passed.as_ref();
+        if passed.is_some_and(|p| p.how == How::AsItIs) {
+            of(now).or_else(|why| of(act.said().at.min(now)).map_err(|_| why))?;
+        } else {
+            of(now)?;
+        }
+        if let Some(second) = passed.and_then(|p| p.second.as_ref()) {
+            check(second.signed(), second.said().maker(), trust, now)?;
+        }
     }
     let signer = check(value.signed(), &header.originator, trust, now)?;
     value.check_seals().map_err(NotAuthentic::Seals)?;

@@ -6,9 +6,9 @@ use ordonnans_identity::{FileSigner, Signer, Trust};
 use ordonnans_label::{Clearance, Kind, Label, Level, Name};
 use ordonnans_message::cose::{Draft, Purpose};
 use ordonnans_message::{
-    Act, ActKind, Content, ContentRef, CopyNumber, DecodeError, Envelope, Header, MessageId,
-    Precedence, Receipt, ReceiptKind, Recipient, Role, Seal, SealedCopy, Sealing, SignedKeyPackage,
-    Timestamp, sha256,
+    Act, ActKind, Content, ContentRef, CopyNumber, DecodeError, Envelope, Follows, Header, How,
+    MessageId, PassedOn, Precedence, Receipt, ReceiptKind, Recipient, Role, Seal, SealedCopy,
+    Sealing, Second, SignedKeyPackage, Timestamp, sha256,
 };
 use ordonnans_seal::{
     NotAuthentic, OpenError, Opened, SealError, SealSecret, SeededEntropy, Verified, open, seal,
@@ -67,6 +67,30 @@ impl House {
         }
     }
 
+    /// A person whose certificate ended yesterday.
+    fn ended(&mut self, local: &str) -> Node {
+        let at = |days: u64| {
+            let ms = now().as_millis() - days * 86_400_000;
+            std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms)
+        };
+        let validity = Validity {
+            from: at(100).into(),
+            until: at(1).into(),
+        };
+        let name = Name::new(local, Kind::Person, "crisis.example").expect("a name");
+        let holds = Clearance::new(Level::StgG);
+        let issued = self.authority.issue_with(&name, &holds, validity, None);
+        let issued = issued.expect("issues");
+        let signer =
+            FileSigner::from_der(&issued.certificate, &issued.key_pkcs8()).expect("a signer");
+        Node {
+            name,
+            issued,
+            signer,
+            secret: SealSecret::generate(&mut self.entropy),
+        }
+    }
+
     fn trust(&self) -> Trust {
         self.authority.trust().expect("trust")
     }
@@ -110,6 +134,7 @@ fn header(from: &Node, to: &[&Node]) -> Header {
         },
         act: None,
         groups: vec![],
+        passed: None,
     }
 }
 
@@ -314,6 +339,85 @@ fn an_act_is_about_one_content_and_its_signer_counts() {
             maker: v.name.clone()
         })
     );
+}
+
+/// What is passed on carries an act that was signed long before; an extract is signed now, and its second person counts as its first.
+#[test]
+fn who_signed_for_what_is_passed_on_counts_as_each_must() {
+    let mut house = House::new();
+    let (a, b) = (house.node("a"), house.node("b"));
+    let (v, w, old) = (
+        house.of("v", Kind::Person),
+        house.of("w", Kind::Person),
+        house.ended("old"),
+    );
+    let keys = [house.package(&b)];
+    let parent = MessageId::new(now(), [9; 10]);
+    let mut passing = |how, by: &Node, second: Option<(&Node, &Node)>| {
+        let extract = how == How::Extract;
+        let label: Label = format!("Dep.V // TOT 2036-01-01 // VASTGESTELD {}", by.name)
+            .parse()
+            .expect("a label");
+        let act = Act {
+            kind: if extract {
+                ActKind::Extract
+            } else {
+                ActKind::Establish
+            },
+            subject: content().digest(),
+            label: label.clone(),
+            // Whose information it is, another than who passes it on.
+            node: b.name.clone(),
+            by: by.name.clone(),
+            at: Timestamp::from_millis(now().as_millis() - 50 * 86_400_000),
+            follows: extract.then_some(Follows {
+                message: parent,
+                act: sha256(&[b"the act in force"]),
+            }),
+        };
+        let act = sign_statement(&act, &by.signer).expect("signs");
+        let second = second.map(|(named, signs)| {
+            let said = Second {
+                act: act.digest(),
+                by: named.name.clone(),
+                at: now(),
+            };
+            sign_statement(&said, &signs.signer).expect("signs")
+        });
+        let header = Header {
+            label,
+            act: Some(act),
+            passed: Some(PassedOn {
+                how,
+                parent,
+                second,
+            }),
+            ..header(&a, &[&b])
+        };
+        let sealed = seal(header, &content(), &keys, &a.signer, &mut house.entropy);
+        sealed.expect("seals")
+    };
+    let as_it_is = passing(How::AsItIs, &old, None);
+    let mut by = |first, second| passing(How::Extract, first, second);
+    let cases = [
+        (by(&v, Some((&w, &w))), true, "two who are believed"),
+        (by(&v, None), true, "whether a second must is a rule"),
+        (by(&old, Some((&w, &w))), false, "who is not believed now"),
+        (by(&v, Some((&old, &old))), false, "a second who is not"),
+        (by(&v, Some((&w, &v))), false, "another than it names"),
+        (as_it_is.clone(), true, "as it is, by who was believed then"),
+    ];
+    for (envelope, believed, what) in cases {
+        let verdict = verify_envelope(envelope, &house.trust(), now());
+        assert_eq!(verdict.is_ok(), believed, "{what}");
+    }
+    // Who opens it sees that it is the content the act is about.
+    let verified = verify_envelope(as_it_is.clone(), &house.trust(), now()).expect("authentic");
+    let opened = open(&verified, std::slice::from_ref(&b.secret), &b.name);
+    assert_eq!(opened, plain());
+    house.authority.revoke(&old.issued);
+    let revoked = verify_envelope(as_it_is, &house.trust(), now());
+    assert!(revoked.is_err(), "a revocation counts at any time");
 }
 
 /// A message at this level to persons, each with the node they are at.

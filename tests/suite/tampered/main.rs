@@ -164,6 +164,7 @@ fn refused(
         Err(OpenError::OtherKey) => "OtherKey",
         Err(OpenError::Damaged) => "Damaged",
         Err(OpenError::OtherNumber) => "OtherNumber",
+        Err(OpenError::OtherEpoch) => "OtherEpoch",
         Err(OpenError::Form(_)) => "Form",
         Err(OpenError::OtherContent) => "OtherContent",
     };
@@ -194,6 +195,7 @@ impl Broker {
             broker: format!("b1.broker.{STRUCTURE}").parse().expect("a name"),
             queue: 100,
             remembered: 100,
+            remember_ms: ordonnans_message::limits::MAX_LIFETIME_MS,
             labelled: 100,
             clock: ClockQuality::Unknown,
             configuration: sha256(&[]),

@@ -6,6 +6,7 @@
 
 mod frames;
 mod labels;
+mod passing;
 mod plain;
 mod signed;
 
@@ -76,6 +77,7 @@ fn sources() -> Vec<Source> {
         signed::key_packages(),
         signed::approvals(),
         signed::acts(),
+        passing::seconds(),
         signed::declarations(),
         signed::orders(),
         plain::source(),

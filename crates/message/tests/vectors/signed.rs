@@ -18,17 +18,17 @@ use crate::{Decoded, Source, facts};
 const CERTIFICATE: &[u8] = b"dummy certificate";
 const SIGNATURE: [u8; 64] = [0x99; 64];
 const CONTENT: &[u8] = b"dummy sealed content";
-const CREATED: u64 = 1_790_000_000_000;
+pub(crate) const CREATED: u64 = 1_790_000_000_000;
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a name")
 }
 
-fn id(n: u8) -> MessageId {
+pub(crate) fn id(n: u8) -> MessageId {
     MessageId::new(Timestamp::from_millis(CREATED), [n; 10])
 }
 
-fn sign(purpose: Purpose, payload: Vec<u8>) -> Vec<u8> {
+pub(crate) fn sign(purpose: Purpose, payload: Vec<u8>) -> Vec<u8> {
     Draft::new(purpose, Algorithm::Es256, CERTIFICATE, payload)
         .finish(SIGNATURE.to_vec())
         .encode()
@@ -76,7 +76,7 @@ impl<'a> Odd<'a> {
 }
 
 /// Signed objects that are wrong around a payload that is right.
-fn odd(payload: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn odd(payload: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let good = || Odd::of(payload);
     let with = |algorithm, kind| Odd {
         protected: protected(algorithm, kind),
@@ -135,7 +135,7 @@ fn of_epoch() -> Bytes {
     Seal::encode_of_epoch(EpochId::new([0xe0; 16]), &[])
 }
 
-fn header(full: bool) -> Header {
+pub(crate) fn header(full: bool) -> Header {
     let label = if full {
         "Stg.G // KRING ICCB // COMPARTIMENT CRYPTO // TOT 2036-01-01 // VASTGESTELD jansen.person.crisis.example"
     } else {
@@ -181,6 +181,7 @@ fn header(full: bool) -> Header {
             let act = act(ActKind::Establish, label);
             SignedAct::decode(&sign(Purpose::Act, act.encode())).expect("an act")
         }),
+        passed: None,
         groups: if full {
             vec![Addressed {
                 group: "circle:ICCB".parse().expect("a group"),
@@ -192,10 +193,10 @@ fn header(full: bool) -> Header {
     }
 }
 
-const ESTABLISHED: &str =
+pub(crate) const ESTABLISHED: &str =
     "Stg.C // KRING ICCB // TOT 2036-01-01 // VASTGESTELD jansen.person.crisis.example";
 
-fn act(kind: ActKind, label: &str) -> Act {
+pub(crate) fn act(kind: ActKind, label: &str) -> Act {
     let follows = Follows {
         message: id(1),
         act: sha256(&[b"the act before"]),
@@ -241,6 +242,13 @@ pub(crate) fn acts() -> Source {
             ),
         ),
         ("a rubricering is ended", act(ActKind::End, ended)),
+        (
+            "an extract gets its label",
+            act(
+                ActKind::Extract,
+                "Dep.V // TOT 2036-01-01 // VASTGESTELD jansen.person.crisis.example",
+            ),
+        ),
     ]
     .into_iter()
     .map(|(n, a)| (n.to_owned(), sign(Purpose::Act, a.encode())))
@@ -254,10 +262,10 @@ pub(crate) fn acts() -> Source {
     let whole = good[0].1.clone();
     let mut kind = plain.clone();
     assert_eq!(kind[1..3], [1, 1]);
-    kind[2] = 4;
+    kind[2] = 5;
     let mut bad = vec![
         ("cut", whole[..whole.len() - 1].to_vec()),
-        ("act kind 4", sign(Purpose::Act, kind)),
+        ("act kind 5", sign(Purpose::Act, kind)),
         ("signed as a receipt", {
             let mut w = Writer::default();
             w.bytes(&sign(Purpose::Receipt, plain.clone()));
@@ -298,6 +306,10 @@ pub(crate) fn acts() -> Source {
         (
             "a revision that follows nothing",
             with(ActKind::Establish, |a| a.kind = ActKind::Revise),
+        ),
+        (
+            "an extract of nothing",
+            with(ActKind::Establish, |a| a.kind = ActKind::Extract),
         ),
         (
             "an end that is no end",
@@ -470,7 +482,7 @@ fn parts(signed: &[u8], seals: &[u8], content: &[u8]) -> Vec<u8> {
     w.into_bytes()
 }
 
-fn around(header: Vec<u8>) -> Vec<u8> {
+pub(crate) fn around(header: Vec<u8>) -> Vec<u8> {
     parts(&sign(Purpose::Envelope, header), &seals(), CONTENT)
 }
 
@@ -517,7 +529,7 @@ pub(crate) fn envelopes() -> Source {
         ("header version 2", around(version)),
         (
             "an unknown header key",
-            raw(0xaa, &[&plain[1..], &[15, 0]].concat()),
+            raw(0xaa, &[&plain[1..], &[17, 0]].concat()),
         ),
         (
             "header keys out of order",
@@ -597,6 +609,7 @@ pub(crate) fn envelopes() -> Source {
             }),
         ),
     ];
+    bad.extend(crate::passing::bad());
     let odd = odd(&plain);
     bad.extend(
         odd.into_iter()
@@ -617,6 +630,14 @@ pub(crate) fn envelopes() -> Source {
                 around(full.encode()),
             ),
             ("a message of an epoch".into(), in_epoch),
+            (
+                "a message that is passed on as it is".into(),
+                crate::passing::as_it_is(),
+            ),
+            (
+                "an extract with a second signature".into(),
+                crate::passing::extract(),
+            ),
         ],
         bad,
         decode,

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::register::tests::GOOD;
-use crate::{RULES, Verdict, catalog, explain};
+use crate::{InForce, Parent, Passed, RULES, Verdict, catalog, explain};
 use ordonnans_label::Policies;
-use ordonnans_message::{Precedence, Role};
+use ordonnans_message::cose::{Algorithm, Draft, Purpose};
+use ordonnans_message::{
+    Act, ActKind, Follows, Precedence, Role, Second, SignedAct, Statement as _, sha256,
+};
 
 const PASSES: bool = true;
 const REFUSED: bool = false;
@@ -28,7 +31,41 @@ struct Case {
     created: &'static str,
     expires: &'static str,
     stated: bool,
+    passed: Option<Pass>,
 }
+
+/// What is passed on, and what is known of it.
+#[derive(Clone, Copy)]
+struct Pass {
+    how: How,
+    /// The label in force on the parent; empty where nobody established one, nothing where it is unknown.
+    parent: Option<&'static str>,
+    /// Whose information the extract says it is.
+    node: &'static str,
+    unchanged: bool,
+    /// Whether the act of the extract names the one in force.
+    follows: bool,
+    /// The second person, and whether over this act.
+    second: Option<(&'static str, bool)>,
+}
+
+const AS_IT_IS: Pass = Pass {
+    how: How::AsItIs,
+    parent: Some(DEP_V),
+    node: "ncc",
+    unchanged: true,
+    follows: true,
+    second: None,
+};
+
+const EXTRACT: Pass = Pass {
+    how: How::Extract,
+    parent: Some(STG_C),
+    node: "ncc",
+    unchanged: false,
+    follows: true,
+    second: Some(("bos", true)),
+};
 
 const USUAL: Case = Case {
     rule: 0,
@@ -43,6 +80,7 @@ const USUAL: Case = Case {
     created: "2026-11-23T00:00:00Z",
     expires: "2026-11-24T00:00:00Z",
     stated: true,
+    passed: None,
 };
 
 const DEP_V: &str = "Dep.V // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example";
@@ -652,6 +690,262 @@ const CASES: &[Case] = &[
         label: "Dep.V // TOT GEBEURTENIS \"einde van iets\" // VASTGESTELD vermeer.person.crisis.example",
         ..USUAL
     },
+    Case {
+        rule: 23,
+        verdict: PASSES,
+        words: "a message that the sender has",
+        passed: Some(AS_IT_IS),
+        ..USUAL
+    },
+    Case {
+        rule: 23,
+        verdict: REFUSED,
+        words: "unknown here, taken back, or none that came to the sender",
+        passed: Some(Pass {
+            parent: None,
+            ..AS_IT_IS
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 24,
+        verdict: PASSES,
+        words: "the label in force, also where its mandate ended since",
+        label: "Dep.V // TOT 2036-01-01 // VASTGESTELD smit.person.crisis.example",
+        register: &[(
+            "decision = \"SG-10\", until = \"2030-12-31\"",
+            "decision = \"SG-10\", until = \"2026-11-22\"",
+        )],
+        passed: Some(AS_IT_IS),
+        ..USUAL
+    },
+    Case {
+        rule: 24,
+        verdict: REFUSED,
+        words: "lower than the parent",
+        passed: Some(Pass {
+            parent: Some(STG_C),
+            unchanged: false,
+            ..AS_IT_IS
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 24,
+        verdict: REFUSED,
+        words: "another than was remembered of a parent that nobody established",
+        label: "Ongerubriceerd",
+        passed: Some(Pass {
+            parent: Some(""),
+            unchanged: false,
+            ..AS_IT_IS
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 25,
+        verdict: PASSES,
+        words: "Stg.C",
+        label: STG_C,
+        passed: Some(Pass {
+            parent: Some(STG_C),
+            ..AS_IT_IS
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 25,
+        verdict: REFUSED,
+        words: "Stg.G",
+        label: STG_G,
+        to: "bos@locc",
+        passed: Some(Pass {
+            parent: Some(STG_G),
+            ..AS_IT_IS
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 26,
+        verdict: PASSES,
+        words: "Dep.V of Stg.C",
+        passed: Some(EXTRACT),
+        ..USUAL
+    },
+    Case {
+        rule: 26,
+        verdict: REFUSED,
+        words: "of information under another policy",
+        passed: Some(Pass {
+            parent: Some(""),
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 26,
+        verdict: REFUSED,
+        words: "higher than its parent",
+        label: STG_G,
+        passed: Some(EXTRACT),
+        ..USUAL
+    },
+    Case {
+        rule: 26,
+        verdict: REFUSED,
+        words: "the parent was revised since",
+        passed: Some(Pass {
+            follows: false,
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 26,
+        verdict: REFUSED,
+        words: "as information of another node",
+        passed: Some(Pass {
+            node: "locc",
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 27,
+        verdict: PASSES,
+        words: "by the parent's vaststeller, sent by another node that has it; without rubricering too",
+        from: "locc",
+        to: "vrz",
+        label: "Ongerubriceerd // VASTGESTELD vermeer.person.crisis.example",
+        passed: Some(EXTRACT),
+        ..USUAL
+    },
+    Case {
+        rule: 27,
+        verdict: PASSES,
+        words: "by a registered successor",
+        label: "Dep.V // TOT 2036-01-01 // VASTGESTELD smit.person.crisis.example",
+        passed: Some(Pass {
+            parent: Some("Stg.C // TOT 2036-01-01 // VASTGESTELD jansen.person.crisis.example"),
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 27,
+        verdict: REFUSED,
+        words: "by somebody else with a mandate for both levels",
+        label: "Dep.V // TOT 2036-01-01 // VASTGESTELD smit.person.crisis.example",
+        passed: Some(EXTRACT),
+        ..USUAL
+    },
+    Case {
+        rule: 27,
+        verdict: REFUSED,
+        words: "a mandate that reaches the extract alone",
+        label: "Dep.V // TOT 2036-01-01 // VASTGESTELD smit.person.crisis.example",
+        passed: Some(Pass {
+            parent: Some("Stg.G // TOT 2036-01-01 // VASTGESTELD jansen.person.crisis.example"),
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 28,
+        verdict: PASSES,
+        words: "with both signatures",
+        passed: Some(EXTRACT),
+        ..USUAL
+    },
+    Case {
+        rule: 28,
+        verdict: REFUSED,
+        words: "the vaststeller's alone",
+        passed: Some(Pass {
+            second: None,
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 28,
+        verdict: REFUSED,
+        words: "the second over another act",
+        passed: Some(Pass {
+            second: Some(("bos", false)),
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 29,
+        verdict: PASSES,
+        words: "two persons",
+        passed: Some(EXTRACT),
+        ..USUAL
+    },
+    Case {
+        rule: 29,
+        verdict: REFUSED,
+        words: "one person twice",
+        passed: Some(Pass {
+            second: Some(("vermeer", true)),
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 30,
+        verdict: PASSES,
+        words: "cleared for Stg.G, of Stg.G",
+        passed: Some(Pass {
+            parent: Some(STG_G),
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 30,
+        verdict: REFUSED,
+        words: "cleared for Stg.G, of Stg.ZG",
+        passed: Some(Pass {
+            parent: Some(STG_ZG),
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 30,
+        verdict: REFUSED,
+        words: "without the compartment of the parent",
+        passed: Some(Pass {
+            parent: Some(CYBER),
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 30,
+        verdict: REFUSED,
+        words: "in none of the parent's circles",
+        passed: Some(Pass {
+            parent: Some(
+                "Stg.C // KRING ICCB // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example",
+            ),
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
+    Case {
+        rule: 30,
+        verdict: REFUSED,
+        words: "nobody registered",
+        passed: Some(Pass {
+            second: Some(("nemo", true)),
+            ..EXTRACT
+        }),
+        ..USUAL
+    },
 ];
 
 fn name(local: &str, kind: Kind) -> Name {
@@ -706,14 +1000,91 @@ impl Case {
         };
         let from = name(self.from, Kind::Node);
         let label: Label = self.label.parse().expect(self.words);
+        let made = self.passed.as_ref().map(|p| p.make(&label));
         let q = Question {
             originator: &from,
             label: &label,
             created: time(self.created),
+            made: time(self.created),
             expires: time(self.expires),
             stated: self.stated,
+            passed: made.as_ref().map(Made::passed),
         };
         ask(&g, &q, &recipient_of(self.to), time(self.now))
+    }
+}
+
+/// What a case of passing on lends to the question.
+struct Made {
+    how: How,
+    parent: Option<Option<Label>>,
+    node: Name,
+    unchanged: bool,
+    act: Option<SignedAct>,
+    second: Option<Second>,
+}
+
+const IN_FORCE: &[u8] = b"the act in force";
+
+impl Pass {
+    fn make(&self, label: &Label) -> Made {
+        let in_force = if self.follows { IN_FORCE } else { b"another" };
+        let by = match &label.state {
+            State::Established { by } => Some(by.clone()),
+            State::Proposed => None,
+        };
+        let act = by.map(|by| {
+            let act = Act {
+                kind: ActKind::Extract,
+                subject: sha256(&[b"content"]),
+                label: label.clone(),
+                node: name(self.node, Kind::Node),
+                by,
+                at: time(USUAL.now),
+                follows: Some(Follows {
+                    message: MessageId::new(time(USUAL.now), [9; 10]),
+                    act: sha256(&[in_force]),
+                }),
+            };
+            let draft = Draft::new(Purpose::Act, Algorithm::Es256, b"c", act.encode());
+            SignedAct::new(draft.finish(vec![0; 64])).expect("an act")
+        });
+        let of = |right| match &act {
+            Some(act) if right => act.digest(),
+            _ => sha256(&[b"another act"]),
+        };
+        let second = self.second.map(|(by, right)| Second {
+            act: of(right),
+            by: name(by, Kind::Person),
+            at: time(USUAL.now),
+        });
+        Made {
+            how: self.how,
+            parent: self.parent.map(|l| l.parse().ok()),
+            node: name("ncc", Kind::Node),
+            unchanged: self.unchanged,
+            act,
+            second,
+        }
+    }
+}
+
+impl Made {
+    fn passed(&self) -> Passed<'_> {
+        let in_force = |label| InForce {
+            label,
+            node: &self.node,
+            act: sha256(&[IN_FORCE]),
+        };
+        Passed {
+            how: self.how,
+            parent: self.parent.as_ref().map(|l| Parent {
+                in_force: l.as_ref().map(in_force),
+                unchanged: self.unchanged,
+            }),
+            act: self.act.as_ref(),
+            second: self.second.as_ref(),
+        }
     }
 }
 
@@ -875,7 +1246,7 @@ fn a_refusal_tells_a_sender_nothing_of_a_recipient() {
         .filter(|c| c.verdict == REFUSED)
         .filter_map(|c| c.run(|g, q, _, now| admit(g, q, now).err().map(|e| e.told_to_sender())))
         .collect();
-    assert_eq!(of_sender.len(), 4, "{of_sender:?}");
+    assert_eq!(of_sender.len(), 8, "{of_sender:?}");
     assert!(of_sender.is_disjoint(&told));
 }
 

@@ -106,6 +106,7 @@ impl House {
             },
             act: None,
             groups: vec![],
+            passed: None,
         }
     }
 
