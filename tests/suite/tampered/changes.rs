@@ -64,7 +64,7 @@ pub(crate) const ANY: &[(&str, Change)] = &[
     }),
     ("another length of the content", |h| h.content.length += 1),
     ("an attachment more", |h| h.attachments.push(attached(9))),
-    ("another suite", |h| h.sealing.suite = 2),
+    ("another suite", |h| h.sealing.suite = 3),
     ("another commitment", |h| {
         h.sealing.commitment = sha256(&[b"another"])
     }),

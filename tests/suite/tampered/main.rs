@@ -365,7 +365,7 @@ fn they_are_those_that_this_version_makes() {
         made,
         "a deliberate change is written with ORDONNANS_WRITE_VECTORS=1"
     );
-    // Every name of a refusal stands there, but for two that only whoever makes the seals by hand can bring about.
+    // Every name of a refusal stands there, but for those that only whoever makes the seals by hand can bring about (`crates/seal` tests them).
     let errors: BTreeSet<&str> = made.iter().map(|[.., error]| error.as_str()).collect();
     for error in [
         "Form",
