@@ -16,8 +16,10 @@ use tokio::sync::mpsc;
 
 use crate::journal::sync_dir;
 
-/// Bytes after which an upload is made durable, so that it resumes from there after a power cut.
+/// Bytes after which an upload is made durable beside its writing, so that it resumes from there after a power cut.
 const SYNC_EVERY: u64 = 8 << 20;
+/// Where the disk is slower than the line, what is not durable may grow so far before the line waits for it.
+const SYNC_WITHIN: u64 = 8 * SYNC_EVERY;
 /// Bytes read from a stream before they are written.
 const CHUNK: usize = 256 * 1024;
 /// Such pieces that wait for the disk at most: 4 MiB for each upload.
@@ -274,7 +276,9 @@ impl Upload {
         (&*self.file).write_all(bytes)?;
         self.hash.update(bytes);
         self.at += bytes.len() as u64;
-        if self.at - self.synced >= SYNC_EVERY {
+        let unsynced = self.at - self.synced;
+        let under_way = self.syncing.as_ref().is_some_and(|s| !s.is_finished());
+        if unsynced >= SYNC_WITHIN || unsynced >= SYNC_EVERY && !under_way {
             self.synced()?;
             let file = Arc::clone(&self.file);
             let beside = std::thread::Builder::new().name("attachment".into());
