@@ -145,14 +145,19 @@ impl AttachmentStore {
         let mut upload = beside(move || store.upload(digest, length)).await?;
         // What comes is read while what came is written.
         let (chunks, mut to_write) = mpsc::channel::<Vec<u8>>(AHEAD);
+        // The room of a piece that was written is used again: memory that is new for each costs as much as its bytes.
+        let (written, spare) = std::sync::mpsc::channel::<Vec<u8>>();
         let writing = tokio::spawn(beside(move || {
-            while let Some(chunk) = to_write.blocking_recv() {
+            while let Some(mut chunk) = to_write.blocking_recv() {
                 upload.append(&chunk)?;
+                chunk.clear();
+                drop(written.send(chunk));
             }
             Ok(upload)
         }));
         loop {
-            let mut chunk = Vec::with_capacity(CHUNK);
+            let spare = spare.try_recv();
+            let mut chunk = spare.unwrap_or_else(|_| Vec::with_capacity(CHUNK));
             let ended = from.take(CHUNK as u64).read_to_end(&mut chunk).await;
             let last = chunk.len() < CHUNK || ended.is_err();
             // Nobody takes it: the writer has failed, and says why.
