@@ -10,7 +10,7 @@ use ordonnans_identity::InvalidSigner;
 use ordonnans_identity::ed25519::SigningKey;
 use ordonnans_label::Name;
 use ordonnans_message::limits;
-use ordonnans_store::Reader;
+use ordonnans_store::{OpenError, Reader};
 use tokio::sync::mpsc;
 
 use crate::config::Checkpoints;
@@ -19,6 +19,25 @@ use crate::config::Checkpoints;
 const LOOK: Duration = Duration::from_millis(250);
 /// Witnesses whose signatures one checkpoint takes: what fits its limit, with room.
 const WITNESSES: usize = 16;
+
+/// Why a checkpoint or a signature below it was not kept.
+#[derive(Debug)]
+pub(crate) enum NotKept {
+    /// No file descriptor was left: the one before stands, and it is tried again.
+    ForNow(String),
+    /// The disk, or the key: the broker must stop.
+    ForGood(String),
+}
+
+impl From<OpenError> for NotKept {
+    fn from(e: OpenError) -> Self {
+        if e.is_want_of_descriptors() {
+            Self::ForNow(e.to_string())
+        } else {
+            Self::ForGood(e.to_string())
+        }
+    }
+}
 
 /// The key of the log, and the name it signs for.
 pub(crate) struct Notary {
@@ -60,7 +79,7 @@ impl Notary {
     }
 
     /// Signs the log as it is and keeps the checkpoint; gives the head where it is another than before.
-    pub(crate) fn sign(&self, reader: &Reader) -> Result<Option<TreeHead>, String> {
+    pub(crate) fn sign(&self, reader: &Reader) -> Result<Option<TreeHead>, NotKept> {
         // One at a time, so that no older head takes the place of a newer.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let head = reader.head();
@@ -71,10 +90,9 @@ impl Notary {
             origin: self.origin.clone(),
             head,
         };
-        let text = checkpoint.sign(&self.key).map_err(|e| e.to_string())?;
-        reader
-            .put_checkpoint(head, &text)
-            .map_err(|e| e.to_string())?;
+        let text = checkpoint.sign(&self.key);
+        let text = text.map_err(|e| NotKept::ForGood(e.to_string()))?;
+        reader.put_checkpoint(head, &text)?;
         *last = head;
         Ok(Some(head))
     }
@@ -86,7 +104,7 @@ impl Notary {
         key: &VerifierKey,
         size: u64,
         line: &str,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, NotKept> {
         let add = |text: &str| {
             let room = text.lines().filter(|l| l.starts_with('\u{2014}')).count() <= WITNESSES;
             let first = Checkpoint::witnessed(text, key).ok()?.is_none();
@@ -94,19 +112,18 @@ impl Notary {
             let right = Checkpoint::witnessed(&longer, key).ok()?.is_some();
             (room && first && right && longer.len() <= limits::MAX_CHECKPOINT).then_some(longer)
         };
-        let added = reader.countersigned(size, add);
-        added.map_err(|e| e.to_string())
+        Ok(reader.countersigned(size, add)?)
     }
 }
 
-/// Signs now and then until cancelled. A checkpoint that cannot be kept (no file descriptor, no room) is tried again at every look: until then the
-/// one before stands, and what the log itself cannot write stops the broker anyway.
+/// Signs now and then until cancelled; gives why it could not go on. A checkpoint that cannot be kept for want of a file descriptor is tried again at
+/// every look: until then the one before stands.
 pub(crate) async fn run(
     notary: Arc<Notary>,
     reader: Reader,
     due: Checkpoints,
     inputs: mpsc::Sender<Input>,
-) {
+) -> String {
     let mut look = tokio::time::interval(LOOK);
     let (mut signed, mut at) = (0, Instant::now());
     let mut failing = false;
@@ -133,8 +150,9 @@ pub(crate) async fn run(
                 failing = false;
                 continue;
             }
-            Ok(Err(why)) => why,
-            Err(_) => "the signing task ended".into(),
+            Ok(Err(NotKept::ForNow(why))) => why,
+            Ok(Err(NotKept::ForGood(why))) => return why,
+            Err(_) => return "the signing task ended".into(),
         };
         if !failing {
             tracing::warn!(%why, "no checkpoint can be kept; it is tried again");

@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{AdminSocket, SessionStatus, Status};
 use crate::approvals::{self, ApprovalError};
-use crate::checkpoints::{self, Notary};
+use crate::checkpoints::{self, NotKept, Notary};
 use crate::config::Config;
 use crate::core::{Core, Dropped, Figures, Sessions, now, write};
 use crate::freshness::{Freshness, lists};
@@ -580,7 +580,8 @@ impl Broker {
         let due = self.config.checkpoints;
         self.tasks.push(tokio::spawn(async move {
             let (reader, inputs) = (shared.reader.clone(), shared.inputs.clone());
-            checkpoints::run(notary, reader, due, inputs).await;
+            let why = checkpoints::run(notary, reader, due, inputs).await;
+            drop(shared.fatal.send(why).await);
         }));
     }
 
@@ -710,7 +711,9 @@ impl Broker {
         // They end with the page at hand; waiting for that must not hold a thread of the runtime.
         let sinks = std::mem::take(&mut self.sinks);
         drop(tokio::task::spawn_blocking(move || drop(sinks)).await);
-        if let Err(why) = self.notary.sign(&self.shared.reader) {
+        if let Err(NotKept::ForNow(why) | NotKept::ForGood(why)) =
+            self.notary.sign(&self.shared.reader)
+        {
             tracing::warn!(why, "the last checkpoint was not signed");
         }
         Ok(())

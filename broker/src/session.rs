@@ -20,7 +20,7 @@ use ordonnans_transport::{CloseCode, Connection, Lane};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use crate::checkpoints::Notary;
+use crate::checkpoints::{NotKept, Notary};
 use crate::core::{Out, Sessions, now};
 use crate::renewals;
 use crate::undecided::{HOLD, Undecided};
@@ -426,8 +426,12 @@ async fn cosigned(shared: &Shared, connection: &Connection, key: &str, size: u64
     let line = line.to_owned();
     let added =
         tokio::task::spawn_blocking(move || notary.countersigned(&reader, &key, size, &line));
-    if let Ok(Err(why)) = added.await {
-        tracing::warn!(%why, "a witness's signature could not be kept; it signs the next checkpoint again");
+    match added.await {
+        Ok(Err(NotKept::ForNow(why))) => {
+            tracing::warn!(%why, "a witness's signature could not be kept; it signs the next checkpoint again");
+        }
+        Ok(Err(NotKept::ForGood(why))) => drop(shared.fatal.send(why).await),
+        Ok(Ok(_)) | Err(_) => {}
     }
 }
 
@@ -659,8 +663,14 @@ impl Saying<'_> {
             Inspect::Checkpoint => {
                 let notary = Arc::clone(&self.shared.notary);
                 let signed = reading(reader, move |reader| notary.sign(reader)).await?;
-                if let Some(head) = signed.map_err(Ended::Fatal)? {
-                    self.shared.tell(Input::Signed { head }).await;
+                match signed {
+                    Ok(Some(head)) => self.shared.tell(Input::Signed { head }).await,
+                    Ok(None) => {}
+                    // The one before is the answer.
+                    Err(NotKept::ForNow(why)) => {
+                        tracing::warn!(%why, "no checkpoint can be kept; the last one is shown");
+                    }
+                    Err(NotKept::ForGood(why)) => return Err(Ended::Fatal(why)),
                 }
                 Frame::Checkpoint {
                     request: Some(request),

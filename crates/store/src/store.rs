@@ -105,6 +105,21 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether it failed only because no file descriptor was left (`EMFILE`, `ENFILE`): nothing is wrong with the disk, and it may be tried again.
+    #[must_use]
+    pub fn is_want_of_descriptors(&self) -> bool {
+        use rustix::io::Errno;
+        let Self::Io { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            Errno::from_io_error(source),
+            Some(Errno::MFILE | Errno::NFILE)
+        )
+    }
+}
+
 /// The store cannot go on; the broker must stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store cannot go on: {0}")]
