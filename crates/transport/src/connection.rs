@@ -299,11 +299,10 @@ impl Connection {
         let mut again: Option<Pin<Box<Sleep>>> = None;
         let next = poll_fn(|cx| {
             loop {
-                let (mut ended, mut soonest) = (true, None);
+                let held = self.held();
+                let mut ended = held.is_empty();
                 for lane in Lane::URGENT_FIRST {
-                    if let Some(until) = self.held(lane) {
-                        ended = false;
-                        soonest = Some(soonest.map_or(until, |s: Instant| s.min(until)));
+                    if held.contains_key(&lane.index()) {
                         continue;
                     }
                     match incoming[lane.index()].poll_recv(cx) {
@@ -317,7 +316,7 @@ impl Connection {
                 if ended {
                     return Poll::Ready(None);
                 }
-                let Some(until) = soonest else {
+                let Some(until) = held.values().min().copied() else {
                     return Poll::Pending;
                 };
                 let sleep = again.get_or_insert_with(|| Box::pin(sleep_until(until)));
@@ -344,15 +343,14 @@ impl Connection {
         *end = until.max(*end);
     }
 
-    /// Until when a lane is not read.
-    fn held(&self, lane: Lane) -> Option<Instant> {
+    /// The lanes that are not read, by their index, and until when; mostly none.
+    fn held(&self) -> BTreeMap<usize, Instant> {
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = *held.get(&lane.index())?;
-        if until <= Instant::now() {
-            held.remove(&lane.index());
-            return None;
+        if !held.is_empty() {
+            let now = Instant::now();
+            held.retain(|_, until| *until > now);
         }
-        Some(until)
+        held.clone()
     }
 
     /// Closes the connection. The peer is told code and reason; frames under way are lost.
