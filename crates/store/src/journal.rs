@@ -319,7 +319,11 @@ impl Journal {
         if self.next.is_none() {
             let (path, size) = (self.dir.join(NEXT), self.segment_bytes);
             let made = std::thread::Builder::new().name("segment".into());
-            self.next = made.spawn(move || create(&path, size)).ok();
+            let make = move || {
+                // What was begun takes the room that the segment at hand may need.
+                create(&path, size).inspect_err(|_| drop(std::fs::remove_file(&path)))
+            };
+            self.next = made.spawn(make).ok();
         }
     }
 
