@@ -23,7 +23,7 @@ impl Spool {
         for (key, row) in self.0.range(SENT, &[]).map_err(broken)? {
             let sent: Sent = parse(&row)?;
             let over = sent.expires < before && sent.verdict.is_some();
-            if over && !self.has(INBOX, &key)? && gone.len() < AT_ONCE {
+            if over && gone.len() < AT_ONCE && !self.has(INBOX, &key)? {
                 batch.remove(SENT, &key);
                 gone.insert(id(&key)?);
             }
