@@ -105,9 +105,9 @@ pub struct Listing {
     pub json: bool,
 }
 
-/// What `send` takes.
+/// To whom a message goes, how fast and for how long.
 #[derive(Debug, Args)]
-pub struct SendArgs {
+pub struct Whereto {
     /// Action addressee: NODE or PERSON@NODE, short or in full, or a group of the register: role:NAME, circle:NAME, list:NAME; may be repeated.
     #[arg(long = "to", value_name = "NAME")]
     pub to: Vec<String>,
@@ -120,6 +120,23 @@ pub struct SendArgs {
     /// The precedence of information addressees, where it is another.
     #[arg(long, value_name = "PRECEDENCE")]
     pub info_precedence: Option<String>,
+    /// Until when to deliver: RFC 3339, or a span such as 90m, 12h, 7d.
+    #[arg(long, value_name = "WHEN", default_value = "7d")]
+    pub expires: String,
+    /// By when an answer is asked for, in the same forms.
+    #[arg(long, value_name = "WHEN")]
+    pub reply_by: Option<String>,
+    /// Wait for the broker's verdict; a refusal ends with exit code 1.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// What `send` takes.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// To whom, how fast and for how long.
+    #[command(flatten)]
+    pub whereto: Whereto,
     /// The confidentiality label, for example
     /// "Stg.C // KRING ICCB // TOT 2036-01-01 // VASTGESTELD vermeer.person.crisis.example".
     #[arg(long, short)]
@@ -142,21 +159,12 @@ pub struct SendArgs {
     /// The person who wrote it, short or in full.
     #[arg(long, value_name = "PERSON")]
     pub author: Option<String>,
-    /// Until when to deliver: RFC 3339, or a span such as 90m, 12h, 7d.
-    #[arg(long, value_name = "WHEN", default_value = "7d")]
-    pub expires: String,
-    /// By when an answer is asked for, in the same forms.
-    #[arg(long, value_name = "WHEN")]
-    pub reply_by: Option<String>,
     /// A message this one refers to; may be repeated.
     #[arg(long = "reference", value_name = "ID")]
     pub references: Vec<String>,
     /// The message this one takes the place of.
     #[arg(long, value_name = "ID")]
     pub supersedes: Option<String>,
-    /// Wait for the broker's verdict; a refusal ends with exit code 1.
-    #[arg(long)]
-    pub wait: bool,
     /// Establish the label in the same step, as the person of this certificate.
     #[arg(long = "as", value_name = "CERT", requires = "key")]
     pub vaststeller: Option<PathBuf>,
@@ -173,27 +181,9 @@ pub struct SendArgs {
 pub struct ForwardArgs {
     /// The message.
     pub id: String,
-    /// Action addressee: NODE or PERSON@NODE, short or in full, or a group of the register: role:NAME, circle:NAME, list:NAME; may be repeated.
-    #[arg(long = "to", value_name = "NAME")]
-    pub to: Vec<String>,
-    /// Information addressee; may be repeated.
-    #[arg(long = "info", value_name = "NAME")]
-    pub info: Vec<String>,
-    /// DEFERRED, ROUTINE, PRIORITY, IMMEDIATE, FLASH or OVERRIDE, or a prosign.
-    #[arg(long, short, default_value = "ROUTINE")]
-    pub precedence: String,
-    /// The precedence of information addressees, where it is another.
-    #[arg(long, value_name = "PRECEDENCE")]
-    pub info_precedence: Option<String>,
-    /// Until when to deliver: RFC 3339, or a span such as 90m, 12h, 7d.
-    #[arg(long, value_name = "WHEN", default_value = "7d")]
-    pub expires: String,
-    /// By when an answer is asked for, in the same forms.
-    #[arg(long, value_name = "WHEN")]
-    pub reply_by: Option<String>,
-    /// Wait for the broker's verdict; a refusal ends with exit code 1.
-    #[arg(long)]
-    pub wait: bool,
+    /// To whom, how fast and for how long.
+    #[command(flatten)]
+    pub whereto: Whereto,
     /// The certificate of the person who passes it on and signs the receipt *opened*.
     #[arg(long = "as", value_name = "CERT", requires = "key")]
     pub reader: Option<PathBuf>,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit;
 use crate::cli::{
     AuditCommand, Cli, Command, DestroyArgs, ForwardArgs, KeyCommand, LabelArgs, Listing,
-    PrintArgs, ReadArgs, SendArgs, SignerArgs, WitnessCommand,
+    PrintArgs, ReadArgs, SendArgs, SignerArgs, Whereto, WitnessCommand,
 };
 use crate::config::Config;
 use crate::daemon::Daemon;
@@ -236,9 +236,37 @@ fn point(text: &str) -> Result<Point, Failure> {
     Ok(Point::Span(n.saturating_mul(ms)))
 }
 
+/// Where a message goes, and nothing of what it says.
+fn addressed(to: &Whereto) -> Result<Submission, Failure> {
+    if to.to.is_empty() && to.info.is_empty() {
+        return Err(usage(
+            "the message has no recipient",
+            "name one with --to NODE or --to PERSON@NODE",
+        ));
+    }
+    Ok(Submission {
+        to: to.to.clone(),
+        info: to.info.clone(),
+        precedence: to.precedence.clone(),
+        info_precedence: to.info_precedence.clone(),
+        expires: when(&to.expires)?,
+        reply_by: to.reply_by.as_deref().map(when).transpose()?,
+        label: String::new(),
+        exercise: false,
+        subject: String::new(),
+        media_type: String::new(),
+        name: None,
+        body: vec![],
+        attachments: vec![],
+        author: None,
+        references: vec![],
+        supersedes: None,
+    })
+}
+
 /// A message as it is typed.
 pub(crate) fn submission(args: &SendArgs) -> Result<Submission, Failure> {
-    some_recipient(&args.to, &args.info)?;
+    let addressed = addressed(&args.whereto)?;
     let mut body = vec![];
     let most = limits::MAX_CONTENT as u64 + 1;
     let read = match &args.file {
@@ -258,10 +286,6 @@ pub(crate) fn submission(args: &SendArgs) -> Result<Submission, Failure> {
     let file_name = args.file.as_ref().and_then(|p| p.file_name());
     Ok(Submission {
         name: file_name.map(|n| n.to_string_lossy().into_owned()),
-        to: args.to.clone(),
-        info: args.info.clone(),
-        precedence: args.precedence.clone(),
-        info_precedence: args.info_precedence.clone(),
         label: args.label.clone(),
         exercise: args.exercise,
         subject: args.subject.clone(),
@@ -269,19 +293,18 @@ pub(crate) fn submission(args: &SendArgs) -> Result<Submission, Failure> {
         body,
         attachments: args.attach.iter().map(absolute).collect::<Result<_, _>>()?,
         author: args.author.clone(),
-        expires: when(&args.expires)?,
-        reply_by: args.reply_by.as_deref().map(when).transpose()?,
         references: args
             .references
             .iter()
             .map(|id| message_id(id))
             .collect::<Result<_, _>>()?,
         supersedes: args.supersedes.as_deref().map(message_id).transpose()?,
+        ..addressed
     })
 }
 
 fn send(config: &Config, args: &SendArgs) -> Result<Exit, Failure> {
-    let (message, wait) = (Box::new(submission(args)?), args.wait);
+    let (message, wait) = (Box::new(submission(args)?), args.whereto.wait);
     let answer = match (&args.vaststeller, &args.key) {
         (Some(certificate), Some(key)) => {
             let signer = signing::person(certificate, key)?;
@@ -338,46 +361,21 @@ pub(crate) fn decided(answer: &Value, listing: Listing) -> Result<Exit, Failure>
 /// Passes a message on as it is.
 fn forward(config: &Config, args: &ForwardArgs) -> Result<Exit, Failure> {
     let id = message_id(&args.id)?;
-    some_recipient(&args.to, &args.info)?;
+    // Label and content are those of the message; whether it is of an exercise, too.
+    let addressed = addressed(&args.whereto)?;
     let reader = by_reader(args.reader.as_deref(), args.key.as_deref(), &[])?;
-    let author = reader.as_ref().map(|r| r.name().to_string());
     let message = Submission {
-        to: args.to.clone(),
-        info: args.info.clone(),
-        precedence: args.precedence.clone(),
-        info_precedence: args.info_precedence.clone(),
-        author,
-        expires: when(&args.expires)?,
-        reply_by: args.reply_by.as_deref().map(when).transpose()?,
-        // Label and content are those of the message; whether it is of an exercise, too.
-        label: String::new(),
-        exercise: false,
-        subject: String::new(),
-        media_type: String::new(),
-        name: None,
-        body: vec![],
-        attachments: vec![],
-        references: vec![],
-        supersedes: None,
+        author: reader.as_ref().map(|r| r.name().to_string()),
+        ..addressed
     };
     let receipt = reader.map(|r| r.receipt(&config.socket, id, ReceiptKind::Opened));
     let request = Request::Forward {
         id,
         receipt: receipt.transpose()?,
         message: Box::new(message),
-        wait: args.wait,
+        wait: args.whereto.wait,
     };
     decided(&ask(&config.socket, &request)?, args.listing)
-}
-
-fn some_recipient(to: &[String], info: &[String]) -> Result<(), Failure> {
-    if to.is_empty() && info.is_empty() {
-        return Err(usage(
-            "the message has no recipient",
-            "name one with --to NODE or --to PERSON@NODE",
-        ));
-    }
-    Ok(())
 }
 
 fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {

@@ -438,7 +438,7 @@ pub(crate) fn extracted(config: &Config, args: &ExtractArgs) -> Result<Exit, Fai
         second: second.as_ref(),
     });
     let message = Box::new(submission(&args.message)?);
-    let answer = extract(config, of, message, signers, args.message.wait)?;
+    let answer = extract(config, of, message, signers, args.message.whereto.wait)?;
     decided(&answer, args.message.listing)
 }
 
