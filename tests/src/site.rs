@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use ordonnans_audit::Entry;
+use ordonnans_audit::{Detail, Entry, Public, Verb};
 use ordonnans_certs::Issued;
 use ordonnans_client::config::Config as ClientConfig;
 use ordonnans_client::failure::Failure;
 use ordonnans_client::officer::Officer;
 use ordonnans_identity::Trust;
 use ordonnans_label::{Clearance, Kind, Level, Name};
-use ordonnans_message::{Frame, PROTOCOL_VERSION, Timestamp};
+use ordonnans_message::{Frame, PROTOCOL_VERSION, ReplyCode, Timestamp};
 use ordonnans_transport::{ClientOptions, CloseCode, Connection, Identity, Lane, Limits, connect};
 
 use crate::house::{House, STRUCTURE, register_of};
@@ -199,6 +199,30 @@ impl Site {
             assert!(began.elapsed() < WITHIN, "nobody answers");
         }
     }
+
+    /// What the log says, by verb, once it is there.
+    ///
+    /// # Panics
+    /// It is not there for long.
+    pub async fn told(&self, verb: Verb, times: usize) -> Vec<Detail> {
+        let began = std::time::Instant::now();
+        loop {
+            let officer = Officer::connect(&self.officer()).await;
+            let mut officer = officer.unwrap_or_else(|e| panic!("{e}"));
+            let entries = whole(&mut officer).await.map(|p| p.0).unwrap_or_default();
+            officer.finish().await;
+            let of = entries.into_iter().filter_map(|e| {
+                let public = Public::decode(&e.public).ok()?;
+                let detail = Detail::decode(&e.opened?.1).ok()?;
+                (public.verb == verb).then_some(detail)
+            });
+            let all: Vec<Detail> = of.collect();
+            if all.len() >= times {
+                return all;
+            }
+            assert!(began.elapsed() < WITHIN, "{verb:?} is not in the log");
+        }
+    }
 }
 
 /// A node that speaks the protocol by hand.
@@ -238,6 +262,43 @@ impl Peer {
     pub async fn publish(&self, envelope: Bytes) -> Option<()> {
         let lane = Lane::Class(ordonnans_message::Precedence::Routine);
         self.say(lane, &Frame::Publish { envelope }).await
+    }
+
+    /// The next frame that is wanted; others are passed over.
+    ///
+    /// # Panics
+    /// None comes for long, or the connection ends.
+    pub async fn next<T>(&self, wanted: impl Fn(Frame) -> Option<T>) -> T {
+        let heard = async {
+            loop {
+                let frame = self.hear().await.unwrap_or_else(|| panic!("it is closed"));
+                if let Some(it) = wanted(frame) {
+                    return it;
+                }
+            }
+        };
+        tokio::time::timeout(WITHIN, heard)
+            .await
+            .unwrap_or_else(|_| panic!("nothing that is wanted"))
+    }
+
+    /// States something and gives what the broker says: kept, or why not.
+    ///
+    /// # Errors
+    /// The code, and the rule where it names one.
+    ///
+    /// # Panics
+    /// It says nothing for long.
+    pub async fn state(&self, frame: &Frame) -> Result<(), (ReplyCode, Option<u16>)> {
+        let said = self.say(Lane::Control, frame).await;
+        said.unwrap_or_else(|| panic!("it is closed"));
+        let digest = frame.digest();
+        self.next(|f| match f {
+            Frame::Kept { of } if of == digest => Some(Ok(())),
+            Frame::NotKept { of, code, rule } if of == digest => Some(Err((code, rule))),
+            _ => None,
+        })
+        .await
     }
 
     /// The broker's next decision on a message.

@@ -16,7 +16,7 @@ use ordonnans_message::{
 };
 use ordonnans_seal::{SeededEntropy, sign_statement};
 use ordonnans_tests::house::{Draft, House, STRUCTURE, register_text};
-use ordonnans_tests::site::{Peer, Site, WITHIN, now, whole, write_credentials};
+use ordonnans_tests::site::{Peer, Site, WITHIN, now, write_credentials};
 use ordonnans_transport::Lane;
 
 struct Town {
@@ -279,56 +279,10 @@ impl City {
         let act = e.header().act.as_ref().expect("an act").digest();
         (e, act)
     }
-
-    /// What the log says, by verb, once it is there.
-    async fn told(&self, verb: Verb, times: usize) -> Vec<Detail> {
-        let began = std::time::Instant::now();
-        loop {
-            let mut officer = Officer::connect(&self.site.officer())
-                .await
-                .expect("comes in");
-            let entries = whole(&mut officer).await.map(|p| p.0).unwrap_or_default();
-            officer.finish().await;
-            let of = entries.into_iter().filter_map(|e| {
-                let public = Public::decode(&e.public).ok()?;
-                let detail = Detail::decode(&e.opened?.1).ok()?;
-                (public.verb == verb).then_some(detail)
-            });
-            let all: Vec<Detail> = of.collect();
-            if all.len() >= times {
-                return all;
-            }
-            assert!(began.elapsed() < WITHIN, "{verb:?} is not in the log");
-        }
-    }
-}
-
-/// The next frame that is wanted; others are passed over.
-async fn next<T>(peer: &Peer, wanted: impl Fn(Frame) -> Option<T>) -> T {
-    let heard = async {
-        loop {
-            if let Some(it) = wanted(peer.hear().await.expect("hears")) {
-                return it;
-            }
-        }
-    };
-    tokio::time::timeout(WITHIN, heard).await.expect("in time")
-}
-
-/// States something and gives what the broker says: kept, or why not.
-async fn state(peer: &Peer, frame: &Frame) -> Result<(), (ReplyCode, Option<u16>)> {
-    peer.say(Lane::Control, frame).await.expect("sends");
-    let digest = frame.digest();
-    next(peer, |f| match f {
-        Frame::Kept { of } if of == digest => Some(Ok(())),
-        Frame::NotKept { of, code, rule } if of == digest => Some(Err((code, rule))),
-        _ => None,
-    })
-    .await
 }
 
 async fn told_act(peer: &Peer) -> Bytes {
-    next(peer, |f| match f {
+    peer.next(|f| match f {
         Frame::Act { act } => Some(act),
         _ => None,
     })
@@ -363,7 +317,7 @@ async fn without_the_statement_of_its_vaststeller_nothing_is_routed() {
         panic!("one statement for two messages");
     };
     assert_eq!(code, ReplyCode::Conflict);
-    let accepted = c.told(Verb::Accepted, 1).await;
+    let accepted = c.site.told(Verb::Accepted, 1).await;
     let note = accepted[0].note.as_deref().expect("a note");
     assert_eq!(note, "established by p-ncc.person.crisis.example");
     c.broker.stop().await.expect("stops");
@@ -376,35 +330,36 @@ async fn a_revised_label_is_told_to_holders_and_decides_over_copies_that_wait() 
     let locc = c.peer(LOCC).await;
     // VR is away: its copy waits. LOCC has one.
     let (e, first) = c.sent(&ncc, &[LOCC, VR], Level::DepV).await;
-    next(&locc, |f| matches!(f, Frame::Deliver { .. }).then_some(())).await;
+    locc.next(|f| matches!(f, Frame::Deliver { .. }).then_some(()))
+        .await;
     let raised = "Stg.C // TOT 2036-01-01";
     let up = c.house.revises(NCC, &e, first, ActKind::Revise, raised);
     let second = up.as_ref().expect("an act").digest();
     let up = frame(up);
-    assert_eq!(state(&ncc, &up).await, Ok(()));
+    assert_eq!(ncc.state(&up).await, Ok(()));
     let Frame::Act { act } = &up else {
         unreachable!()
     };
     assert_eq!(told_act(&locc).await, *act);
     // The same again is kept already; another after the first comes too late.
-    assert_eq!(state(&ncc, &up).await, Ok(()));
+    assert_eq!(ncc.state(&up).await, Ok(()));
     let late = c
         .house
         .revises(NCC, &e, first, ActKind::Revise, "Stg.G // TOT 2036-01-01");
     assert_eq!(
-        state(&ncc, &frame(late)).await,
+        ncc.state(&frame(late)).await,
         Err((ReplyCode::Conflict, None))
     );
     // Nobody else may, and not about another content or message.
     let mine = c.house.revises(DEF, &e, second, ActKind::Revise, raised);
-    let no = state(&locc, &frame(mine)).await;
+    let no = locc.state(&frame(mine)).await;
     assert_eq!(
         no,
         Err((ReplyCode::NotPermitted, None)),
         "not of this node, nor at it"
     );
     let mine = c.house.revises(DEF, &e, second, ActKind::Revise, raised);
-    let no = state(&ncc, &frame(mine)).await;
+    let no = ncc.state(&frame(mine)).await;
     assert_eq!(
         no,
         Err((ReplyCode::NotPermitted, Some(7))),
@@ -413,18 +368,18 @@ async fn a_revised_label_is_told_to_holders_and_decides_over_copies_that_wait() 
     let (other, _) = c.sent(&ncc, &[DEF], Level::DepV).await;
     let mixed = c.house.revises(NCC, &other, first, ActKind::Revise, raised);
     assert_eq!(
-        state(&ncc, &frame(mixed)).await,
+        ncc.state(&frame(mixed)).await,
         Err((ReplyCode::Conflict, None))
     );
     let for_ever = c.house.revises(NCC, &e, second, ActKind::Revise, "Stg.C");
     assert_eq!(
-        state(&ncc, &frame(for_ever)).await,
+        ncc.state(&frame(for_ever)).await,
         Err((ReplyCode::NotPermitted, Some(5)))
     );
     let unknown = "Stg.C // TOT GEBEURTENIS \"iets\"";
     let unknown = c.house.revises(NCC, &e, second, ActKind::Revise, unknown);
     assert_eq!(
-        state(&ncc, &frame(unknown)).await,
+        ncc.state(&frame(unknown)).await,
         Err((ReplyCode::NotPermitted, Some(22)))
     );
     // VR comes back, and gets the news but not the message. After a restart it is the same, and who has not said that it keeps the news is told again.
@@ -432,7 +387,7 @@ async fn a_revised_label_is_told_to_holders_and_decides_over_copies_that_wait() 
     let mut c = c.restart().await;
     let vr = c.peer(VR).await;
     assert_eq!(told_act(&vr).await, *act);
-    let withheld = c.told(Verb::Withheld, 1).await;
+    let withheld = c.site.told(Verb::Withheld, 1).await;
     assert_eq!(
         (withheld[0].rule, &withheld[0].to),
         (Some(10), &Some(c.house.nodes[VR].name.clone()))
@@ -442,7 +397,7 @@ async fn a_revised_label_is_told_to_holders_and_decides_over_copies_that_wait() 
     let kept = Frame::Kept { of: up.digest() };
     locc.say(Lane::Control, &kept).await.expect("says");
     // Officers see who holds what it may not hold now.
-    let regraded = c.told(Verb::Regraded, 2).await;
+    let regraded = c.site.told(Verb::Regraded, 2).await;
     assert_eq!(regraded[0].note.as_deref(), Some("revise: Dep.V to Stg.C"));
     assert_eq!(
         regraded[0].person,
@@ -456,14 +411,15 @@ async fn a_revised_label_is_told_to_holders_and_decides_over_copies_that_wait() 
     let down = frame(down);
     let ncc = c.peer(NCC).await;
     assert_eq!(
-        state(&ncc, &down).await,
+        ncc.state(&down).await,
         Err((ReplyCode::NotPermitted, Some(7)))
     );
     let mandate = "name = \"p-def\"\nnode = \"def\"\nclearance = \"Stg.G\"\ncircles = [\"ICCB\"]\nmandate = { up_to = \"Stg.G\", decision = \"test\", until = \"2036-01-01\" }";
     let heir = "name = \"p-def\"\nnode = \"def\"\nclearance = \"Stg.G\"\ncircles = [\"ICCB\"]\nmandate = { up_to = \"Stg.G\", decision = \"test\", until = \"2036-01-01\", nodes = [\"ncc\", \"def\"] }\nsucceeds = [\"p-ncc\"]";
     c.register(&[(mandate, heir)]).await;
-    assert_eq!(state(&ncc, &down).await, Ok(()));
-    next(&vr, |f| matches!(f, Frame::Deliver { .. }).then_some(())).await;
+    assert_eq!(ncc.state(&down).await, Ok(()));
+    vr.next(|f| matches!(f, Frame::Deliver { .. }).then_some(()))
+        .await;
     // LOCC hears of the second act alone: the first it keeps.
     let Frame::Act { act } = &down else {
         unreachable!()
@@ -473,8 +429,8 @@ async fn a_revised_label_is_told_to_holders_and_decides_over_copies_that_wait() 
     let end = c
         .house
         .revises(DEF, &e, last, ActKind::End, "Ongerubriceerd");
-    assert_eq!(state(&ncc, &frame(end)).await, Ok(()));
-    let regraded = c.told(Verb::Regraded, 4).await;
+    assert_eq!(ncc.state(&frame(end)).await, Ok(()));
+    let regraded = c.site.told(Verb::Regraded, 4).await;
     assert_eq!(
         regraded[3].note.as_deref(),
         Some("end: Dep.V to Ongerubriceerd")
@@ -503,26 +459,26 @@ async fn an_event_brings_a_review_and_changes_no_level() {
     let until = "Stg.C // TOT GEBEURTENIS \"einde\"";
     let act = c.house.revises(NCC, &e, first, ActKind::Revise, until);
     let second = act.as_ref().expect("an act").digest();
-    assert_eq!(state(&ncc, &frame(act)).await, Ok(()));
+    assert_eq!(ncc.state(&frame(act)).await, Ok(()));
     let no = Err((ReplyCode::NotPermitted, Some(22)));
     assert_eq!(
-        state(&ncc, &declaration(&c, NCC, "einde")).await,
+        ncc.state(&declaration(&c, NCC, "einde")).await,
         no,
         "not theirs to declare"
     );
     assert_eq!(
-        state(&ncc, &declaration(&c, DEF, "einde")).await,
+        ncc.state(&declaration(&c, DEF, "einde")).await,
         no,
         "not through this node"
     );
     assert_eq!(
-        state(&def, &declaration(&c, DEF, "iets")).await,
+        def.state(&declaration(&c, DEF, "iets")).await,
         no,
         "no such event"
     );
-    assert_eq!(state(&def, &declaration(&c, DEF, "einde")).await, Ok(()));
+    assert_eq!(def.state(&declaration(&c, DEF, "einde")).await, Ok(()));
     assert_eq!(
-        state(&def, &declaration(&c, DEF, "einde")).await,
+        def.state(&declaration(&c, DEF, "einde")).await,
         Ok(()),
         "again is nothing new"
     );
@@ -530,18 +486,18 @@ async fn an_event_brings_a_review_and_changes_no_level() {
         Frame::ReviewDue { id, event, .. } => Some((id, event)),
         _ => None,
     };
-    assert_eq!(next(&ncc, due).await, (id, Some("einde".into())));
-    let declared = c.told(Verb::EventDeclared, 1).await;
+    assert_eq!(ncc.next(due).await, (id, Some("einde".into())));
+    let declared = c.site.told(Verb::EventDeclared, 1).await;
     assert_eq!(
         (declared.len(), declared[0].note.as_deref()),
         (1, Some("einde"))
     );
-    let reviews = c.told(Verb::ReviewDue, 1).await;
+    let reviews = c.site.told(Verb::ReviewDue, 1).await;
     assert_eq!(reviews.len(), 1);
     // Until it is kept, it is told again; the level stays in force meanwhile, for a node that may not have it as well.
     let mut c = c.restart().await;
     let ncc = c.peer(NCC).await;
-    assert_eq!(next(&ncc, due).await, (id, Some("einde".into())));
+    assert_eq!(ncc.next(due).await, (id, Some("einde".into())));
     let by = "p-ncc.person.crisis.example".parse().expect("a name");
     let of = Frame::ReviewDue {
         id,
@@ -553,21 +509,21 @@ async fn an_event_brings_a_review_and_changes_no_level() {
         .await
         .expect("says");
     assert!(
-        c.told(Verb::Regraded, 1).await.len() == 1,
+        c.site.told(Verb::Regraded, 1).await.len() == 1,
         "nothing was regraded by it"
     );
     // A label that lasts until what has happened already, or until yesterday, is due at once.
     let act = c
         .house
         .revises(NCC, &e, second, ActKind::Revise, "Stg.C // TOT 2020-01-01");
-    assert_eq!(state(&ncc, &frame(act)).await, Ok(()));
-    assert_eq!(next(&ncc, due).await, (id, None));
+    assert_eq!(ncc.state(&frame(act)).await, Ok(()));
+    assert_eq!(ncc.next(due).await, (id, None));
     let (later, first) = c.sent(&ncc, &[LOCC], Level::DepV).await;
     let until = "Dep.V // TOT GEBEURTENIS \"einde\"";
     let act = c.house.revises(NCC, &later, first, ActKind::Revise, until);
-    assert_eq!(state(&ncc, &frame(act)).await, Ok(()));
+    assert_eq!(ncc.state(&frame(act)).await, Ok(()));
     assert_eq!(
-        next(&ncc, due).await,
+        ncc.next(due).await,
         (later.header().id, Some("einde".into()))
     );
     c.broker.stop().await.expect("stops");
@@ -582,14 +538,14 @@ async fn a_policy_that_changes_is_picked_up_and_recorded() {
     let newer = text.replacen("version = 1", "version = 2", 1);
     fs::write(&file, &newer).expect("written");
     c.broker.reload().await.expect("reloads");
-    let changed = c.told(Verb::PolicyChanged, 1).await;
+    let changed = c.site.told(Verb::PolicyChanged, 1).await;
     assert_eq!(changed[0].note.as_deref(), Some("NL version 2"));
     assert_eq!(changed[0].policy, Some(sha256(&[newer.as_bytes()])));
     // What is decided from now on rests on it.
     let mut c = c;
     let ncc = c.peer(NCC).await;
     c.sent(&ncc, &[VR], Level::DepV).await;
-    let accepted = c.told(Verb::Accepted, 1).await;
+    let accepted = c.site.told(Verb::Accepted, 1).await;
     assert_eq!(accepted[0].policy, changed[0].policy);
     // A file that is no policy changes nothing, and is named.
     fs::write(&file, "id = 3").expect("written");
@@ -602,10 +558,11 @@ async fn a_policy_that_changes_is_picked_up_and_recorded() {
     fs::write(&file, without).expect("written");
     c.broker.reload().await.expect("reloads");
     let vr = c.peer(VR).await;
-    let withheld = c.told(Verb::Withheld, 1).await;
+    let withheld = c.site.told(Verb::Withheld, 1).await;
     assert_eq!(withheld[0].rule, Some(16));
     fs::write(&file, newer.replacen("version = 2", "version = 4", 1)).expect("written");
     c.broker.reload().await.expect("reloads");
-    next(&vr, |f| matches!(f, Frame::Deliver { .. }).then_some(())).await;
+    vr.next(|f| matches!(f, Frame::Deliver { .. }).then_some(()))
+        .await;
     c.broker.stop().await.expect("stops");
 }

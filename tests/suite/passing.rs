@@ -3,19 +3,19 @@
 
 use std::fs;
 
-use ordonnans_audit::{Detail, Public, Verb};
+use ordonnans_audit::Verb;
 use ordonnans_broker::Broker;
 use ordonnans_client::officer::Officer;
 use ordonnans_identity::Signer as _;
 use ordonnans_label::{Label, Level, Name};
 use ordonnans_message::{
-    Act, ActKind, Content, ContentRef, Digest, Envelope, Follows, Frame, Header, How, MessageId,
-    OrderKind, PassedOn, Precedence, ReceiptKind, Recipient, ReplyCode, Role, Second, SignedAct,
-    SignedSecond, sha256,
+    Act, ActKind, Content, ContentRef, Envelope, Follows, Frame, Header, How, MessageId, OrderKind,
+    PassedOn, Precedence, ReceiptKind, Recipient, ReplyCode, Role, Second, SignedAct, SignedSecond,
+    sha256,
 };
 use ordonnans_seal::{Entropy, SeededEntropy, open, seal, sign_statement, verify_envelope};
 use ordonnans_tests::house::{Draft, House, register_text};
-use ordonnans_tests::site::{Peer, Site, WITHIN, now, whole};
+use ordonnans_tests::site::{Peer, Site, now};
 use ordonnans_transport::Lane;
 
 const NCC: usize = 0;
@@ -244,59 +244,19 @@ impl Town {
             act: Some(act),
         }
     }
-
-    /// What the log says, by verb, once it is there.
-    async fn told(&self, verb: Verb, times: usize) -> Vec<Detail> {
-        let began = std::time::Instant::now();
-        loop {
-            let officer = Officer::connect(&self.site.officer()).await;
-            let mut officer = officer.expect("comes in");
-            let entries = whole(&mut officer).await.map(|p| p.0).unwrap_or_default();
-            officer.finish().await;
-            let of = entries.into_iter().filter_map(|e| {
-                let public = Public::decode(&e.public).ok()?;
-                let detail = Detail::decode(&e.opened?.1).ok()?;
-                (public.verb == verb).then_some(detail)
-            });
-            let all: Vec<Detail> = of.collect();
-            if all.len() >= times {
-                return all;
-            }
-            assert!(began.elapsed() < WITHIN, "{verb:?} is not in the log");
-        }
-    }
 }
 
 /// The next message that a peer gets.
 async fn delivered(peer: &Peer) -> Envelope {
-    next(peer, |f| match f {
+    peer.next(|f| match f {
         Frame::Deliver { envelope } => Envelope::decode(&envelope).ok(),
         _ => None,
     })
     .await
 }
 
-async fn next<T>(peer: &Peer, wanted: impl Fn(Frame) -> Option<T>) -> T {
-    let heard = async {
-        loop {
-            if let Some(it) = wanted(peer.hear().await.expect("hears")) {
-                return it;
-            }
-        }
-    };
-    tokio::time::timeout(WITHIN, heard).await.expect("in time")
-}
-
 async fn state(peer: &Peer, act: &SignedAct) -> Result<(), (ReplyCode, Option<u16>)> {
-    let frame = Frame::Act { act: act.encode() };
-    peer.say(Lane::Control, &frame).await.expect("sends");
-    let digest: Digest = frame.digest();
-    next(peer, |f| match f {
-        Frame::Kept { of } if of == digest => Some(Ok(())),
-        Frame::NotKept { of, code, rule } if of == digest => Some(Err((code, rule))),
-        _ => None,
-    })
-    .await
+    peer.state(&Frame::Act { act: act.encode() }).await
 }
 
 const fn rule(n: u16) -> Verdict {
@@ -319,7 +279,7 @@ async fn what_is_passed_on_keeps_its_label_and_who_gets_it_is_told_of_acts() {
     assert_eq!(got.header().id, f1);
     assert_eq!(t.opened(&got, LOCC), t.opened(&first, DEF));
     locc.leave().await;
-    let log = t.told(Verb::Forwarded, 1).await;
+    let log = t.site.told(Verb::Forwarded, 1).await;
     assert_eq!(
         (&log[0].who, log[0].message),
         (&who(&t, DEF), Some(first.header().id))
@@ -388,7 +348,7 @@ async fn what_is_passed_on_keeps_its_label_and_who_gets_it_is_told_of_acts() {
     ncc.leave().await;
     for node in [DEF, LOCC, POLITIE] {
         let peer = t.peer(node).await;
-        let told = next(&peer, |f| match f {
+        let told = peer.next(|f| match f {
             Frame::Act { act } => Some(act),
             _ => None,
         });
@@ -409,7 +369,7 @@ async fn what_is_passed_on_keeps_its_label_and_who_gets_it_is_told_of_acts() {
         Err((ReplyCode::NotPermitted, None)),
         "about VR"
     );
-    let log = t.told(Verb::Forwarded, 3).await;
+    let log = t.site.told(Verb::Forwarded, 3).await;
     assert!(log.iter().all(|d| d.message == Some(first.header().id)));
     assert!(
         log[1]
@@ -417,7 +377,7 @@ async fn what_is_passed_on_keeps_its_label_and_who_gets_it_is_told_of_acts() {
             .as_deref()
             .is_some_and(|n| n.ends_with(&f2.to_string()))
     );
-    let refused = t.told(Verb::Refused, 6).await;
+    let refused = t.site.told(Verb::Refused, 6).await;
     let rules: Vec<_> = refused.iter().filter_map(|d| d.rule).collect();
     assert_eq!(rules, [3, 23, 23, 24, 24, 24, 10]);
 
@@ -427,10 +387,8 @@ async fn what_is_passed_on_keeps_its_label_and_who_gets_it_is_told_of_acts() {
     let ncc = t.peer(NCC).await;
     let said = Frame::Receipt { receipt };
     ncc.say(Lane::Control, &said).await.expect("sends");
-    next(&ncc, |f| {
-        matches!(f, Frame::ReceiptStored { .. }).then_some(())
-    })
-    .await;
+    ncc.next(|f| matches!(f, Frame::ReceiptStored { .. }).then_some(()))
+        .await;
     ncc.leave().await;
     assert_eq!(t.publish(&raised(&t, &[NCC])).await, rule(23));
 
@@ -563,7 +521,7 @@ async fn an_extract_has_two_signatures_or_is_refused_by_its_own_rule() {
         (id, good.content.clone())
     );
     vr.leave().await;
-    let log = t.told(Verb::Extracted, 1).await;
+    let log = t.site.told(Verb::Extracted, 1).await;
     assert_eq!(log[0].message, Some(parent.header().id));
     let vaststeller = t.house.nodes[NCC].vaststeller.certificate().name().clone();
     assert_eq!(log[0].person, Some(vaststeller));
@@ -576,7 +534,7 @@ async fn an_extract_has_two_signatures_or_is_refused_by_its_own_rule() {
         Err((ReplyCode::Conflict, None)),
         "one act, one message"
     );
-    let refused = t.told(Verb::Refused, 10).await;
+    let refused = t.site.told(Verb::Refused, 10).await;
     let rules: Vec<_> = refused.iter().filter_map(|d| d.rule).collect();
     assert_eq!(rules, [28, 29, 30, 28, 28, 28, 27, 26, 26, 23]);
 
@@ -621,7 +579,7 @@ async fn copies_that_wait_follow_the_label_and_the_incident_of_what_they_pass_on
     let ncc = t.peer(NCC).await;
     assert_eq!(state(&ncc, &up).await, Ok(()));
     let vr = t.peer(VR).await;
-    let withheld = t.told(Verb::Withheld, 1).await;
+    let withheld = t.site.told(Verb::Withheld, 1).await;
     assert_eq!(
         (withheld[0].message, withheld[0].rule),
         (Some(id), Some(10))
@@ -645,7 +603,7 @@ async fn copies_that_wait_follow_the_label_and_the_incident_of_what_they_pass_on
     };
     officer.order(open).await.expect("kept");
     let locc = t.peer(LOCC).await;
-    let withheld = t.told(Verb::Withheld, 2).await;
+    let withheld = t.site.told(Verb::Withheld, 2).await;
     let frozen = Some("frozen: lek-2026-1".to_owned());
     assert_eq!(
         (withheld[1].message, &withheld[1].note),
