@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use ordonnans_engine::{Input, Session};
-use ordonnans_identity::{Certificate, Renewal, Trust, Usage};
+use ordonnans_identity::{Certificate, Renewal, Trust, Usage, replace_file};
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::{Digest, Frame, ReplyCode, Timestamp};
 use rustix::fs::OFlags;
@@ -133,16 +133,7 @@ fn keep(folder: &Path, node: &Name, text: &[u8]) -> io::Result<()> {
     if read(&path).is_ok_and(|there| there == text) {
         return Ok(());
     }
-    let draft = folder.join(format!("{node}.request.new"));
-    // Of an earlier run; or a link, which is not followed.
-    remove(&draft)?;
-    let mut options = File::options();
-    options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(&draft)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&draft, &path)?;
-    File::open(folder)?.sync_all()
+    replace_file(&path, text, 0o600)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -348,8 +339,8 @@ pub(crate) async fn run(
         match done {
             Ok(()) => failing = false,
             Err(why) => {
-                tracing::error!(folder = %path.display(), %why, "the folder of renewals cannot be used");
                 if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(folder = %path.display(), %why, "the folder of renewals cannot be used");
                     let note = "the folder of renewals cannot be used".into();
                     shared.tell(Input::Alarm { who: None, note }).await;
                 }

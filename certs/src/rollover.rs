@@ -12,13 +12,14 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 
 use ordonnans_identity::SecretKey;
+use ordonnans_identity::sync_folder_of;
 use ordonnans_label::{Clearances, Name, Policies};
 use time::OffsetDateTime;
 
 use crate::holds::Holds;
 use crate::mint::{Authority, MintError, common, constraint, constraint_of_certificate};
 use crate::publishing::{held, keep_certificate};
-use crate::state::{Entry, Held, Standing, State, io_at, sync_folder_of};
+use crate::state::{Entry, Held, Standing, State, io_at};
 use crate::workshop::{
     ISSUING_DAYS, ROOT_DAYS, Workshop, WorkshopError, is_encrypted, make_key, validity,
 };

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use data_encoding::{BASE64, HEXLOWER};
+use ordonnans_identity::replace_file;
 use ordonnans_label::Name;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -282,24 +283,5 @@ pub(crate) fn io_at(path: &Path) -> impl Fn(io::Error) -> WorkshopError + '_ {
 
 /// Writes a file whole or not at all.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), WorkshopError> {
-    let new = path.with_extension("new");
-    let write = || {
-        // What a run that was cut short left; or a link that somebody put there, which is not followed.
-        match fs::remove_file(&new) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let mut file = File::options().write(true).create_new(true).open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        sync_folder_of(path)
-    };
-    write().map_err(io_at(path))
-}
-
-/// Makes the names in the folder of a file durable.
-pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    replace_file(path, text.as_bytes(), 0o666).map_err(io_at(path))
 }

@@ -26,7 +26,8 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use ordonnans_identity::clearance::constraint_of;
 use ordonnans_identity::{
-    Certified, KeyError, KeyFileError, PassphraseSource, Unwritable, pem, write_secret_file,
+    Certified, KeyError, KeyFileError, PassphraseSource, Unwritable, pem, sync_folder_of,
+    write_secret_file,
 };
 use ordonnans_label::{Clearances, InvalidName, Kind, Name, Policies};
 use time::{Duration, OffsetDateTime};
@@ -35,7 +36,7 @@ use crate::holds::Holds;
 use crate::mint::{Authority, MintError, Validity, common, constraint};
 use crate::publishing::{held, keep_certificate};
 use crate::request::{Fingerprint, Request};
-use crate::state::{Entry, Held, Standing, State, io_at, lock, replace, sync_folder_of};
+use crate::state::{Entry, Held, Standing, State, io_at, lock, replace};
 
 /// Lives, in days: the root is replaced by plan, a leaf every quarter, lists every month so that a lost list ends by itself.
 pub(crate) const ROOT_DAYS: i64 = 3650;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ordonnans_identity::{
     Certificate, FileSigner, KeyError, Renewal, SecretKey, Signer, Usage, certificate_request, pem,
-    read_secret_file, replace_secret_file,
+    read_secret_file, replace_file, replace_secret_file, sync_folder_of,
 };
 use ordonnans_message::{Digest, Frame, ReplyCode};
 
@@ -99,11 +99,6 @@ fn place(path: &Path) -> impl Fn(io::Error) -> NotRenewed + '_ {
     }
 }
 
-fn synced_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
 /// A file beside another, whole and synced, that is to take its place.
 fn draft(path: &Path, text: &str) -> io::Result<PathBuf> {
     let mut draft = path.as_os_str().to_owned();
@@ -116,10 +111,7 @@ fn draft(path: &Path, text: &str) -> io::Result<PathBuf> {
 }
 
 fn put(path: &Path, text: &str) -> Result<(), NotRenewed> {
-    draft(path, text)
-        .and_then(|draft| fs::rename(draft, path))
-        .and_then(|()| synced_folder_of(path))
-        .map_err(place(path))
+    replace_file(path, text.as_bytes(), 0o666).map_err(place(path))
 }
 
 /// Puts key and certificate of a renewal in the places that the configuration names.
@@ -135,7 +127,7 @@ fn put_in_place(config: &Config, files: &Files) -> Result<(), NotRenewed> {
         return Err(KeyError::from(e).into());
     }
     fs::rename(ready, &config.certificate)
-        .and_then(|()| synced_folder_of(&config.certificate))
+        .and_then(|()| sync_folder_of(&config.certificate))
         .map_err(place(&config.certificate))
 }
 

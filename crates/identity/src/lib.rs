@@ -41,7 +41,10 @@ pub use passphrase::{
 pub use pkcs11::TokenError;
 pub use policies::{PolicyFileError, read_policies};
 pub use renewal::{InvalidRenewal, Renewal, certificate_request, pem};
-pub use secret::{KeyFileError, read_secret_file, replace_secret_file, write_secret_file};
+pub use secret::{
+    KeyFileError, read_secret_file, replace_file, replace_secret_file, sync_folder_of,
+    write_secret_file,
+};
 pub use signer::{
     BadSignature, FileSigner, InvalidSigner, SignError, Signer, verify_signature, verify_with_key,
 };

@@ -7,14 +7,15 @@
 //! said is not known, and a list that is older than it said would pass.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ordonnans_message::{Digest, sha256};
 
 use crate::Trust;
 use crate::lists::ListNumber;
+use crate::secret::replace_file;
 
 const FIRST: &str = "ordonnans list numbers 1";
 /// Authorities that are remembered: a structure has a handful at a time. Beyond it those that are trusted no more are forgotten.
@@ -126,7 +127,7 @@ impl ListNumbers {
             seen.retain(|by, _| trust.list_details().iter().any(|l| l.by == *by));
         }
         if seen != self.seen || !self.found {
-            let written = write(&self.path, &encode(&seen));
+            let written = replace_file(&self.path, encode(&seen).as_bytes(), 0o666);
             written.map_err(|source| NumbersError::Io {
                 path: self.path.clone(),
                 source,
@@ -161,14 +162,4 @@ fn decode(text: &str) -> Option<BTreeMap<Digest, ListNumber>> {
         Some((by.parse().ok()?, number.parse().ok()?))
     };
     lines.map(entry).collect()
-}
-
-/// Writes a file whole or not at all, and durably.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

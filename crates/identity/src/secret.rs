@@ -102,9 +102,37 @@ pub fn write_secret_file(path: &Path, secret: &[u8]) -> Result<(), KeyFileError>
     // A draft that cannot be removed is removed by the next try.
     drop(std::fs::remove_file(draft));
     written.map_err(io)?;
+    sync_folder_of(path).map_err(io)
+}
+
+/// Makes the names in the folder of a file durable.
+///
+/// # Errors
+/// What the system says; the names are there, and may be gone after a power cut.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let folder = File::open(folder.unwrap_or(Path::new(".")));
-    folder.and_then(|f| f.sync_all()).map_err(io)
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Writes what is no secret in the place of a file: it is the old one or the new one, whole and durable, with this mode (as `open` takes it, cut by the
+/// mask of the process). The draft stands beside it, under its name with `.new` in
+/// the place of the extension: nothing else there may be called so, for it is removed.
+///
+/// # Errors
+/// What the system says: the file is as it was, or, where only its folder could not be synced, the new one.
+pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let new = path.with_extension("new");
+    // What a run that was cut short left; or a link that somebody put there, which is not followed.
+    match std::fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(mode).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    sync_folder_of(path)
 }
 
 /// Writes a secret in the place of another: the file is the old one or the new one, whole, and of mode 0600.
@@ -118,9 +146,8 @@ pub fn replace_secret_file(path: &Path, secret: &[u8]) -> Result<(), KeyFileErro
     // What a run that was cut short left is of no use to anybody.
     drop(std::fs::remove_file(fresh));
     write_secret_file(fresh, secret)?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     std::fs::rename(fresh, path)
-        .and_then(|()| File::open(folder.unwrap_or(Path::new(".")))?.sync_all())
+        .and_then(|()| sync_folder_of(path))
         .map_err(|source| KeyFileError::Io {
             path: path.into(),
             source,

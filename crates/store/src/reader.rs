@@ -1,18 +1,16 @@
 //! Reading beside the writer.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use ordonnans_audit::merkle::{self, TreeHead};
 use ordonnans_engine::{Seq, Table};
+use ordonnans_identity::replace_file;
 use ordonnans_label::Level;
 use ordonnans_message::{AuditQuery, Digest, MessageId};
 
-use crate::journal::sync_dir;
 use crate::mailbox::MailboxError;
 use crate::store::OpenError;
 use crate::trail::{Found, TrailError};
@@ -136,15 +134,8 @@ impl Reader {
 
     fn keep_checkpoint(&self, head: TreeHead, text: &str) -> Result<(), OpenError> {
         let path = self.shared.dir.join("checkpoint");
-        let new = path.with_extension("new");
-        let write = || {
-            let mut file = File::create(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&new, &path)?;
-            sync_dir(&self.shared.dir)
-        };
-        write().map_err(|source| OpenError::Io { path, source })?;
+        replace_file(&path, text.as_bytes(), 0o666)
+            .map_err(|source| OpenError::Io { path, source })?;
         self.shared.signed.send_replace(Some((head, text.into())));
         Ok(())
     }
