@@ -37,8 +37,15 @@ pub(crate) enum Out {
     Welcome,
     Frame(Frame),
     Deliver(MessageId, Precedence),
-    Inspect { request: u32, what: Inspect },
-    Attachment { digest: Digest, offset: u64 },
+    Inspect {
+        request: u32,
+        size: u64,
+        what: Inspect,
+    },
+    Attachment {
+        digest: Digest,
+        offset: u64,
+    },
     Close(CloseCode, &'static str),
 }
 
@@ -186,8 +193,16 @@ impl Core {
             Effect::Inspect {
                 session,
                 request,
+                size,
                 what,
-            } => self.sessions.tell(session, Out::Inspect { request, what }),
+            } => self.sessions.tell(
+                session,
+                Out::Inspect {
+                    request,
+                    size,
+                    what,
+                },
+            ),
             Effect::DropDetails { through, keep } => {
                 let keep = keep.into_iter().collect();
                 drop(self.dropped.send(Dropped::Days(through, keep)));

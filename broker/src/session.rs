@@ -571,7 +571,18 @@ impl Saying<'_> {
                 Ok(None) => return Ok(()),
                 Err(e) => return Err(Ended::Fatal(e.to_string())),
             },
-            Out::Inspect { request, what } => return self.inspect(request, what).await,
+            Out::Inspect {
+                request,
+                size,
+                what,
+            } => {
+                // What is read follows the journal a moment later; whoever asks has had answers, and must find their records.
+                let mut grows = self.shared.reader.grows();
+                let there = grows.wait_for(|head| head.size >= size).await;
+                // Nobody applies anything any more: the broker stops.
+                there.map_err(|_| Ended::Closed)?;
+                return self.inspect(request, what).await;
+            }
             Out::Attachment { digest, offset } => {
                 tokio::spawn(send_attachment(
                     self.shared.attachments.clone(),

@@ -371,6 +371,8 @@ pub enum Effect {
         session: Session,
         /// The number the answer carries.
         request: u32,
+        /// Records of the log when it was asked: the answer is of a log that has them, whatever lags behind.
+        size: u64,
         /// What was asked.
         what: Inspect,
     },

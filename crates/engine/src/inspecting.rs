@@ -49,6 +49,7 @@ impl Engine {
         self.out.push(Effect::Inspect {
             session,
             request,
+            size: self.ledger.size(),
             what,
         });
     }
@@ -101,6 +102,7 @@ impl Engine {
             self.out.push(Effect::Inspect {
                 session,
                 request,
+                size: self.ledger.size(),
                 what,
             });
         }
@@ -121,6 +123,8 @@ impl Engine {
             return self.out.push(Effect::Inspect {
                 session,
                 request,
+                // The sizes that it asks about are its own: nothing is waited for.
+                size: 0,
                 what,
             });
         }
