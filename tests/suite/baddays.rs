@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ordonnans_message::Precedence;
-use ordonnans_tests::power::Disk;
+use ordonnans_store::{Options, Store};
+use ordonnans_tests::power::{Disk, Series};
 use ordonnans_tests::sim::Dice;
 use ordonnans_tests::whole::{NODES, Whole};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -77,6 +78,27 @@ fn a_disk_that_can_only_be_read_stops_what_must_write_and_loses_nothing() {
     all.kill_all().expect("ends");
     disk.mend().expect("mended");
     over(all);
+}
+
+#[test]
+fn a_log_on_a_disk_that_can_only_be_read_closes_without_a_panic() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let Some(disk) = disk(dir.path()) else { return };
+    let data = disk.path().join("data");
+    let open = || Store::open(&data, Options::default()).expect("opens");
+    let (mut store, recovered, _) = open();
+    let mut series = Series::after(&recovered);
+    store.commit(vec![series.next_commit()]).expect("commits");
+    drop(store);
+    // Nothing is to be written: that the disk broke is found as the files are closed.
+    let (store, ..) = open();
+    if let Err(why) = disk.breaks() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let reader = store.reader();
+    drop(store);
+    drop(reader);
 }
 
 /// Lets a process have no more of something than it has now, or as much as before.

@@ -579,7 +579,7 @@ impl<'t> Candidates<'t> {
         };
         let rows = asked.all.first().map(|rarest| {
             let range = rarest.key(from / BLOCK)..=rarest.key(u64::MAX);
-            shard.db.range(range)
+            shard.range(range)
         });
         Ok(Self {
             shard,
@@ -587,7 +587,7 @@ impl<'t> Candidates<'t> {
             open,
             from,
             size,
-            rows,
+            rows: rows.transpose()?,
             places: vec![],
             done: false,
         })

@@ -3,6 +3,7 @@
 //! sled reads its whole history again at each start, and its table of pages stays in memory: so a database is left alone once it has its
 //! records, and opened again only when somebody asks for one of them.
 
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -93,7 +94,8 @@ impl Row {
 
 /// One database.
 pub(crate) struct Shard {
-    pub(crate) db: sled::Db,
+    /// There until this is dropped.
+    db: Option<sled::Db>,
     path: PathBuf,
     written: bool,
 }
@@ -137,10 +139,14 @@ impl Shard {
             sync_dir(parent).map_err(io)?;
         }
         Ok(Self {
-            db,
+            db: Some(db),
             path: path.into(),
             written,
         })
+    }
+
+    fn db(&self) -> Result<&sled::Db, TrailError> {
+        self.db.as_ref().ok_or_else(|| self.broken("it was closed"))
     }
 
     /// Whether it was opened to be written.
@@ -161,8 +167,9 @@ impl Shard {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, TrailError> {
+        let db = self.db()?;
         // sled panics on some damage.
-        catch_unwind(AssertUnwindSafe(|| self.db.get(key)))
+        catch_unwind(AssertUnwindSafe(|| db.get(key)))
             .map_err(|_| self.broken("it is damaged"))?
             .map_err(|e| self.broken(e))
     }
@@ -194,12 +201,20 @@ impl Shard {
         batch.insert(END, position.encode());
     }
 
+    /// The rows of a range of keys.
+    pub(crate) fn range<const N: usize>(
+        &self,
+        keys: RangeInclusive<[u8; N]>,
+    ) -> Result<sled::Iter, TrailError> {
+        Ok(self.db()?.range(keys))
+    }
+
     pub(crate) fn apply(&self, batch: sled::Batch) -> Result<(), TrailError> {
-        self.db.apply_batch(batch).map_err(|e| self.broken(e))
+        self.db()?.apply_batch(batch).map_err(|e| self.broken(e))
     }
 
     pub(crate) fn flush(&self) -> Result<(), TrailError> {
-        self.db.flush().map(drop).map_err(|e| self.broken(e))
+        self.db()?.flush().map(drop).map_err(|e| self.broken(e))
     }
 
     /// Keeps the detail of a record for an incident, sealed under its key.
@@ -232,6 +247,15 @@ impl Shard {
                 .map(Some)
                 .map_err(|_| TrailError::Changed(n)),
         }
+    }
+}
+
+impl Drop for Shard {
+    /// sled syncs its file as it closes and panics where that cannot be, as on a disk that has turned read-only. Nothing rests on that last sync:
+    /// what is not in the journal any more was flushed before.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
     }
 }
 

@@ -48,12 +48,12 @@ fn read(
     // The first row has the hashes before the shard that belong to it.
     let before = usize::try_from(hashes(first) % HASHES as u64).unwrap_or(0) * 32;
     let mut row: (sled::IVec, usize) = (sled::IVec::default(), 0);
-    let mut hash_rows = shard.db.range(key(b'h', 0)..=key(b'h', u64::MAX)).values();
+    let mut hash_rows = shard.range(key(b'h', 0)..=key(b'h', u64::MAX))?.values();
     if size > first || before > 0 {
         let next = hash_rows.next().transpose().map_err(|e| shard.broken(e))?;
         row = (next.ok_or(TrailError::Changed(first))?, before);
     }
-    let mut rows = shard.db.range(key(b'e', 0)..=key(b'e', u64::MAX));
+    let mut rows = shard.range(key(b'e', 0)..=key(b'e', u64::MAX))?;
     for n in first..size {
         let (_, v) = rows
             .next()
