@@ -6,6 +6,7 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 /// Where the system gives no connection, it is asked again after this time.
-const ACCEPT_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the broker is doing. Fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,18 +134,27 @@ impl Drop for AdminSocket {
     }
 }
 
+/// How long a broker that took the connection is waited for: the system takes it for one that hangs, too.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
 /// Asks a running broker for its status.
 ///
 /// # Errors
-/// The socket does not exist or nobody answers (the broker is down), or the answer is not a [`Status`] (another program).
+/// The socket does not exist or nobody answers (the broker is down, hangs, or has no file descriptor left), or the answer is not a [`Status`] (another
+/// program).
 pub async fn ask(path: &Path) -> io::Result<Status> {
-    let mut stream = UnixStream::connect(path).await?;
-    let mut answer = Vec::new();
-    // A status of the largest allowed structure is well below this.
-    (&mut stream)
-        .take(16 << 20)
-        .read_to_end(&mut answer)
-        .await?;
+    ask_within(path, ANSWER_WITHIN).await
+}
+
+async fn ask_within(path: &Path, within: Duration) -> io::Result<Status> {
+    let answer = async {
+        let stream = UnixStream::connect(path).await?;
+        let mut answer = Vec::new();
+        // A status of the largest allowed structure is well below this.
+        stream.take(16 << 20).read_to_end(&mut answer).await?;
+        io::Result::Ok(answer)
+    };
+    let answer = tokio::time::timeout(within, answer).await??;
     serde_json::from_slice(&answer).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
@@ -176,6 +186,16 @@ mod tests {
             "a live socket is not taken over"
         );
         server.abort();
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_hangs_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("admin.sock");
+        let _hangs = std::os::unix::net::UnixListener::bind(&path).expect("binds");
+        let failure = ask_within(&path, Duration::ZERO).await;
+        let failure = failure.expect_err("no answer");
+        assert_eq!(failure.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

@@ -418,7 +418,7 @@ async fn status(config: &Config, json: bool) -> Result<(), Failure> {
                 "no broker answers on {}: {e}",
                 config.admin_socket.display()
             ),
-            hint: "start it with `ordonnans-broker serve`",
+            hint: "start it with `ordonnans-broker serve`; if it runs, see its log, and `LimitNOFILE` of its service",
             code: UNREACHABLE,
         })?;
     if json {

@@ -1,7 +1,7 @@
 //! The local API: a Unix socket of mode 0600 on which commands ask the daemon.
 //!
-//! One JSON object a line each way, then the connection is closed. Only the owner of the socket can connect; content passes over it and
-//! nowhere else.
+//! The daemon says with an empty line that it has taken the command; then one JSON object a line each way, and the connection is closed. Only the owner
+//! of the socket can connect; content passes over it and nowhere else.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -25,6 +25,11 @@ use crate::failure::{Exit, Failure};
 
 /// Bytes of one request or answer: content at its bound, in base64, with room for a listing of a full inbox.
 const MAX_LINE: u64 = 64 << 20;
+/// What a daemon says before anything else. The system connects a command to a daemon that has no file descriptor left to take it with, and to one that
+/// hangs; neither would ever answer.
+const TAKEN: u8 = b'\n';
+/// How long a command waits to be taken; what the daemon does with it may last longer.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// How long a daemon that stops still answers.
 const ANSWER_STILL: Duration = Duration::from_secs(5);
 /// Where the system gives no connection, it is asked again after this time.
@@ -251,8 +256,12 @@ enum Answer {
 /// Asks the daemon.
 ///
 /// # Errors
-/// [`Failure`]: no daemon answers, or it answers with one.
+/// [`Failure`]: no daemon answers, or it does not take the command within half a minute, or it answers with a failure.
 pub fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
+    ask_within(socket, request, TAKEN_WITHIN)
+}
+
+fn ask_within(socket: &Path, request: &Request, within: Duration) -> Result<Value, Failure> {
     let unreachable = |e: &dyn std::fmt::Display| {
         Failure::new(
             Exit::Unreachable,
@@ -261,6 +270,18 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
         )
     };
     let mut stream = UnixStream::connect(socket).map_err(|e| unreachable(&e))?;
+    stream
+        .set_read_timeout(Some(within))
+        .map_err(|e| unreachable(&e))?;
+    stream.read_exact(&mut [0]).map_err(|e| match e.kind() {
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => Failure::new(
+            Exit::Unreachable,
+            format!("the daemon on {} does not take the command", socket.display()),
+            "it hangs, or has no file descriptor left: see its log, and `LimitNOFILE` of its service; nothing was handed in",
+        ),
+        _ => unreachable(&e),
+    })?;
+    stream.set_read_timeout(None).map_err(|e| unreachable(&e))?;
     let mut line = serde_json::to_vec(request).map_err(|e| Failure::internal(e.to_string()))?;
     line.push(b'\n');
     stream.write_all(&line).map_err(|e| unreachable(&e))?;
@@ -329,6 +350,9 @@ impl Socket {
             let daemon = Arc::clone(daemon);
             answers.spawn(async move {
                 let (read, mut write) = stream.into_split();
+                if write.write_all(&[TAKEN]).await.is_err() {
+                    return;
+                }
                 let mut line = String::new();
                 let mut read = tokio::io::BufReader::new(read.take(MAX_LINE));
                 // A command that went away is its own affair.
@@ -398,6 +422,18 @@ mod tests {
         let failure = ask(Path::new("/nowhere/s"), &Request::Status).expect_err("nobody");
         assert_eq!(failure.exit(), Exit::Unreachable);
         assert!(failure.hint().contains("ordonnans daemon"));
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_take_a_command_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("s");
+        // The system takes the connection; nobody else does.
+        let _hangs = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        let within = Duration::from_millis(1);
+        let failure = ask_within(&path, &Request::Status, within).expect_err("not taken");
+        assert_eq!(failure.exit(), Exit::Unreachable);
+        assert!(failure.to_string().contains("does not take the command"));
     }
 
     #[test]
