@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ordonnans_message::{Digest, Sha256Stream, limits};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::journal::sync_dir;
 
@@ -24,6 +24,10 @@ const SYNC_WITHIN: u64 = 8 * SYNC_EVERY;
 const CHUNK: usize = 256 * 1024;
 /// Such pieces that wait for the disk at most: 4 MiB for each upload.
 const AHEAD: usize = 16;
+/// Bytes that are read and hashed in one turn of the runtime: some tens of microseconds, so that nothing urgent waits for it.
+const TURN: usize = 64 * 1024;
+/// How far the disk's thread gives way to whatever else wants the processor (nice(2)): what comes from the line waits for nothing then.
+const GIVES_WAY: i32 = 10;
 
 /// Why an attachment was not kept.
 #[derive(Debug, thiserror::Error)]
@@ -143,32 +147,25 @@ impl AttachmentStore {
         }
         let store = self.clone();
         let mut upload = beside(move || store.upload(digest, length)).await?;
-        // What comes is read while what came is written.
-        let (chunks, mut to_write) = mpsc::channel::<Vec<u8>>(AHEAD);
+        let mut hash = std::mem::take(&mut upload.hash);
+        // What comes is hashed here, between two pieces, and written behind that: with both in one place the line stood still for the disk's turns.
+        let (pieces, to_write) = mpsc::channel(AHEAD);
         // The room of a piece that was written is used again: memory that is new for each costs as much as its bytes.
         let (written, spare) = std::sync::mpsc::channel::<Vec<u8>>();
-        let writing = tokio::spawn(beside(move || {
-            while let Some(mut chunk) = to_write.blocking_recv() {
-                upload.append(&chunk)?;
-                chunk.clear();
-                drop(written.send(chunk));
-            }
-            Ok(upload)
-        }));
+        let writing = write_beside(upload, to_write, written)?;
         loop {
             let spare = spare.try_recv();
-            let mut chunk = spare.unwrap_or_else(|_| Vec::with_capacity(CHUNK));
-            let ended = from.take(CHUNK as u64).read_to_end(&mut chunk).await;
-            let last = chunk.len() < CHUNK || ended.is_err();
+            let mut piece = spare.unwrap_or_else(|_| Vec::with_capacity(CHUNK));
+            let last = !fill(&mut piece, from, &mut hash).await;
             // Nobody takes it: the writer has failed, and says why.
-            if chunks.send(chunk).await.is_err() || last {
+            if pieces.send(piece).await.is_err() || last {
                 break;
             }
         }
-        drop(chunks);
-        let upload = writing
-            .await
-            .unwrap_or_else(|e| Err(io::Error::other(e).into()))?;
+        drop(pieces);
+        let ended = || io::Error::other("the writing of an attachment ended");
+        let mut upload = writing.await.unwrap_or_else(|_| Err(ended().into()))?;
+        upload.hash = hash;
         let have = upload.at();
         Ok((have, beside(move || upload.finish()).await?))
     }
@@ -238,6 +235,51 @@ fn hashed(file: &mut File, hash: &mut Sha256Stream) -> io::Result<u64> {
     }
 }
 
+/// Fills a piece and hashes what comes. Gives whether it is full: otherwise the stream has ended or broken off.
+async fn fill(
+    piece: &mut Vec<u8>,
+    from: &mut (impl AsyncRead + Unpin),
+    hash: &mut Sha256Stream,
+) -> bool {
+    while piece.len() < CHUNK {
+        let had = piece.len();
+        let most = TURN.min(CHUNK - had) as u64;
+        match (&mut *from).take(most).read_buf(piece).await {
+            Ok(1..) => hash.update(&piece[had..]),
+            Ok(0) | Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// Writes pieces on a thread of its own, until none come or one cannot be written. What has been written is given back, to be used again.
+fn write_beside(
+    mut upload: Upload,
+    mut pieces: mpsc::Receiver<Vec<u8>>,
+    spare: std::sync::mpsc::Sender<Vec<u8>>,
+) -> io::Result<oneshot::Receiver<Result<Upload, AttachmentError>>> {
+    let (done, writing) = oneshot::channel();
+    let write = move || {
+        // One that may not is as good, and merely in the way.
+        let _ = rustix::process::nice(GIVES_WAY);
+        let written = loop {
+            let Some(mut piece) = pieces.blocking_recv() else {
+                break Ok(upload);
+            };
+            if let Err(why) = upload.write(&piece) {
+                break Err(why);
+            }
+            piece.clear();
+            drop(spare.send(piece));
+        };
+        drop(done.send(written));
+    };
+    std::thread::Builder::new()
+        .name("attachment".into())
+        .spawn(write)?;
+    Ok(writing)
+}
+
 /// Runs what waits for the disk beside the runtime.
 async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AttachmentError> + Send + 'static,
@@ -275,11 +317,17 @@ impl Upload {
     /// # Errors
     /// [`AttachmentError::TooLarge`] beyond the announced length; the disk.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), AttachmentError> {
+        self.write(bytes)?;
+        self.hash.update(bytes);
+        Ok(())
+    }
+
+    /// Writes the next bytes, which are hashed elsewhere.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), AttachmentError> {
         if self.at + bytes.len() as u64 > self.length {
             return Err(AttachmentError::TooLarge);
         }
         (&*self.file).write_all(bytes)?;
-        self.hash.update(bytes);
         self.at += bytes.len() as u64;
         let unsynced = self.at - self.synced;
         let under_way = self.syncing.as_ref().is_some_and(|s| !s.is_finished());

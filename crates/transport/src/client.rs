@@ -2,14 +2,17 @@
 
 use std::borrow::Borrow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ordonnans_identity::{Trust, Usage};
 use ordonnans_label::Name;
+use quinn::{Endpoint, EndpointConfig, TokioRuntime};
 use rustls_pki_types::ServerName;
 
 use crate::connection::Connection;
 use crate::identity::{Identity, InvalidIdentity};
+use crate::quic::socket;
 use crate::tcp::First;
 use crate::tls::{self, Clock, KeyExchange, Limits};
 
@@ -192,7 +195,12 @@ impl Way<'_> {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let endpoint = quinn::Endpoint::client((any, 0).into())?;
+        let endpoint = Endpoint::new(
+            EndpointConfig::default(),
+            None,
+            socket((any, 0).into())?,
+            Arc::new(TokioRuntime),
+        )?;
         let connecting = endpoint
             .connect_with(config, server, self.name.as_str())
             .map_err(|e| unreachable(server, e))?;

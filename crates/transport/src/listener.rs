@@ -1,7 +1,7 @@
 //! The serving end: who may come in, and who must go.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -18,7 +18,7 @@ use crate::connection::{Connection, Inner};
 use crate::doors::{self, HalfOpen, Tokens};
 use crate::identity::{Identity, InvalidIdentity};
 use crate::line::Carrier;
-use crate::quic::on_the_wire;
+use crate::quic::{on_the_wire, socket};
 use crate::refusals::Refusals;
 use crate::tls::{self, Clock, KeyExchange, Limits};
 
@@ -259,8 +259,12 @@ fn open(
     let mut endpoint = EndpointConfig::new(Arc::new(identity.resets.clone()));
     let identifiers = identity.identifiers;
     endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(identifiers)));
-    let socket = UdpSocket::bind(address)?;
-    Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))
+    Endpoint::new(
+        endpoint,
+        Some(config),
+        socket(address)?,
+        Arc::new(TokioRuntime),
+    )
 }
 
 fn open_tcp(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {

@@ -1,11 +1,14 @@
 //! A connection over QUIC (RFC 9000): a stream for each lane, one for each attachment.
 
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use quinn::{
     ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, VarInt, WriteError,
 };
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use tokio::sync::mpsc;
 
 use crate::bulk::{self, BulkRecv, Receiving};
@@ -15,6 +18,18 @@ use crate::line::Line;
 
 /// Below every precedence class.
 const BULK_PRIORITY: i32 = -1;
+/// Bytes of datagrams that may wait for a turn of the program, each way. What the system gives unasked is less than one attachment may have on its way, and
+/// what does not fit is lost and sent again.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// A socket for an endpoint.
+pub(crate) fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    // The system gives at most `net.core.rmem_max` and `wmem_max`. One with less works, and loses more.
+    let _ = set_socket_recv_buffer_size(&socket, SOCKET_BUFFER);
+    let _ = set_socket_send_buffer_size(&socket, SOCKET_BUFFER);
+    Ok(socket)
+}
 
 /// The QUIC connection, and why this end closed it.
 pub(crate) struct Quic {
