@@ -122,7 +122,8 @@ impl Shard {
             sled::Config::new()
                 .path(path)
                 .cache_capacity(if written { CACHE } else { CACHE_READ })
-                .flush_every_ms(Some(500))
+                // One that is only read has nothing to flush, and needs no thread for it.
+                .flush_every_ms(written.then_some(500))
                 .open()
         };
         let db = catch_unwind(AssertUnwindSafe(open))
