@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::journal::sync_dir;
+use crate::views::stand_back;
 
 /// Bytes after which an upload is made durable beside its writing, so that it resumes from there after a power cut.
 const SYNC_EVERY: u64 = 8 << 20;
@@ -26,8 +27,6 @@ const CHUNK: usize = 256 * 1024;
 const AHEAD: usize = 16;
 /// Bytes that are read and hashed in one turn of the runtime: some tens of microseconds, so that nothing urgent waits for it.
 const TURN: usize = 64 * 1024;
-/// How far the disk's thread gives way to whatever else wants the processor (nice(2)): what comes from the line waits for nothing then.
-const GIVES_WAY: i32 = 10;
 
 /// Why an attachment was not kept.
 #[derive(Debug, thiserror::Error)]
@@ -260,8 +259,8 @@ fn write_beside(
 ) -> io::Result<oneshot::Receiver<Result<Upload, AttachmentError>>> {
     let (done, writing) = oneshot::channel();
     let write = move || {
-        // One that may not is as good, and merely in the way.
-        let _ = rustix::process::nice(GIVES_WAY);
+        // What comes from the line is not to wait for a turn of this.
+        stand_back();
         let written = loop {
             let Some(mut piece) = pieces.blocking_recv() else {
                 break Ok(upload);

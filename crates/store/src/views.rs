@@ -23,8 +23,13 @@ const BEHIND: usize = 8_192;
 
 /// Commits that are applied at once; a group that is larger by itself goes alone.
 const TOGETHER: usize = 512;
-/// How far the views' thread stands back, in the system's steps (0 to 19).
+/// How far a thread stands back that nobody waits for, in the system's steps (0 to 19).
 const LATER: i32 = 10;
+
+/// Lets the calling thread have what the others leave of the processor. A system that does not allow it is as well.
+pub(crate) fn stand_back() {
+    let _ = rustix::process::nice(LATER);
+}
 
 /// Commits that wait for the views. Counted one by one, for groups are small where little is to be done: a bound on groups would hold an urgent
 /// message up for the rest of a flush.
@@ -81,8 +86,8 @@ pub(crate) enum Job {
 
 /// The views' thread: applies groups in order, makes them durable now and then.
 pub(crate) fn follow(shared: &Shared, queue: &Receiver<Job>, position: Position) {
-    // Nobody waits for the views, but for what waits behind them: they get what the rest leaves. A system that does not allow it is as well.
-    let _ = rustix::process::nice(LATER);
+    // Nobody waits for the views, but for what waits behind them.
+    stand_back();
     keep_up(shared, queue, position);
     // Nothing is taken any more: whoever waits for room is to find that out.
     shared.behind.done(usize::MAX);
