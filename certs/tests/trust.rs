@@ -4,8 +4,8 @@ use ordonnans_certs::memory::{Authority, Constraints};
 use ordonnans_certs::{Flaw, Issued, Validity};
 use ordonnans_identity::clearance::{constraint_of, constraints_value};
 use ordonnans_identity::{
-    Certificate, FileSigner, InvalidCertificate, InvalidTrust, Signer, Untrusted, Usage,
-    verify_signature,
+    Certificate, FileSigner, InvalidCertificate, InvalidTrust, MAX_LIST, MAX_TRUST_FILE, Signer,
+    Trust, Untrusted, Usage, verify_signature,
 };
 use ordonnans_label::{Clearance, Clearances, Level, Name, Policies};
 use ordonnans_message::Timestamp;
@@ -213,6 +213,31 @@ fn trust_without_every_list_is_no_trust() {
         refused(vec![root, issuing, stranger]),
         InvalidTrust::Stranger(_)
     ));
+}
+
+#[test]
+fn a_list_or_a_file_above_its_bound_is_not_read() {
+    let a = authority();
+    let [root, issuing] = a.lists().expect("lists");
+    let refused = |bytes: usize| {
+        let large = vec![0; bytes].into();
+        let trust = a.trust_with(vec![root.clone(), issuing.clone(), large]);
+        trust.map(drop).expect_err("refused")
+    };
+    let above = MAX_LIST + 1;
+    assert_eq!(refused(above), InvalidTrust::LargeList(above));
+    assert_eq!(refused(MAX_LIST), InvalidTrust::List, "read, and no list");
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("root.crl.pem");
+    let trust = || Trust::load_dir(dir.path()).map(drop).expect_err("refused");
+    for (bytes, why) in [
+        (MAX_TRUST_FILE + 1, InvalidTrust::LargeFile(file.clone())),
+        (MAX_TRUST_FILE, InvalidTrust::File(file.clone())),
+    ] {
+        let made = std::fs::File::create(&file).and_then(|f| f.set_len(bytes));
+        made.expect("made");
+        assert_eq!(trust(), why);
+    }
 }
 
 fn several(texts: &[&str]) -> Clearances {

@@ -48,4 +48,4 @@ pub use secret::{
 pub use signer::{
     BadSignature, FileSigner, InvalidSigner, SignError, Signer, verify_signature, verify_with_key,
 };
-pub use trust::{InvalidTrust, Trust, Untrusted, Usage};
+pub use trust::{InvalidTrust, MAX_LIST, MAX_TRUST_FILE, Trust, Untrusted, Usage};

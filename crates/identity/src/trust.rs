@@ -7,6 +7,8 @@
 //! machine that makes the lists. Within the grace only the age of the list is overlooked, and [`Trust::late`] says so; everything else counts as always.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +36,11 @@ pub enum Usage {
     Server,
 }
 
+/// Bytes of one list of revoked certificates: more than a hundred thousand entries. Each chain is looked up in all of them.
+pub const MAX_LIST: usize = 4 << 20;
+/// Bytes of one file of the folder: a few lists of that size, as PEM.
+pub const MAX_TRUST_FILE: u64 = 24 << 20;
+
 /// Why trust cannot be placed in a set of files. The broker does not start, or keeps what it had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTrust {
@@ -46,6 +53,16 @@ pub enum InvalidTrust {
     /// A list of revoked certificates cannot be read.
     #[error("a list of revoked certificates cannot be read")]
     List,
+    /// A list above [`MAX_LIST`]. It is not read.
+    #[error(
+        "a list of revoked certificates has {0} bytes, at most {MAX_LIST} are taken; let certificates live shorter, for what has ended leaves the list, or divide the structure among more issuing authorities"
+    )]
+    LargeList(usize),
+    /// A file above [`MAX_TRUST_FILE`]. It is not read to its end.
+    #[error(
+        "{0} has more than {MAX_TRUST_FILE} bytes, which no file of the trust folder may have; put back the one the authority made"
+    )]
+    LargeFile(PathBuf),
     /// There is no root.
     #[error("there is no root certificate")]
     NoRoot,
@@ -154,14 +171,16 @@ impl Trust {
     /// [`InvalidTrust`] names the file or the authority.
     pub fn load_dir(dir: &Path) -> Result<Self, InvalidTrust> {
         fn all<T: PemObject>(path: PathBuf) -> Result<Vec<T>, InvalidTrust> {
-            let items = T::pem_file_iter(&path)
-                .and_then(Iterator::collect)
-                .map_err(|_| InvalidTrust::File(path.clone()))?;
-            if Vec::is_empty(&items) {
-                Err(InvalidTrust::File(path))
-            } else {
-                Ok(items)
+            let mut text = vec![];
+            let bounded = File::open(&path).map(|f| f.take(MAX_TRUST_FILE + 1));
+            match bounded.and_then(|mut f| f.read_to_end(&mut text)) {
+                Err(_) => return Err(InvalidTrust::File(path)),
+                Ok(n) if n as u64 > MAX_TRUST_FILE => return Err(InvalidTrust::LargeFile(path)),
+                Ok(_) => {}
             }
+            let items: Result<Vec<T>, _> = T::pem_slice_iter(&text).collect();
+            let items = items.ok().filter(|items| !items.is_empty());
+            items.ok_or(InvalidTrust::File(path))
         }
         let mut lists: Vec<CertificateRevocationListDer<'static>> = all(dir.join("root.crl.pem"))?;
         lists.extend(all(dir.join("issuing.crl.pem"))?);
@@ -203,6 +222,9 @@ impl Trust {
             BTreeMap::new();
         let lifetimes: Vec<Timestamp> = authorities.iter().flat_map(lifetime).collect();
         for der in &lists {
+            if der.len() > MAX_LIST {
+                return Err(InvalidTrust::LargeList(der.len()));
+            }
             let (_, list) =
                 CertificateRevocationList::from_der(der).map_err(|_| InvalidTrust::List)?;
             let issuer = list.issuer().as_raw().to_vec();
