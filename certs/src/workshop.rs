@@ -486,8 +486,15 @@ impl Workshop {
             Beside::Nothing | Beside::Whatever => {}
         }
         if let Some(print) = request.map(|r| r.fingerprint().to_string()) {
+            // A key in a token stays when its certificate is renewed; one that was revoked does not come back.
+            let renewed = matches!(beside, Beside::Renewed(_));
             let mut same = self.state.issued.values().filter(|e| e.key == print);
-            if let Some(e) = same.find(|e| e.name != name || e.standing(now) != Standing::Expired) {
+            let taken = |e: &&Entry| match e.standing(now) {
+                Standing::Expired => e.name != name,
+                Standing::Live => e.name != name || !renewed,
+                Standing::Revoked => true,
+            };
+            if let Some(e) = same.find(taken) {
                 return Err(WorkshopError::Reused(e.name.clone()));
             }
         }

@@ -3,6 +3,8 @@
 //! What belongs to a renewal lies in `renewal` in the data folder: `key.pem`, the new key; `request.pem`, what is asked; and, once it is there, `cert.pem`.
 //! With that the renewal is certain to be finished: key and certificate are put in their places, which are two files, and a daemon that was killed
 //! between them finishes it at its start.
+//!
+//! A key in a token stays the node's: what comes is another certificate on it, for only a person can say how the next one is called there.
 
 #[cfg(test)]
 mod tests;
@@ -14,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ordonnans_identity::{
-    Certificate, FileSigner, KeyError, Renewal, SecretKey, Signer, Usage, certificate_request, pem,
-    read_secret_file, replace_file, replace_secret_file, sync_folder_of,
+    Certificate, FileSigner, KeyError, KeyPlace, Renewal, SecretKey, Signer, Usage,
+    certificate_request, pem, read_secret_file, replace_file, replace_secret_file, sync_folder_of,
 };
 use ordonnans_message::{Digest, Frame, ReplyCode};
 
@@ -84,6 +86,19 @@ impl Files {
         }
     }
 
+    /// Where the key of the next certificate is.
+    fn key_of(&self, config: &Config) -> KeyPlace {
+        match config.key.file() {
+            Some(_) => config.key.at_file(&self.key),
+            None => config.key.clone(),
+        }
+    }
+
+    /// Whether that is there already.
+    fn has_key_of(&self, config: &Config) -> bool {
+        config.key.file().is_none() || self.key.exists()
+    }
+
     /// The certificate first: what is left without it is a renewal that was not answered.
     fn remove(&self) {
         for file in [&self.certificate, &self.request, &self.key] {
@@ -114,15 +129,16 @@ fn put(path: &Path, text: &str) -> Result<(), NotRenewed> {
     replace_file(path, text.as_bytes(), 0o666).map_err(place(path))
 }
 
-/// Puts key and certificate of a renewal in the places that the configuration names.
+/// Puts key and certificate of a renewal in the places that the configuration names. A key in a token is in its place.
 fn put_in_place(config: &Config, files: &Files) -> Result<(), NotRenewed> {
-    let no_file = || KeyError::NoFile(config.key.to_string());
-    let key = config.key.file().ok_or_else(no_file)?;
-    let secret = read_secret_file(&files.key).map_err(KeyError::from)?;
+    let secret = match config.key.file() {
+        Some(file) => Some((file, read_secret_file(&files.key).map_err(KeyError::from)?)),
+        None => None,
+    };
     let chain = fs::read_to_string(&files.certificate).map_err(place(&files.certificate))?;
     // The second place is made ready before the first is changed: where one cannot be written to, neither is touched.
     let ready = draft(&config.certificate, &chain).map_err(place(&config.certificate))?;
-    if let Err(e) = replace_secret_file(key, &secret) {
+    if let Some(Err(e)) = secret.map(|(file, secret)| replace_secret_file(file, &secret)) {
         drop(fs::remove_file(ready));
         return Err(KeyError::from(e).into());
     }
@@ -156,8 +172,7 @@ impl Desk {
         let (signer, at) = (self.signer(), self.now());
         let certificate = signer.certificate();
         let due = certificate.is_within(self.config.renew_percent, at);
-        // A key in a token is made and named by a person.
-        if !due || certificate.not_after() <= at || self.config.key.file().is_none() {
+        if !due || certificate.not_after() <= at {
             return None;
         }
         let mut state = lock(&self.renewing);
@@ -198,8 +213,8 @@ impl Desk {
             Some(renewal) => renewal,
             None => {
                 drop(fs::remove_file(&files.request));
-                let at = self.config.key.at_file(&files.key);
-                let key = if files.key.exists() {
+                let at = files.key_of(&self.config);
+                let key = if files.has_key_of(&self.config) {
                     SecretKey::open(&at)?
                 } else {
                     SecretKey::generate_like(&at, &self.config.key)?
@@ -218,7 +233,8 @@ impl Desk {
     /// The request that was made before, where it is by the certificate in use: the same bytes, so that it is no news to the broker.
     fn asked_before(&self, files: &Files, old: &FileSigner) -> Option<Renewal> {
         let renewal = Renewal::from_pem(&fs::read(&files.request).ok()?).ok()?;
-        (files.key.exists() && renewal.old() == old.certificate()).then_some(renewal)
+        let same = files.has_key_of(&self.config) && renewal.old() == old.certificate();
+        same.then_some(renewal)
     }
 
     /// Takes an answer to a request; `None` where it is about something else.
@@ -263,7 +279,7 @@ impl Desk {
             return Err(NotRenewed::Name);
         }
         // The key itself, and not what was written of it: it is the one that must sign.
-        let key = SecretKey::open(&self.config.key.at_file(&files.key))?;
+        let key = SecretKey::open(&files.key_of(&self.config))?;
         let fits = |point: &[u8]| point == new.public_key();
         if !fits(key.public_key()) || !fits(asked.public_key()) {
             return Err(NotRenewed::Key);

@@ -1,4 +1,4 @@
-//! Renewal: a new certificate for a new key, on the word of the old one.
+//! Renewal: a new certificate, on a new key or on the one in a token, on the word of the old one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub enum NotRenewed {
 
 impl Workshop {
     /// Renews a certificate without anybody comparing a fingerprint, by a rule: the key of the old certificate has signed the request; that certificate is
-    /// ours, of the same name, neither revoked nor over, and not renewed before; the key is another one; and the new certificate says no more than the old one:
+    /// ours, of the same name, neither revoked nor over, and not renewed before; the key is another one, or the same where none of its certificates was revoked; and the new certificate says no more than the old one:
     /// the same, or what is asked for here where that is less.
     ///
     /// # Errors
@@ -176,6 +176,7 @@ impl Workshop {
             .issued
             .get(&HEXLOWER.encode(certificate.serial()));
         certificate.public_key() == renewal.public_key()
+            && certificate != *renewal.old()
             && entry.is_some_and(|e| e.standing(now) == Standing::Live)
     }
 

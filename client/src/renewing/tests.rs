@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ordonnans_certs::{Request, Workshop};
+use ordonnans_certs::{Request, Workshop, request};
 use ordonnans_identity::Trust;
 use ordonnans_label::{Clearance, Kind, Level};
 use ordonnans_message::Timestamp;
@@ -12,9 +12,13 @@ use ordonnans_transport::Lane;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
+#[path = "../../../crates/identity/tests/softhsm/mod.rs"]
+mod softhsm;
+
 use super::*;
 use crate::house::{House, begun, heard, name};
 use crate::machine::Machine;
+use softhsm::with_token;
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -263,26 +267,55 @@ fn a_renewal_that_was_cut_short_is_finished_and_one_without_a_place_changes_noth
 }
 
 #[test]
-fn a_configuration_without_renewal_and_a_key_in_a_token_leave_it_to_a_person() {
+fn a_configuration_without_renewal_leaves_it_to_a_person() {
     let mut shop = Shop::new();
     shop.later(61);
-    for (percent, key) in [
-        (0, shop.config.key.clone()),
-        (33, Path::new("pkcs11:token=ncc;object=node").into()),
-    ] {
-        let desk = Desk::assemble(
-            Config {
-                renew_percent: percent,
-                key,
-                data: shop.dir.path().join(format!("data-{percent}")),
-                ..shop.config.clone()
-            },
-            shop.signer(),
-            Trust::load_dir(&shop.config.trust).expect("a trust"),
-            shop.desk().clock(),
-        );
-        let desk = Arc::new(desk.expect("a desk"));
-        assert!(asks(&mut begun(&desk, Instant::now())).is_none());
-        assert!(desk.warnings()[0].contains("have a new one issued"));
-    }
+    shop.config.renew_percent = 0;
+    let desk = shop.desk();
+    assert!(asks(&mut begun(&desk, Instant::now())).is_none());
+    assert!(desk.warnings()[0].contains("have a new one issued"));
+}
+
+#[test]
+fn a_key_in_a_token_gets_another_certificate_and_stays_there() {
+    let test = "renewing::tests::a_key_in_a_token_gets_another_certificate_and_stays_there";
+    with_token(test, |_| {
+        let mut shop = Shop::new();
+        let uri = Path::new("pkcs11:token=test;object=node");
+        shop.config.key = KeyPlace::new(uri, "credential:pin".parse().expect("a source"));
+        let key = SecretKey::generate(&shop.config.key, false).expect("made");
+        let (text, _) = request(&name("ncc", Kind::Node), &key).expect("asks");
+        let first = Request::from_pem(text.as_bytes()).expect("a request");
+        let (holds, at) = (Clearance::new(Level::StgG), time_of(&shop.house));
+        // The one on a key in a file is not to be live beside it.
+        shop.workshop.revoke("ncc", at).expect("revokes");
+        let signed = shop.workshop.sign(&first, &holds, 90, at).expect("signs");
+        fs::copy(signed.join("cert.pem"), &shop.config.certificate).expect("copies");
+        shop.later(61);
+        let (desk, now) = (shop.desk(), Instant::now());
+        let mut machine = begun(&desk, now);
+        let frame = asks(&mut machine).expect("a third is left");
+        let old = shop.signer().certificate().clone();
+        let asked = read(&frame, &old);
+        assert_eq!(asked.public_key()[..], *old.public_key(), "the same key");
+        machine.pump(now + Duration::from_secs(61)).expect("pumps");
+        assert_eq!(asks(&mut machine), Some(frame), "the same bytes");
+        let new = shop.signs(&asked);
+        let certificate = Bytes::copy_from_slice(new.der());
+        let renewed = Frame::Renewed { certificate };
+        machine.take(renewed, now).expect("taken");
+        assert_eq!(desk.signer().certificate(), &new);
+        assert_eq!(shop.signer().certificate(), &new, "it fits the key");
+        assert!(new.not_after() > old.not_after());
+        assert!(desk.warnings().is_empty(), "{:?}", desk.warnings());
+        let left = fs::read_dir(desk.config.data.join("renewal")).expect("a folder");
+        assert_eq!(left.count(), 0, "no key was made beside it");
+        // Killed before it was in its place: a start finishes it.
+        let files = Files::of(&shop.config);
+        fs::write(&files.certificate, pem("CERTIFICATE", new.der())).expect("writes");
+        let before = pem("CERTIFICATE", old.der());
+        fs::write(&shop.config.certificate, before).expect("writes");
+        finish(&shop.config).expect("finishes");
+        assert_eq!(shop.signer().certificate(), &new);
+    });
 }
