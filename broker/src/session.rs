@@ -1,5 +1,6 @@
 //! One peer: reads, verifies, hands over to the engine; writes what the engine answers.
 
+use std::collections::BTreeMap;
 use std::io::SeekFrom;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use ordonnans_store::{AttachmentStore, Found, Reader};
 use ordonnans_transport::{CloseCode, Connection, Lane};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::checkpoints::{NotKept, Notary};
 use crate::core::{Out, Sessions, now};
@@ -30,6 +32,8 @@ use crate::uploads::{Uploads, uploads};
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// What waits to be sent to one peer: its window of deliveries and as many answers.
 const OUT: usize = 1024;
+/// Messages of one class that are read from the mailbox at once.
+const READ_TOGETHER: usize = 8;
 /// Bytes of an attachment that are read at once.
 const PIECE: usize = 256 << 10;
 /// What a node waits when the engine's door is full, in milliseconds.
@@ -514,6 +518,78 @@ struct Saying<'a> {
     has: Option<TreeHead>,
     /// Whether it is a node that was welcomed: a witness.
     witness: bool,
+    copies: Copies,
+}
+
+/// Copies that are to go out, class by class: the queue of a class fills where the line is thin, and what is urgent must not wait for that. As many as
+/// the engine lets a node have under way.
+#[derive(Default)]
+struct Copies {
+    waiting: BTreeMap<Precedence, mpsc::UnboundedSender<MessageId>>,
+    /// End with the session.
+    sending: JoinSet<()>,
+}
+
+impl Copies {
+    fn send(
+        &mut self,
+        shared: &Arc<Shared>,
+        connection: &Connection,
+        (id, precedence): (MessageId, Precedence),
+    ) {
+        let class = self.waiting.entry(precedence).or_insert_with(|| {
+            let (waiting, ids) = mpsc::unbounded_channel();
+            let (shared, connection) = (Arc::clone(shared), connection.clone());
+            self.sending
+                .spawn(send_copies(shared, connection, precedence, ids));
+            waiting
+        });
+        // Gone only with the connection: then the copy stays in the mailbox.
+        let _ = class.send(id);
+    }
+}
+
+/// Sends the copies of one class, in their order.
+async fn send_copies(
+    shared: Arc<Shared>,
+    connection: Connection,
+    precedence: Precedence,
+    mut waiting: mpsc::UnboundedReceiver<MessageId>,
+) {
+    let mut ids = vec![];
+    while waiting.recv_many(&mut ids, READ_TOGETHER).await > 0 {
+        let copies = match envelopes(&shared.reader, &mut ids).await {
+            Ok(copies) => copies,
+            Err(Ended::Closed) => return,
+            Err(Ended::Fatal(why)) => return drop(shared.fatal.send(why).await),
+        };
+        for envelope in copies {
+            let frame = Frame::Deliver { envelope }.encode();
+            if connection
+                .send(Lane::Class(precedence), frame)
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// The envelopes of messages, but for those that are done with since: a receipt or the end of their time came first. What came just now has not left
+/// memory; all else is on the disk, and no task may wait for that.
+async fn envelopes(reader: &Reader, ids: &mut Vec<MessageId>) -> Result<Vec<Bytes>, Ended> {
+    let ids = std::mem::take(ids);
+    let here: Option<Vec<Bytes>> = ids.iter().map(|id| reader.waiting(*id)).collect();
+    if let Some(here) = here {
+        return Ok(here);
+    }
+    let read = move |reader: &Reader| {
+        let all = ids.into_iter().map(|id| reader.message(id));
+        all.filter_map(Result::transpose).collect::<Result<_, _>>()
+    };
+    let read = reading(reader, read).await?;
+    read.map_err(|e| Ended::Fatal(e.to_string()))
 }
 
 /// Writes until the queue or the connection ends.
@@ -532,6 +608,7 @@ async fn write(
         watch: None,
         has,
         witness: false,
+        copies: Copies::default(),
     };
     loop {
         let done = tokio::select! {
@@ -565,12 +642,11 @@ impl Saying<'_> {
                 }
                 (Lane::Control, frame)
             }
-            Out::Deliver(id, precedence) => match self.shared.reader.message(id) {
-                Ok(Some(envelope)) => (Lane::Class(precedence), Frame::Deliver { envelope }),
-                // Done with since: a receipt or the end of its time came first.
-                Ok(None) => return Ok(()),
-                Err(e) => return Err(Ended::Fatal(e.to_string())),
-            },
+            Out::Deliver(id, precedence) => {
+                let copy = (id, precedence);
+                self.copies.send(self.shared, self.connection, copy);
+                return Ok(());
+            }
             Out::Inspect {
                 request,
                 size,

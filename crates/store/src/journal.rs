@@ -18,6 +18,8 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use ordonnans_engine::Commit;
 
+use crate::views::stand_back;
+
 /// Lets a test fail a write: asked before each group is written and before it is synced.
 pub trait Fault: Send + Sync + std::fmt::Debug {
     /// An error fails the step.
@@ -70,6 +72,9 @@ const MAGIC: [u8; 4] = *b"ORJ1";
 const HEAD: usize = 20;
 /// The segment that is made beforehand, until it gets the number of its first commit.
 const NEXT: &str = "next";
+
+/// Bytes of a new segment that are given to the disk at once.
+const STEP: u64 = 1 << 20;
 
 /// The journal, open for appending.
 #[derive(Debug)]
@@ -320,6 +325,7 @@ impl Journal {
             let (path, size) = (self.dir.join(NEXT), self.segment_bytes);
             let made = std::thread::Builder::new().name("segment".into());
             let make = move || {
+                stand_back();
                 // What was begun takes the room that the segment at hand may need.
                 create(&path, size).inspect_err(|_| drop(std::fs::remove_file(&path)))
             };
@@ -366,14 +372,19 @@ fn create(path: &Path, size: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Writes zeros from `from` to `to` and syncs: later syncs then write data alone.
+/// Writes zeros from `from` to `to` and syncs: later syncs then write data alone. Syncs in steps, for the sync of a group stands behind what the disk
+/// was given at once.
 fn fill(file: &File, from: u64, to: u64) -> io::Result<()> {
     static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-    let mut at = from;
+    let (mut at, mut synced) = (from, from);
     while at < to {
         let n = (to - at).min(ZEROS.len() as u64);
         file.write_all_at(&ZEROS[..n as usize], at)?;
         at += n;
+        if at - synced >= STEP {
+            file.sync_data()?;
+            synced = at;
+        }
     }
     file.sync_all()
 }

@@ -1,12 +1,18 @@
 //! The mailbox in redb: rows that come and go.
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use ordonnans_engine::{Commit, CorruptRow, Rows, Seq, Table, Write};
 use ordonnans_message::DecodeError;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
+};
 
 use crate::checked;
 
@@ -28,6 +34,45 @@ pub enum MailboxError {
     /// A row was changed on the disk.
     #[error("a row of {0:?} in the mailbox was changed on the disk")]
     Changed(Table),
+}
+
+/// Bytes that the disk is given at once.
+const STEP: u64 = 256 << 10;
+
+/// The file, synced in steps: redb keeps what is not durable yet to itself and then writes all of it, some tens of MiB, and the sync of the journal
+/// would stand behind that. The store's own lock keeps others out.
+#[derive(Debug)]
+struct Paced {
+    file: File,
+    unsynced: AtomicU64,
+}
+
+impl StorageBackend for Paced {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.unsynced.store(0, Ordering::Relaxed);
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, offset)?;
+        let more = data.len() as u64;
+        if self.unsynced.fetch_add(more, Ordering::Relaxed) + more >= STEP {
+            self.sync_data()?;
+        }
+        Ok(())
+    }
 }
 
 /// The mailbox.
@@ -61,7 +106,12 @@ impl Mailbox {
             why,
         };
         let open = || {
-            let db = Database::builder().set_cache_size(CACHE).create(path)?;
+            let mut options = OpenOptions::new();
+            let options = options.read(true).write(true).create(true).truncate(false);
+            let (file, unsynced) = (options.open(path)?, AtomicU64::new(0));
+            let db = Database::builder()
+                .set_cache_size(CACHE)
+                .create_with_backend(Paced { file, unsynced })?;
             let txn = db.begin_write()?;
             for t in Table::ALL {
                 txn.open_table(table(t))?;

@@ -29,10 +29,17 @@ impl Reader {
     /// # Errors
     /// [`MailboxError`]: the broker must stop.
     pub fn message(&self, id: MessageId) -> Result<Option<Bytes>, MailboxError> {
-        if let Some((_, bytes)) = lock(&self.shared.pending).get(&id.as_bytes()[..]) {
-            return Ok(Some(bytes.clone()));
+        match self.waiting(id) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => self.shared.mailbox.get(Table::Messages, id.as_bytes()),
         }
-        self.shared.mailbox.get(Table::Messages, id.as_bytes())
+    }
+
+    /// The same without reading the disk: the envelope of a message that is durable and that the mailbox has not taken up yet.
+    #[must_use]
+    pub fn waiting(&self, id: MessageId) -> Option<Bytes> {
+        let pending = lock(&self.shared.pending);
+        pending.get(&id.as_bytes()[..]).map(|(_, b)| b.clone())
     }
 
     /// The tree over the records that can be read.

@@ -23,6 +23,10 @@ const BEHIND: usize = 8_192;
 
 /// Commits that are applied at once; a group that is larger by itself goes alone.
 const TOGETHER: usize = 512;
+
+/// The least time from one turn of the views to the next, while fewer commits than that wait: each costs sled a sync or two, and the journal's own
+/// stands behind those. Who reads the log sees a record so much later at most.
+const TURN: Duration = Duration::from_millis(50);
 /// How far a thread stands back that nobody waits for, in the system's steps (0 to 19).
 const LATER: i32 = 10;
 
@@ -95,6 +99,7 @@ pub(crate) fn follow(shared: &Shared, queue: &Receiver<Job>, position: Position)
 
 fn keep_up(shared: &Shared, queue: &Receiver<Job>, mut position: Position) {
     let (mut flushed, mut dirty, mut next) = (Instant::now(), false, None);
+    let mut turn = None::<Instant>;
     loop {
         let job = match next.take() {
             Some(job) => Ok(job),
@@ -102,9 +107,9 @@ fn keep_up(shared: &Shared, queue: &Receiver<Job>, mut position: Position) {
         };
         let result = match job {
             Ok(Job::Apply(mut commits)) => {
-                // What came meanwhile goes along: each time costs both views a transaction, and sled a sync that the journal's own waits for.
                 while commits.len() < TOGETHER {
-                    match queue.try_recv() {
+                    let waits = turn.map(|t| TURN.saturating_sub(t.elapsed()));
+                    match queue.recv_timeout(waits.unwrap_or_default()) {
                         Ok(Job::Apply(more)) => commits.extend(more),
                         Ok(other) => {
                             next = Some(other);
@@ -113,6 +118,7 @@ fn keep_up(shared: &Shared, queue: &Receiver<Job>, mut position: Position) {
                         Err(_) => break,
                     }
                 }
+                turn = Some(Instant::now());
                 dirty = true;
                 let due = flushed.elapsed() >= FLUSH_EVERY;
                 let applied = apply(shared, &mut position, &commits);
