@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -13,6 +13,7 @@ use ordonnans_certs::Issued;
 use ordonnans_client::config::Config as ClientConfig;
 use ordonnans_client::failure::Failure;
 use ordonnans_client::officer::Officer;
+use ordonnans_exercise::own_address;
 use ordonnans_identity::Trust;
 use ordonnans_label::{Clearance, Kind, Level, Name};
 use ordonnans_message::{Frame, PROTOCOL_VERSION, ReplyCode, Timestamp};
@@ -96,8 +97,7 @@ impl Site {
     /// Writes everything a broker and an officer need.
     #[must_use]
     pub fn new(dir: &Path, house: &mut House) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap_or_else(|e| panic!("{e}"));
-        let address = socket.local_addr().unwrap_or_else(|e| panic!("{e}"));
+        let address = own_address().unwrap_or_else(|e| panic!("{e}"));
         write_trust(dir, &house.trust);
         put(
             &dir.join("register.toml"),
@@ -196,7 +196,13 @@ impl Site {
             if let Some(peer) = self.peer(house, node).await {
                 return peer;
             }
-            assert!(began.elapsed() < WITHIN, "nobody answers");
+            if began.elapsed() >= WITHIN {
+                // Written where the broker is a process of its own.
+                let said = fs::read_to_string(self.dir.join("broker.log")).unwrap_or_default();
+                let last = said.lines().count().saturating_sub(20);
+                let last: Vec<_> = said.lines().skip(last).collect();
+                panic!("nobody answers; the broker said last: {}", last.join("\n"));
+            }
         }
     }
 

@@ -71,9 +71,7 @@ async fn begin(dir: &Path) -> (Broker, Vec<Node>) {
     let members = many(NODES);
     let register = register_of(&members, 1, None);
     std::fs::write(dir.join("register.toml"), register).expect("writes");
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let address = socket.local_addr().expect("an address");
-    drop(socket);
+    let address = ordonnans_exercise::own_address().expect("an address");
     let head = format!("listen = \"{address}\"\ndata = \"data\"\nregister = \"register.toml\"\n");
     let toml = dir.join("broker.toml");
     std::fs::write(&toml, head + &issued(Kind::Broker, "b1")).expect("writes");

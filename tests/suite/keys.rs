@@ -4,7 +4,6 @@
 mod softhsm;
 
 use std::io::Write;
-use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::sync::Arc;
 use ordonnans_broker::Broker;
 use ordonnans_broker::config::Config;
 use ordonnans_certs::{AuthorityKeys, Request, Workshop, request};
+use ordonnans_exercise::own_address;
 use ordonnans_identity::{
     FileSigner, InvalidSigner, KeyPlace, Rekey, SecretKey, Signer, Trust, Usage, rekey,
     verify_signature,
@@ -154,9 +154,7 @@ fn a_node_and_a_broker_meet_with_keys_in_a_token() {
     with_token("a_node_and_a_broker_meet_with_keys_in_a_token", |dir| {
         let mut w = workshop(&dir.join("workshop"));
         let (node, broker) = (enrolled(&mut w, "ncc.node"), enrolled(&mut w, "b1.broker"));
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let address = socket.local_addr().expect("an address");
-        drop(socket);
+        let address = own_address().expect("an address");
         let register = register_of(&[("ncc".to_owned(), Level::StgG, true)], 1, None);
         std::fs::write(dir.join("register.toml"), register).expect("writes");
         let text = format!(

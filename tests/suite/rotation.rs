@@ -112,9 +112,7 @@ impl World {
             format!("trust = \"ca/trust\"\n[identity]\ncertificate = {cert:?}\nkey = {key:?}\n")
         };
         std::fs::write(dir.join("register.toml"), register_text(1, None)).expect("writes");
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let address = socket.local_addr().expect("an address");
-        drop(socket);
+        let address = ordonnans_exercise::own_address().expect("an address");
         let lines = issued(&mut workshop, Kind::Broker, "b1");
         let head =
             format!("listen = \"{address}\"\ndata = \"data\"\nregister = \"register.toml\"\n");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use time::{Duration as Span, OffsetDateTime};
 
+use crate::address::own_address;
 use crate::line::SlowLine;
 use crate::scenario::{Also, Node, Scenario};
 
@@ -133,13 +134,8 @@ impl Structure {
             let c = holds(&p.clearance, &p.circles, &p.compartments)?;
             issue(Kind::Person, &p.name, &c, &[])?;
         }
-        // A free port; whoever takes it in between is told on by the broker.
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(said("a port"))?;
-        let address = socket.local_addr().map_err(said("a port"))?;
-        drop(socket);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(said("a port"))?;
-        let tcp = listener.local_addr().map_err(said("a port"))?;
-        drop(listener);
+        let address = own_address().map_err(said("a port"))?;
+        let tcp = own_address().map_err(said("a port"))?;
         // Nobody reads it.
         let nowhere = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(said("a port"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

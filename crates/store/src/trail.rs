@@ -366,7 +366,7 @@ impl Trail {
     fn close_idle(&self) {
         let mut shards = lock(&self.shards);
         for (i, (_, shard)) in shards.iter_mut().rev().enumerate() {
-            // One that was written has a large cache; it is opened again with a small one.
+            // One that was written has a thread that flushes; what is only read needs none.
             let over = |s: &Arc<Shard>| i > 0 && (i >= KEPT_OPEN || s.was_written());
             if shard
                 .as_ref()

@@ -7,7 +7,7 @@ use ordonnans_identity::{Certificate, Trust, Untrusted, Usage};
 use ordonnans_label::Name;
 use ordonnans_message::{Timestamp, limits};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{IdleTimeout, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::cipher_suite::{
@@ -38,6 +38,10 @@ pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
 const SEND_WINDOW: u64 = 8 * 1024 * 1024;
 /// Streams for attachments at one time, each way.
 pub(crate) const BULK_STREAMS: u32 = 8;
+
+/// Packets after which the peer acknowledges at once (draft-ietf-quic-ack-frequency, which quinn speaks): each acknowledgement is a datagram to make, to
+/// send and to read, and by RFC 9000 there is one for every second packet. Fewer than ten are acknowledged by the clock, and what is out of order at once.
+const ACKNOWLEDGED: VarInt = VarInt::from_u32(10);
 
 const _: () =
     assert!((Lane::COUNT + BULK_STREAMS) as u64 * (STREAM_WINDOW as u64) < SEND_WINDOW / 2);
@@ -431,6 +435,8 @@ fn transport(limits: &Limits, keep_alive: Option<Duration>) -> TransportConfig {
     let mut t = TransportConfig::default();
     let longest = IdleTimeout::from(VarInt::from_u32(u32::MAX));
     let idle = IdleTimeout::try_from(limits.idle_timeout).unwrap_or(longest);
+    let mut acknowledgements = AckFrequencyConfig::default();
+    acknowledgements.ack_eliciting_threshold(ACKNOWLEDGED);
     t.max_idle_timeout(Some(idle))
         .keep_alive_interval(keep_alive)
         // Memory for what is allowed is set aside beforehand, so it is what is used and no more.
@@ -438,6 +444,7 @@ fn transport(limits: &Limits, keep_alive: Option<Duration>) -> TransportConfig {
         .max_concurrent_uni_streams(VarInt::from_u32(BULK_STREAMS))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .send_window(SEND_WINDOW)
+        .ack_frequency_config(Some(acknowledgements))
         .datagram_receive_buffer_size(None);
     t
 }

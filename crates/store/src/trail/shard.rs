@@ -15,10 +15,8 @@ use super::{Position, TrailError};
 use crate::details::{Details, day};
 use crate::journal::sync_dir;
 
-/// What of sled's cache may stay in memory for the database that is written, in bytes on disk; it takes up to four times as much.
-const CACHE: u64 = 64 << 20;
-/// The same for one that is only read.
-const CACHE_READ: u64 = 8 << 20;
+/// What of sled's cache may stay in memory for a database, in bytes on disk; it takes up to four times as much.
+const CACHE: u64 = 8 << 20;
 /// Where the shard ends: how far the log is after its last record.
 const END: &[u8] = b"m";
 /// Where it begins.
@@ -121,7 +119,7 @@ impl Shard {
         let open = || {
             sled::Config::new()
                 .path(path)
-                .cache_capacity(if written { CACHE } else { CACHE_READ })
+                .cache_capacity(CACHE)
                 // One that is only read has nothing to flush, and needs no thread for it.
                 .flush_every_ms(written.then_some(500))
                 .open()
