@@ -521,8 +521,8 @@ struct Saying<'a> {
     copies: Copies,
 }
 
-/// Copies that are to go out, class by class: the queue of a class fills where the line is thin, and what is urgent must not wait for that. As many as
-/// the engine lets a node have under way.
+/// Copies that are to go out, class by class: the queue of a class fills where the line is thin, and what is urgent must not wait for that. There are
+/// never more than the engine lets a node have under way.
 #[derive(Default)]
 struct Copies {
     waiting: BTreeMap<Precedence, mpsc::UnboundedSender<MessageId>>,
@@ -536,7 +536,7 @@ impl Copies {
         shared: &Arc<Shared>,
         connection: &Connection,
         (id, precedence): (MessageId, Precedence),
-    ) {
+    ) -> Result<(), Ended> {
         let class = self.waiting.entry(precedence).or_insert_with(|| {
             let (waiting, ids) = mpsc::unbounded_channel();
             let (shared, connection) = (Arc::clone(shared), connection.clone());
@@ -544,8 +544,8 @@ impl Copies {
                 .spawn(send_copies(shared, connection, precedence, ids));
             waiting
         });
-        // Gone only with the connection: then the copy stays in the mailbox.
-        let _ = class.send(id);
+        // Where that has ended so does the session, and the copy stays in the mailbox.
+        class.send(id).map_err(|_| Ended::Closed)
     }
 }
 
@@ -558,7 +558,7 @@ async fn send_copies(
 ) {
     let mut ids = vec![];
     while waiting.recv_many(&mut ids, READ_TOGETHER).await > 0 {
-        let copies = match envelopes(&shared.reader, &mut ids).await {
+        let copies = match envelopes(&shared.reader, std::mem::take(&mut ids)).await {
             Ok(copies) => copies,
             Err(Ended::Closed) => return,
             Err(Ended::Fatal(why)) => return drop(shared.fatal.send(why).await),
@@ -578,8 +578,7 @@ async fn send_copies(
 
 /// The envelopes of messages, but for those that are done with since: a receipt or the end of their time came first. What came just now has not left
 /// memory; all else is on the disk, and no task may wait for that.
-async fn envelopes(reader: &Reader, ids: &mut Vec<MessageId>) -> Result<Vec<Bytes>, Ended> {
-    let ids = std::mem::take(ids);
+async fn envelopes(reader: &Reader, ids: Vec<MessageId>) -> Result<Vec<Bytes>, Ended> {
     let here: Option<Vec<Bytes>> = ids.iter().map(|id| reader.waiting(*id)).collect();
     if let Some(here) = here {
         return Ok(here);
@@ -644,8 +643,7 @@ impl Saying<'_> {
             }
             Out::Deliver(id, precedence) => {
                 let copy = (id, precedence);
-                self.copies.send(self.shared, self.connection, copy);
-                return Ok(());
+                return self.copies.send(self.shared, self.connection, copy);
             }
             Out::Inspect {
                 request,
