@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ordonnans_certs::{Renewed, Workshop};
-use ordonnans_identity::{Certificate, FileSigner, Renewal, SecretKey, certificate_request};
+use ordonnans_identity::{
+    Certificate, FileSigner, Renewal, SecretKey, Signer, certificate_request,
+};
 use ordonnans_label::{Clearance, Kind, Level, Name};
 use time::{Duration, OffsetDateTime};
 
@@ -18,9 +20,13 @@ fn name(local: &str, kind: Kind) -> Name {
 fn asks(w: &Workshop, name: &Name) -> String {
     let own = w.issued_dir(name);
     let old = FileSigner::load(&own.join("cert.pem"), &own.join("key.pem")).expect("fits");
-    let key = SecretKey::in_memory().expect("a key");
-    let request = certificate_request(name, &key).expect("a request");
-    Renewal::sign(request, &old).expect("signs").to_pem()
+    asks_for(name, &SecretKey::in_memory().expect("a key"), &old)
+}
+
+/// What is asked for a key by whoever has the old one.
+fn asks_for(name: &Name, key: &SecretKey, old: &FileSigner) -> String {
+    let request = certificate_request(name, key).expect("a request");
+    Renewal::sign(request, old).expect("signs").to_pem()
 }
 
 fn run(
@@ -122,4 +128,39 @@ fn the_nodes_of_a_folder_are_renewed_by_the_rule_each_once() {
         .expect("is there");
     let why = said.as_ref().expect_err("revoked");
     assert!(why.contains("was revoked"), "{why}");
+}
+
+#[test]
+fn a_key_that_stays_is_renewed_until_a_certificate_on_it_is_revoked() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let begin = OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("a time");
+    let mut w = Workshop::init(&dir.path().join("ca"), STRUCTURE, begin).expect("makes");
+    let (ncc, holds) = (name("ncc", Kind::Node), Clearance::new(Level::StgC));
+    let own = w.issue(Kind::Node, "ncc", &holds, 90, begin);
+    let own = own.expect("issues");
+    // As a token would keep it: the workshop puts what it issued before aside.
+    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    fs::rename(own.join("key.pem"), &key).expect("moves");
+    fs::copy(own.join("cert.pem"), &certificate).expect("copies");
+    let secret = SecretKey::open(&(&key).into()).expect("opens");
+    let folder = dir.path().join("renewals");
+    fs::create_dir(&folder).expect("makes");
+    let asked = |w: &mut Workshop, days: i64| {
+        let old = FileSigner::load(&certificate, &key).expect("fits");
+        let text = asks_for(&ncc, &secret, &old);
+        fs::write(folder.join("ncc.node.crisis.example.request.pem"), text).expect("writes");
+        let said = run(w, &folder, begin + Duration::days(days)).remove(0).1?;
+        fs::copy(&said, &certificate).expect("copies");
+        let new = Certificate::from_pem(&fs::read(said).expect("reads")).expect("a certificate");
+        assert_eq!(new.public_key(), old.certificate().public_key());
+        assert!(new.not_after() > old.certificate().not_after());
+        Ok::<_, String>(new)
+    };
+    let second = asked(&mut w, 60).expect("by the rule");
+    asked(&mut w, 120).expect("once more, and the first is over");
+    let serial: String = second.serial().iter().map(|b| format!("{b:02x}")).collect();
+    let revoked = w.revoke(&serial, begin + Duration::days(130));
+    assert_eq!(revoked.expect("revokes"), 1);
+    let why = asked(&mut w, 175).expect_err("somebody else may have the key");
+    assert!(why.contains("live or revoked"), "{why}");
 }

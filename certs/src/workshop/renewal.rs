@@ -49,8 +49,8 @@ pub enum NotRenewed {
 
 impl Workshop {
     /// Renews a certificate without anybody comparing a fingerprint, by a rule: the key of the old certificate has signed the request; that certificate is
-    /// ours, of the same name, neither revoked nor over, and not renewed before; the key is another one, or the same where none of its certificates was revoked; and the new certificate says no more than the old one:
-    /// the same, or what is asked for here where that is less.
+    /// ours, of the same name, neither revoked nor over, and not renewed before; the key is another one, or the same where none of its certificates was
+    /// revoked; and the new certificate says no more than the old one: the same, or what is asked for here where that is less.
     ///
     /// # Errors
     /// As [`Self::sign`]; [`WorkshopError::NotRenewed`] says what the rule misses.
