@@ -9,8 +9,8 @@ use ordonnans_audit::ClockQuality;
 use ordonnans_engine::{Effect, Engine, Input, Recovered, Session};
 use ordonnans_label::Level;
 use ordonnans_message::{
-    AttachmentRef, BulkHead, Envelope, Frame, MessageId, Precedence, Receipt, ReceiptKind,
-    Sha256Stream,
+    AttachmentRef, Blake3Stream, BulkHead, Envelope, Frame, MessageId, Precedence, Receipt,
+    ReceiptKind,
 };
 use ordonnans_policy::Book;
 use ordonnans_seal::{SeededEntropy, sign_statement};
@@ -134,7 +134,7 @@ pub(crate) async fn latencies(
 /// Uploads so many bytes; gives the digest and the seconds until they are durable.
 async fn upload(peer: &Peer, bytes: u64) -> Option<(AttachmentRef, f64)> {
     let chunk = vec![5u8; 1 << 20];
-    let mut stream = Sha256Stream::default();
+    let mut stream = Blake3Stream::default();
     (0..bytes >> 20).for_each(|_| stream.update(&chunk));
     let digest = stream.finish();
     let offer = Frame::AttachmentOffer {

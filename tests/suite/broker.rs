@@ -10,7 +10,7 @@ use ordonnans_client::officer::Officer;
 use ordonnans_label::{Clearance, Level};
 use ordonnans_message::{
     Addressee, AuditQuery, BulkHead, Envelope, Frame, Precedence, ReceiptKind, ReplyCode,
-    SignedReceipt, Supposed, limits, sha256,
+    SignedReceipt, Supposed, blake3, limits,
 };
 use ordonnans_seal::{SeededEntropy, Verified, open};
 use ordonnans_tests::house::{Draft, House, register_text};
@@ -652,7 +652,7 @@ async fn an_upload_that_breaks_off_goes_on_from_what_is_there() {
     use tokio::io::AsyncWriteExt;
     let w = World::new().await;
     let bytes: Vec<u8> = (0..3_000_000u32).map(|i| i as u8).collect();
-    let (digest, length) = (sha256(&[&bytes]), bytes.len() as u64);
+    let (digest, length) = (blake3(&bytes), bytes.len() as u64);
     let offer = Frame::AttachmentOffer { digest, length };
     let state = async |peer: &Peer| loop {
         if let Some(Frame::AttachmentState { have, .. }) = peer.hear().await {

@@ -94,7 +94,7 @@ pub struct DirectoryEntry {
 /// The head of a stream of attachment bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BulkHead {
-    /// Which attachment: SHA-256 of its sealed bytes.
+    /// Which attachment: BLAKE3 of its sealed bytes.
     pub digest: Digest,
     /// The first byte that follows.
     pub offset: u64,

@@ -175,7 +175,7 @@ pub struct ContentRef {
 /// A sealed attachment, by digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttachmentRef {
-    /// SHA-256 of the sealed bytes.
+    /// BLAKE3 of the sealed bytes.
     pub digest: Digest,
     /// Number of sealed bytes, at most [`limits::MAX_ATTACHMENT`].
     pub length: u64,

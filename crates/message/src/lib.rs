@@ -30,7 +30,7 @@ pub use act::{Act, ActKind, Declaration, Follows, SignedAct, SignedDeclaration};
 pub use asking::{Addressee, ExplainedRule, Supposed};
 pub use cbor::DecodeError;
 pub use content::{AttachmentKey, Content};
-pub use digest::{Digest, InvalidDigest, Sha256Stream, sha256};
+pub use digest::{Blake3Stream, Digest, InvalidDigest, Sha256Stream, blake3, sha256};
 pub use envelope::{CopyNumber, Envelope, EpochId, Seal, SealedCopy};
 pub use frame::{BulkHead, DirectoryEntry, Frame, PROTOCOL_VERSION, ReplyCode};
 pub use group::{Addressed, Group, GroupKind, InvalidGroup, Members};

@@ -1,13 +1,16 @@
-//! Attachments: sealed in chunks at flat memory, each with its own key.
+//! Attachments: sealed in chunks at flat memory, each with its own key, on all cores.
 //!
 //! Chunks of 64 KiB under AES-256-GCM; the nonce is seven zero bytes, the number of the chunk (four bytes, big-endian) and one byte that
 //! is 1 for the last (the STREAM construction). So chunks can be neither swapped nor left out at the end. The key stands in the
-//! sealed content of the message.
+//! sealed content of the message, and the signed header has the digest of the sealed bytes (BLAKE3, `docs/adr/0016`).
 
 use std::io::{self, Read, Write};
+use std::sync::OnceLock;
 
-use ordonnans_message::{AttachmentRef, Sha256Stream, limits};
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ordonnans_message::{AttachmentRef, Blake3Stream, limits};
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
 use zeroize::Zeroizing;
 
 use crate::Entropy;
@@ -15,6 +18,11 @@ use crate::Entropy;
 /// Plain bytes of a chunk.
 pub const CHUNK: usize = 64 * 1024;
 const TAG: usize = 16;
+const SEALED_CHUNK: usize = CHUNK + TAG;
+/// Chunks that are read, worked on by all cores and written together: 1 MiB.
+const WINDOW: usize = 16;
+/// Chunks from which on more than one core is worth its waking.
+const MANY: usize = 4;
 
 /// Why an attachment was not sealed or opened.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +60,66 @@ pub fn sealed_length(plain: u64) -> u64 {
     plain + plain.div_ceil(CHUNK as u64).max(1) * TAG as u64
 }
 
-fn cipher(key: &[u8; 32]) -> LessSafeKey {
-    let Ok(key) = UnboundKey::new(&AES_256_GCM, key) else {
-        unreachable!("32 bytes are a key");
-    };
-    LessSafeKey::new(key)
+/// Does work on so many bytes, and tells it whether it has all cores: their threads are made when work comes first that pays for their waking.
+/// Where the system gives none, all is done on the caller's.
+fn on_all_cores<T: Send>(bytes: usize, work: impl FnOnce(bool) -> T + Send) -> T {
+    static CORES: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    let named = |n| format!("seal-{n}");
+    let pool = || ThreadPoolBuilder::new().thread_name(named).build().ok();
+    let pays = bytes >= MANY * CHUNK;
+    match pays.then(|| CORES.get_or_init(pool).as_ref()).flatten() {
+        Some(cores) => cores.install(|| work(true)),
+        None => work(false),
+    }
+}
+
+/// The chunks of one attachment in their order: the key, and how many were worked on.
+struct Chunks {
+    cipher: LessSafeKey,
+    done: u32,
+}
+
+impl Chunks {
+    fn of(key: &[u8; 32]) -> Self {
+        let Ok(key) = UnboundKey::new(&AES_256_GCM, key) else {
+            unreachable!("32 bytes are a key");
+        };
+        let cipher = LessSafeKey::new(key);
+        Self { cipher, done: 0 }
+    }
+
+    /// Works on the next chunks of `from`, each `size` bytes (the last may have fewer, and is marked where `ends`), into the rooms of `to`.
+    fn work(
+        &mut self,
+        (from, size): (&[u8], usize),
+        (to, room): (&mut [u8], usize),
+        ends: bool,
+        cores: bool,
+        one: impl Fn(&LessSafeKey, Nonce, &[u8], &mut [u8]) -> Option<()> + Sync,
+    ) -> Option<()> {
+        let many = from.len().div_ceil(size).max(1);
+        if to.len().div_ceil(room).max(1) != many {
+            return None;
+        }
+        let (first, last) = (self.done, many - 1);
+        self.done = u32::try_from(many).ok()?.checked_add(first)?;
+        let at = |(n, (from, to)): (usize, (&[u8], &mut [u8]))| {
+            let nonce = nonce(first + n as u32, ends && n == last);
+            one(&self.cipher, nonce, from, to)
+        };
+        match (cores, many) {
+            // An empty attachment has one chunk, too.
+            (_, 1) => at((0, (from, to))),
+            (false, _) => {
+                let pairs = from.chunks(size).zip(to.chunks_mut(room));
+                pairs.enumerate().map(at).collect()
+            }
+            (true, _) => {
+                let pairs = from.par_chunks(size).zip(to.par_chunks_mut(room));
+                pairs.enumerate().map(at).collect()
+            }
+        }
+    }
 }
 
 fn nonce(chunk: u32, last: bool) -> Nonce {
@@ -66,10 +129,174 @@ fn nonce(chunk: u32, last: bool) -> Nonce {
     Nonce::assume_unique_for_key(n)
 }
 
-/// Reads until the buffer is full or the input ends.
-fn read_full(from: &mut impl Read, buffer: &mut Vec<u8>, most: usize) -> io::Result<()> {
-    from.by_ref().take(most as u64).read_to_end(buffer)?;
-    Ok(())
+fn seal_chunk(cipher: &LessSafeKey, nonce: Nonce, plain: &[u8], sealed: &mut [u8]) -> Option<()> {
+    let (text, tag) = sealed.split_at_mut_checked(plain.len())?;
+    text.copy_from_slice(plain);
+    let made = cipher.seal_in_place_separate_tag(nonce, Aad::empty(), text);
+    tag.copy_from_slice(made.ok()?.as_ref());
+    Some(())
+}
+
+fn open_chunk(cipher: &LessSafeKey, nonce: Nonce, sealed: &[u8], plain: &mut [u8]) -> Option<()> {
+    let (text, tag) = sealed.split_last_chunk::<TAG>()?;
+    plain.copy_from_slice(text);
+    let tag = Tag::from(*tag);
+    let opened = cipher.open_in_place_separate_tag(nonce, Aad::empty(), tag, plain, 0..);
+    opened.ok().map(drop)
+}
+
+/// Seals an attachment that comes in pieces.
+pub struct AttachmentSealer {
+    key: Zeroizing<[u8; 32]>,
+    chunks: Chunks,
+    digest: Blake3Stream,
+    plain: u64,
+}
+
+impl AttachmentSealer {
+    /// With a new key.
+    pub fn new(entropy: &mut dyn Entropy) -> Self {
+        let mut key = Zeroizing::new([0; 32]);
+        entropy.fill(&mut *key);
+        let (chunks, digest) = (Chunks::of(&key), Blake3Stream::default());
+        Self {
+            key,
+            chunks,
+            digest,
+            plain: 0,
+        }
+    }
+
+    /// Puts into `to`, of [`sealed_length`], what the next bytes are once sealed. They are not the last, and as many as some chunks ([`CHUNK`]) have.
+    ///
+    /// # Errors
+    /// [`AttachmentError::TooLarge`].
+    ///
+    /// # Panics
+    /// Where they are part of a chunk, as what follows could not be opened; where `to` has another length.
+    pub fn seal(&mut self, plain: &[u8], to: &mut [u8]) -> Result<(), AttachmentError> {
+        assert!(plain.len().is_multiple_of(CHUNK), "whole chunks");
+        match plain {
+            [] => Ok(()),
+            _ => self.add(plain, to, false),
+        }
+    }
+
+    /// Puts into `to`, of [`sealed_length`], the last bytes sealed: some, or none where the attachment is empty.
+    ///
+    /// # Errors
+    /// [`AttachmentError::TooLarge`].
+    ///
+    /// # Panics
+    /// Where there are none and others came before, as an attachment has one sealed form; where `to` has another length.
+    pub fn finish(
+        mut self,
+        plain: &[u8],
+        to: &mut [u8],
+    ) -> Result<SealedAttachment, AttachmentError> {
+        assert!(self.plain == 0 || !plain.is_empty(), "some last bytes");
+        self.add(plain, to, true)?;
+        let reference = AttachmentRef {
+            digest: self.digest.finish(),
+            length: sealed_length(self.plain),
+        };
+        Ok(SealedAttachment {
+            reference,
+            key: *self.key,
+            length: self.plain,
+        })
+    }
+
+    fn add(&mut self, plain: &[u8], to: &mut [u8], ends: bool) -> Result<(), AttachmentError> {
+        let room = sealed_length(plain.len() as u64);
+        assert_eq!(to.len() as u64, room, "room for what is sealed");
+        self.plain += plain.len() as u64;
+        if sealed_length(self.plain) > limits::MAX_ATTACHMENT {
+            return Err(AttachmentError::TooLarge);
+        }
+        let whole = |cores: bool| {
+            let rooms = (&mut *to, SEALED_CHUNK);
+            self.chunks
+                .work((plain, CHUNK), rooms, ends, cores, seal_chunk)?;
+            match cores {
+                true => self.digest.update_on_all_cores(to),
+                false => self.digest.update(to),
+            }
+            Some(())
+        };
+        on_all_cores(plain.len(), whole).ok_or(AttachmentError::TooLarge)
+    }
+}
+
+impl std::fmt::Debug for AttachmentSealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AttachmentSealer({} bytes)", self.plain)
+    }
+}
+
+/// Opens an attachment that comes in pieces.
+pub struct AttachmentOpener(Chunks);
+
+impl AttachmentOpener {
+    /// With the key of the message's content.
+    #[must_use]
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self(Chunks::of(key))
+    }
+
+    /// Puts into the beginning of `to` what the next sealed bytes are once opened, and gives how many those are. The sealed bytes are not the
+    /// last, and as many as some sealed chunks have, [`CHUNK`] and 16 each.
+    ///
+    /// # Errors
+    /// [`AttachmentError::Damaged`]: what `to` has got is to be thrown away, and what came before.
+    ///
+    /// # Panics
+    /// Where they are part of a chunk, or `to` is too short; it need not be longer than the sealed bytes.
+    pub fn open(&mut self, sealed: &[u8], to: &mut [u8]) -> Result<usize, AttachmentError> {
+        assert!(sealed.len().is_multiple_of(SEALED_CHUNK), "whole chunks");
+        match sealed {
+            [] => Ok(0),
+            _ => self.add(sealed, to, false),
+        }
+    }
+
+    /// Puts into the beginning of `to` the last bytes, opened, and gives how many those are.
+    ///
+    /// # Errors
+    /// [`AttachmentError::Damaged`]: all that came out is to be thrown away.
+    ///
+    /// # Panics
+    /// Where `to` is too short.
+    pub fn finish(mut self, sealed: &[u8], to: &mut [u8]) -> Result<usize, AttachmentError> {
+        if self.0.done > 0 && sealed.len() <= TAG {
+            return Err(AttachmentError::Damaged);
+        }
+        self.add(sealed, to, true)
+    }
+
+    fn add(&mut self, sealed: &[u8], to: &mut [u8], ends: bool) -> Result<usize, AttachmentError> {
+        let tags = sealed.len().div_ceil(SEALED_CHUNK).max(1) * TAG;
+        let plain = sealed.len().checked_sub(tags);
+        let plain = plain.ok_or(AttachmentError::Damaged)?;
+        let rooms = (&mut to[..plain], CHUNK);
+        let sealed = (sealed, SEALED_CHUNK);
+        let whole = |cores| self.0.work(sealed, rooms, ends, cores, open_chunk);
+        let opened = on_all_cores(sealed.0.len(), whole);
+        opened.map(|()| plain).ok_or(AttachmentError::Damaged)
+    }
+}
+
+impl std::fmt::Debug for AttachmentOpener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AttachmentOpener")
+    }
+}
+
+/// Reads up to a window and one byte more into `window`; gives whether the byte is there, and so more than the window.
+fn read_window(from: &mut impl Read, window: &mut Vec<u8>, most: usize) -> io::Result<bool> {
+    let missing = (most + 1 - window.len()) as u64;
+    from.take(missing).read_to_end(window)?;
+    Ok(window.len() > most)
 }
 
 /// Seals everything `from` gives into `to`.
@@ -81,42 +308,21 @@ pub fn seal_attachment(
     to: &mut impl Write,
     entropy: &mut dyn Entropy,
 ) -> Result<SealedAttachment, AttachmentError> {
-    let mut key = [0; 32];
-    entropy.fill(&mut key);
-    let cipher = cipher(&key);
-    let (mut digest, mut sealed, mut plain) = (Sha256Stream::default(), 0u64, 0u64);
-    let mut next = Zeroizing::new(Vec::with_capacity(CHUNK + TAG));
-    read_full(from, &mut next, CHUNK)?;
-    for number in 0u32.. {
-        let mut chunk =
-            std::mem::replace(&mut next, Zeroizing::new(Vec::with_capacity(CHUNK + TAG)));
-        if chunk.len() == CHUNK {
-            read_full(from, &mut next, CHUNK)?;
-        }
-        let last = next.is_empty();
-        plain += chunk.len() as u64;
-        if sealed_length(plain) > limits::MAX_ATTACHMENT {
-            return Err(AttachmentError::TooLarge);
-        }
-        cipher
-            .seal_in_place_append_tag(nonce(number, last), Aad::empty(), &mut *chunk)
-            .map_err(|_| AttachmentError::TooLarge)?;
-        to.write_all(&chunk)?;
-        digest.update(&chunk);
-        sealed += chunk.len() as u64;
-        if last {
-            break;
-        }
+    const MOST: usize = WINDOW * CHUNK;
+    let mut sealer = AttachmentSealer::new(entropy);
+    // With its whole room at once: a vector that grows leaves what it held behind.
+    let mut plain = Zeroizing::new(Vec::with_capacity(MOST + 1));
+    let mut sealed = vec![];
+    while read_window(from, &mut plain, MOST)? {
+        sealed.resize(WINDOW * SEALED_CHUNK, 0);
+        sealer.seal(&plain[..MOST], &mut sealed)?;
+        to.write_all(&sealed)?;
+        plain.drain(..MOST);
     }
-    let reference = AttachmentRef {
-        digest: digest.finish(),
-        length: sealed,
-    };
-    Ok(SealedAttachment {
-        reference,
-        key,
-        length: plain,
-    })
+    sealed.resize(sealed_length(plain.len() as u64) as usize, 0);
+    let made = sealer.finish(&plain, &mut sealed)?;
+    to.write_all(&sealed)?;
+    Ok(made)
 }
 
 /// Opens the sealed bytes of `from` into `to` and gives the number of plain bytes.
@@ -128,29 +334,20 @@ pub fn open_attachment(
     to: &mut impl Write,
     key: &[u8; 32],
 ) -> Result<u64, AttachmentError> {
-    let cipher = cipher(key);
-    let mut plain = 0;
-    let mut next = Vec::with_capacity(CHUNK + TAG);
-    read_full(from, &mut next, CHUNK + TAG)?;
-    for number in 0u32.. {
-        let mut chunk = Zeroizing::new(std::mem::replace(
-            &mut next,
-            Vec::with_capacity(CHUNK + TAG),
-        ));
-        if chunk.len() == CHUNK + TAG {
-            read_full(from, &mut next, CHUNK + TAG)?;
-        }
-        let last = next.is_empty();
-        let open = cipher
-            .open_in_place(nonce(number, last), Aad::empty(), &mut chunk)
-            .map_err(|_| AttachmentError::Damaged)?;
-        to.write_all(open)?;
-        plain += open.len() as u64;
-        if last {
-            break;
-        }
+    const MOST: usize = WINDOW * SEALED_CHUNK;
+    let mut opener = AttachmentOpener::new(key);
+    let mut sealed = vec![];
+    let mut plain = Zeroizing::new(vec![0; WINDOW * CHUNK]);
+    let mut all = 0;
+    while read_window(from, &mut sealed, MOST)? {
+        let opened = opener.open(&sealed[..MOST], &mut plain)?;
+        to.write_all(&plain[..opened])?;
+        all += opened as u64;
+        sealed.drain(..MOST);
     }
-    Ok(plain)
+    let opened = opener.finish(&sealed, &mut plain)?;
+    to.write_all(&plain[..opened])?;
+    Ok(all + opened as u64)
 }
 
 #[cfg(test)]
@@ -172,7 +369,9 @@ mod tests {
 
     #[test]
     fn there_and_back_at_every_edge() {
-        for n in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
+        let window = WINDOW * CHUNK;
+        let some = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 5 * CHUNK + 7];
+        for n in some.into_iter().chain([window - 1, window, window + 1]) {
             let plain: Vec<u8> = (0..n).map(|i| i as u8).collect();
             let (bytes, s) = sealed(&plain);
             assert_eq!(
@@ -196,10 +395,61 @@ mod tests {
         assert_eq!(opened(&swapped, &s.key), None);
         let longer = [&bytes[..], &bytes[..unit]].concat();
         assert_eq!(opened(&longer, &s.key), None);
+        // A chunk of nothing but a tag has no plain bytes, and is looked at all the same.
+        for chunks in [0, 1, 2, 3] {
+            let short = [&bytes[..chunks * unit], &bytes[unit - TAG..unit]].concat();
+            assert_eq!(opened(&short, &s.key), None, "{chunks} chunks and a tag");
+        }
         for at in [0, unit, bytes.len() - 1] {
             let mut other = bytes.clone();
             other[at] ^= 1;
             assert_eq!(opened(&other, &s.key), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn cut_or_changed_in_a_later_window() {
+        let unit = CHUNK + TAG;
+        let (bytes, s) = sealed(&vec![7; 2 * WINDOW * CHUNK]);
+        for cut in [WINDOW * unit, WINDOW * unit + TAG, (WINDOW + 5) * unit] {
+            assert_eq!(opened(&bytes[..cut], &s.key), None, "cut at {cut}");
+        }
+        let mut other = bytes.clone();
+        other[(WINDOW + 3) * unit] ^= 1;
+        assert_eq!(opened(&other, &s.key), None);
+        let mut swapped = bytes.clone();
+        swapped.rotate_left(WINDOW * unit);
+        assert_eq!(opened(&swapped, &s.key), None, "windows swapped");
+    }
+
+    /// What the header says of an attachment can be checked with any tool for BLAKE3, and each chunk with any AES-256-GCM.
+    #[test]
+    fn in_pieces_or_at_once_it_is_the_same_and_each_chunk_is_plain_aes_gcm() {
+        let plain: Vec<u8> = (0..9 * CHUNK + 5).map(|i| (i / 7) as u8).collect();
+        let (whole, one) = sealed(&plain);
+        for pieces in [1, 3, 4, 9] {
+            let mut sealer = AttachmentSealer::new(&mut SeededEntropy::new(1));
+            let mut rest = plain.as_slice();
+            let mut out = vec![0; whole.len()];
+            let mut room = out.as_mut_slice();
+            while rest.len() > pieces * CHUNK {
+                let (piece, after) = rest.split_at(pieces * CHUNK);
+                let (sealed, free) = room.split_at_mut(pieces * SEALED_CHUNK);
+                sealer.seal(piece, sealed).expect("not too large");
+                (rest, room) = (after, free);
+            }
+            let made = sealer.finish(rest, room).expect("not too large");
+            assert_eq!((&out, made.reference), (&whole, one.reference));
+        }
+        let mut digest = Blake3Stream::default();
+        digest.update(&whole);
+        assert_eq!(digest.finish(), one.reference.digest);
+        let cipher = Chunks::of(&one.key).cipher;
+        for (n, chunk) in whole.chunks(CHUNK + TAG).enumerate() {
+            let mut chunk = chunk.to_vec();
+            let opened = cipher.open_in_place(nonce(n as u32, n == 9), Aad::empty(), &mut chunk);
+            let text = &plain[n * CHUNK..plain.len().min((n + 1) * CHUNK)];
+            assert_eq!(opened.expect("opens"), text, "chunk {n}");
         }
     }
 }

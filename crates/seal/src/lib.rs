@@ -19,7 +19,8 @@ mod secret;
 mod signed;
 
 pub use attachment::{
-    AttachmentError, CHUNK, SealedAttachment, open_attachment, seal_attachment, sealed_length,
+    AttachmentError, AttachmentOpener, AttachmentSealer, CHUNK, SealedAttachment, open_attachment,
+    seal_attachment, sealed_length,
 };
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use envelope::{OpenError, Opened, SealError, open, open_with, seal, seal_in_epoch};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ordonnans_message::{Digest, Sha256Stream, limits};
+use ordonnans_message::{Blake3Stream, Digest, limits};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{mpsc, oneshot};
 
@@ -103,7 +103,7 @@ impl AttachmentStore {
         let path = self.part(&digest);
         let mut options = OpenOptions::new();
         let mut file = options.append(true).create(true).read(true).open(&path)?;
-        let mut hash = Sha256Stream::default();
+        let mut hash = Blake3Stream::default();
         // What an upload that broke off has left.
         let at = hashed(&mut file, &mut hash)?;
         Ok(Upload {
@@ -222,7 +222,7 @@ impl AttachmentStore {
 }
 
 /// Takes a file up to its end; gives its length.
-fn hashed(file: &mut File, hash: &mut Sha256Stream) -> io::Result<u64> {
+fn hashed(file: &mut File, hash: &mut Blake3Stream) -> io::Result<u64> {
     let (mut buffer, mut all) = (vec![0; CHUNK], 0);
     loop {
         let n = file.read(&mut buffer)?;
@@ -238,7 +238,7 @@ fn hashed(file: &mut File, hash: &mut Sha256Stream) -> io::Result<u64> {
 async fn fill(
     piece: &mut Vec<u8>,
     from: &mut (impl AsyncRead + Unpin),
-    hash: &mut Sha256Stream,
+    hash: &mut Blake3Stream,
 ) -> bool {
     while piece.len() < CHUNK {
         let had = piece.len();
@@ -296,7 +296,7 @@ pub struct Upload {
     length: u64,
     file: Arc<File>,
     /// Of the bytes so far.
-    hash: Sha256Stream,
+    hash: Blake3Stream,
     at: u64,
     /// Bytes that are durable or are being made so.
     synced: u64,
@@ -385,13 +385,13 @@ impl Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ordonnans_message::sha256;
+    use ordonnans_message::blake3;
 
     #[test]
     fn resumes_checks_and_removes() {
         let dir = tempfile::tempdir().expect("a folder");
         let store = AttachmentStore::open(dir.path()).expect("opens");
-        let digest = sha256(&[b"abcdef"]);
+        let digest = blake3(b"abcdef");
         let mut up = store.upload(digest, 6).expect("begins");
         up.append(b"abc").expect("takes");
         assert!(!up.finish().expect("keeps"));
