@@ -18,6 +18,7 @@ mod session;
 mod sinks;
 mod undecided;
 mod uploads;
+mod urgent;
 
 pub use cli::run;
 pub use serve::{Broker, ReloadError, StartError};

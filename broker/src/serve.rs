@@ -34,6 +34,7 @@ use crate::renewals::{self, Keep};
 use crate::session::{self, Shared};
 use crate::sinks::Sinking;
 use crate::uploads::Uploads;
+use crate::urgent::Urgent;
 
 /// Established labels that are kept, about 0.5 KiB each, until they are ended.
 const LABELLED: usize = 2_000_000;
@@ -415,6 +416,7 @@ impl Broker {
             attachments,
             uploading: Uploads::default(),
             notary: Arc::clone(&notary),
+            urgent: Urgent::default(),
             renews: config.renewals.is_some(),
             fatal,
         });

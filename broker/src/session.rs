@@ -18,7 +18,7 @@ use ordonnans_message::{
 use ordonnans_seal::{verify_envelope, verify_statement};
 use ordonnans_store::{AttachmentStore, Found, Reader};
 use ordonnans_transport::{CloseCode, Connection, Lane};
-use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -27,6 +27,7 @@ use crate::core::{Out, Sessions, now};
 use crate::renewals;
 use crate::undecided::{HOLD, Undecided};
 use crate::uploads::{Uploads, uploads};
+use crate::urgent::Urgent;
 
 /// A peer says who it is within this time, or goes.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) attachments: AttachmentStore,
     pub(crate) uploading: Uploads,
     pub(crate) notary: Arc<Notary>,
+    /// What is sent and can wait steps aside for these.
+    pub(crate) urgent: Urgent,
     /// Whether there is a folder for what nodes ask of whoever signs their certificates.
     pub(crate) renews: bool,
     /// Says that the store cannot be read, and ends the broker.
@@ -250,8 +253,8 @@ async fn publish(
         rejected(Some(id), ReplyCode::NotAuthentic).await;
         return false;
     };
-    let urgent = envelope.get().header().precedence() >= Precedence::Immediate;
-    let door = if urgent {
+    let door = if Urgent::is(envelope.get().header().precedence()) {
+        shared.urgent.came();
         &shared.inputs
     } else {
         &shared.offers
@@ -564,6 +567,9 @@ async fn send_copies(
             Err(Ended::Fatal(why)) => return drop(shared.fatal.send(why).await),
         };
         for envelope in copies {
+            if !Urgent::is(precedence) {
+                shared.urgent.step_aside().await;
+            }
             let frame = Frame::Deliver { envelope }.encode();
             if connection
                 .send(Lane::Class(precedence), frame)
@@ -659,7 +665,7 @@ impl Saying<'_> {
             }
             Out::Attachment { digest, offset } => {
                 tokio::spawn(send_attachment(
-                    self.shared.attachments.clone(),
+                    Arc::clone(self.shared),
                     self.connection.clone(),
                     digest,
                     offset,
@@ -830,14 +836,9 @@ fn page(reader: &Reader, request: u32, found: Found) -> Frame {
 }
 
 /// Sends an attachment from an offset on. A stream that breaks off is asked for again by the node.
-async fn send_attachment(
-    store: AttachmentStore,
-    connection: Connection,
-    digest: Digest,
-    offset: u64,
-) {
+async fn send_attachment(shared: Arc<Shared>, connection: Connection, digest: Digest, offset: u64) {
     let send = async {
-        let mut file = tokio::fs::File::from_std(store.read(&digest)?);
+        let mut file = tokio::fs::File::from_std(shared.attachments.read(&digest)?);
         file.seek(SeekFrom::Start(offset)).await?;
         let head = BulkHead { digest, offset }.encode();
         let mut bulk = connection
@@ -846,7 +847,14 @@ async fn send_attachment(
             .map_err(std::io::Error::other)?;
         // In pieces that cost few turns on the disk's threads.
         let mut file = tokio::io::BufReader::with_capacity(PIECE, file);
-        tokio::io::copy_buf(&mut file, &mut bulk).await?;
+        while let piece = file.fill_buf().await?
+            && !piece.is_empty()
+        {
+            shared.urgent.step_aside().await;
+            bulk.write_all(piece).await?;
+            let n = piece.len();
+            file.consume(n);
+        }
         bulk.flush().await?;
         bulk.finish()
     };
