@@ -253,7 +253,7 @@ async fn publish(
         rejected(Some(id), ReplyCode::NotAuthentic).await;
         return false;
     };
-    let door = if Urgent::is(envelope.get().header().precedence()) {
+    let door = if envelope.get().header().precedence().is_urgent() {
         shared.urgent.came();
         &shared.inputs
     } else {
@@ -567,7 +567,7 @@ async fn send_copies(
             Err(Ended::Fatal(why)) => return drop(shared.fatal.send(why).await),
         };
         for envelope in copies {
-            if !Urgent::is(precedence) {
+            if !precedence.is_urgent() {
                 shared.urgent.step_aside().await;
             }
             let frame = Frame::Deliver { envelope }.encode();

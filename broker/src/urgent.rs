@@ -6,7 +6,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ordonnans_message::Precedence;
 use tokio::time::Instant;
 
 /// What an urgent message usually takes to be decided, durable and gone. Whatever steps aside then has its turn, however many come: many urgent
@@ -18,11 +17,6 @@ const HEADWAY: Duration = Duration::from_millis(3);
 pub(crate) struct Urgent(Mutex<Option<Instant>>);
 
 impl Urgent {
-    /// Whether others step aside for it.
-    pub(crate) fn is(precedence: Precedence) -> bool {
-        precedence >= Precedence::Immediate
-    }
-
     /// One has come.
     pub(crate) fn came(&self) {
         let until = Instant::now() + HEADWAY;

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use ordonnans_label::Name;
 use ordonnans_message::{
-    AttachmentRef, Digest, DirectoryEntry, Envelope, Frame, MessageId, Precedence, ReceiptKind,
-    ReplyCode,
+    AttachmentRef, Digest, DirectoryEntry, Envelope, Frame, MessageId, ReceiptKind, ReplyCode,
 };
 use ordonnans_transport::Lane;
 
@@ -64,11 +63,6 @@ pub(crate) struct Transfer {
     pub(crate) offset: u64,
     /// How long the whole is.
     pub(crate) length: u64,
-}
-
-/// Whether the broker counts it among those that do not wait.
-fn is_urgent(precedence: Precedence) -> bool {
-    precedence >= Precedence::Immediate
 }
 
 /// One conversation.
@@ -183,10 +177,10 @@ impl Machine {
         self.paused.retain(|_, until| *until > now);
         let outbox = desk.outbox();
         for (Reverse(precedence), id) in &outbox.order {
-            if self.published.len() >= WINDOW && !is_urgent(*precedence) {
+            if self.published.len() >= WINDOW && !precedence.is_urgent() {
                 break;
             }
-            if !self.paused.contains_key(&is_urgent(*precedence))
+            if !self.paused.contains_key(&precedence.is_urgent())
                 && !self.published.contains_key(id)
                 && !self.hold.contains_key(id)
                 && self.all_there(outbox.attachments(id).unwrap_or_default(), now)
@@ -287,7 +281,7 @@ impl Machine {
                     // What is like it would be answered so, too; a broker with no place for one recipient may have one for others.
                     if let Some(sent) = desk.spool.sent(id)? {
                         let pause = now + wait.min(PAUSE);
-                        self.paused.insert(is_urgent(sent.precedence), pause);
+                        self.paused.insert(sent.precedence.is_urgent(), pause);
                     }
                 }
                 ReplyCode::AttachmentMissing => {

@@ -13,7 +13,7 @@ use ordonnans_seal::{
 use ordonnans_tests::house::{House, many, night};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
-use crate::{draft, each};
+use crate::{draft, each, percentile};
 
 /// Bytes of the attachment.
 const LARGE: usize = 10 << 20;
@@ -127,7 +127,7 @@ fn median(mut work: impl FnMut()) -> f64 {
     };
     let mut times: Vec<f64> = (0..ROUNDS).map(once).collect();
     times.sort_by(f64::total_cmp);
-    times[ROUNDS / 2]
+    percentile(&times, 50)
 }
 
 /// AES-256-GCM as it is, over bytes where they lie.

@@ -2,7 +2,7 @@
 
 use ordonnans_audit::{Detail, Verb};
 use ordonnans_label::{Level, Name};
-use ordonnans_message::{Digest, MessageId, News, Precedence, ReplyCode, Timestamp};
+use ordonnans_message::{Digest, MessageId, News, ReplyCode, Timestamp};
 use ordonnans_policy::{Permit, Question, Refusal, RuleId, admit, decide};
 
 use crate::Session;
@@ -96,10 +96,10 @@ impl Engine {
     fn next_for(&self, node: &Name) -> Option<(Place, MessageId, State)> {
         let queue = self.mailbox.queue(node)?;
         let place = *queue.ready.first()?;
-        let window = if place.0.0 < Precedence::Immediate {
-            WINDOW
-        } else {
+        let window = if place.0.0.is_urgent() {
             URGENT_WINDOW
+        } else {
+            WINDOW
         };
         if queue.flying.len() >= window {
             return None;

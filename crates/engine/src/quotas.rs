@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ordonnans_audit::Detail;
 use ordonnans_label::{Level, Name};
-use ordonnans_message::{Header, Precedence, Timestamp};
+use ordonnans_message::{Header, Timestamp};
 
 use crate::engine::Engine;
 
@@ -147,7 +147,7 @@ impl Engine {
         });
         // All or nothing: what is refused costs nothing.
         let mut after = *sent;
-        let number = if header.precedence() >= Precedence::Immediate {
+        let number = if header.precedence().is_urgent() {
             after.urgent.take(now, q.urgent)
         } else {
             after.messages.take(now, q.messages)

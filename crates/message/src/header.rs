@@ -57,6 +57,12 @@ impl Precedence {
         Self::Override,
     ];
 
+    /// Whether it is one of those that do not wait: IMMEDIATE and above. They have quotas, windows and turns of their own.
+    #[must_use]
+    pub fn is_urgent(self) -> bool {
+        self >= Self::Immediate
+    }
+
     /// The number in encodings.
     #[must_use]
     pub fn code(self) -> u8 {
