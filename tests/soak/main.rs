@@ -41,10 +41,7 @@ fn main() -> ExitCode {
                 ("at the end", samples.last()),
             ] {
                 if let Some(s) = s {
-                    println!(
-                        "{when}: broker {:.0} MiB, daemons {:.0} MiB, {} open files, log {:.0} MiB, the rest of the broker {:.0} MiB, spools {:.0} MiB",
-                        s.broker_mib, s.nodes_mib, s.files, s.log_mib, s.rest_mib, s.spools_mib
-                    );
+                    println!("{when}: {s}");
                 }
             }
             let written = a.plot.map(|path| {

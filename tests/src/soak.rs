@@ -1,9 +1,9 @@
 //! The soak: mixed load for long, the broker restarted every minute, and whether memory, files and disk stay flat.
 //!
-//! Messages live for four minutes and are remembered for one: what is kept for a time is then as much after ten minutes as after an hour, and what still
-//! grows is lost. The audit log only grows.
+//! What is kept for a time and what is kept up to a number are then as much after ten minutes as after an hour, and what still grows is lost: messages
+//! live for four minutes and are remembered for one, and the first five minutes bring many. The audit log only grows.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Display, Formatter, Write as _};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,8 +13,14 @@ use ordonnans_message::Precedence;
 use crate::sim::Dice;
 use crate::whole::{NODES, Tally, Whole};
 
-/// Messages a second.
-const RATE: u64 = 10;
+/// How long many messages come: they are forgotten before ten minutes are over.
+const FILL: Duration = Duration::from_secs(5 * 60);
+/// Between two of them then, as far as the daemons take them: enough for the table of pages of sled's newest database to be as large as it gets.
+const FILLING: Duration = Duration::from_millis(14);
+/// Between two messages after that.
+const APART: Duration = Duration::from_millis(100);
+/// What a restart held up is made up for so far.
+const OWED: Duration = Duration::from_secs(1);
 /// Messages that each inbox keeps.
 const KEPT: usize = 50;
 /// Bytes of an attachment; one message in a hundred has one.
@@ -47,6 +53,22 @@ pub struct Sample {
     pub spools_mib: f64,
     /// Messages handed in so far.
     pub submitted: usize,
+}
+
+impl Display for Sample {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "broker {:.0} MiB, daemons {:.0} MiB, {} open files, log {:.0} MiB, the rest of the broker {:.0} MiB, spools {:.0} MiB, {} messages handed in",
+            self.broker_mib,
+            self.nodes_mib,
+            self.files,
+            self.log_mib,
+            self.rest_mib,
+            self.spools_mib,
+            self.submitted
+        )
+    }
 }
 
 fn resident(pid: u32) -> f64 {
@@ -105,15 +127,18 @@ pub fn run(program: &Path, play: Duration, seed: u64) -> Result<(Tally, Vec<Samp
     fs::write(&attached, vec![7; ATTACHED]).map_err(|e| e.to_string())?;
     let (began, mut dice, mut samples) = (Instant::now(), Dice::new(seed), vec![]);
     let (mut submitted, mut measured, mut restarts) = (0, 0, 0u32);
+    let mut due = Duration::ZERO;
     while began.elapsed() < play {
-        let due = u64::try_from(began.elapsed().as_millis()).unwrap_or(0) * RATE / 1000;
-        if (submitted as u64) < due {
+        let elapsed = began.elapsed();
+        if due <= elapsed {
+            let apart = if elapsed < FILL { FILLING } else { APART };
+            due = due.max(elapsed.saturating_sub(OWED)) + apart;
             let (from, to) = (dice.below(NODES), dice.below(NODES));
             let file = dice.chance(1).then_some(attached.as_path());
             let precedence = Precedence::ALL[dice.below(6)];
             submitted += usize::from(all.submit(from, to, precedence, file));
         } else {
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(due - elapsed);
         }
         let periods = |every: Duration| began.elapsed().as_millis() / every.as_millis();
         if periods(SAMPLE) > measured {
@@ -123,6 +148,9 @@ pub fn run(program: &Path, play: Duration, seed: u64) -> Result<(Tally, Vec<Samp
         }
         if periods(RESTART) > u128::from(restarts) {
             restarts += 1;
+            if let Some(s) = samples.last() {
+                eprintln!("{restarts} min: {s}");
+            }
             if restarts.is_multiple_of(2) {
                 all.kill_broker()?;
             } else {
