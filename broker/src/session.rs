@@ -568,7 +568,7 @@ async fn send_copies(
         };
         for envelope in copies {
             if !precedence.is_urgent() {
-                shared.urgent.step_aside().await;
+                shared.urgent.turn(envelope.len()).await;
             }
             let frame = Frame::Deliver { envelope }.encode();
             if connection
@@ -850,7 +850,7 @@ async fn send_attachment(shared: Arc<Shared>, connection: Connection, digest: Di
         while let piece = file.fill_buf().await?
             && !piece.is_empty()
         {
-            shared.urgent.step_aside().await;
+            shared.urgent.turn(piece.len()).await;
             bulk.write_all(piece).await?;
             let n = piece.len();
             file.consume(n);

@@ -98,7 +98,11 @@ pub(crate) async fn uploads(shared: Arc<Shared>, connection: Connection, session
                 return;
             };
             let store = &shared.attachments;
-            let taken = store.receive(digest, length, offset, &mut stream).await;
+            let urgent = &shared.urgent;
+            let turn = |bytes| urgent.turn(bytes);
+            let taken = store
+                .receive(digest, length, offset, &mut stream, turn)
+                .await;
             let whole = matches!(taken, Ok((_, true)));
             shared.uploading.end(session, &digest, whole);
             let frame = match taken {

@@ -1,5 +1,6 @@
 //! Attachments on their way to the broker and from it.
 
+use std::future::ready;
 use std::io::SeekFrom;
 
 use ordonnans_message::BulkHead;
@@ -41,7 +42,7 @@ pub(crate) async fn download(desk: &Desk, transfer: Transfer, mut stream: BulkRe
     } = transfer;
     let taken = desk
         .attachments
-        .receive(digest, length, offset, &mut stream)
+        .receive(digest, length, offset, &mut stream, |_| ready(()))
         .await;
     taken.map_or_else(
         |why| {

@@ -33,11 +33,12 @@ const FILLS: usize = 5;
 fn sealed(
     house: &House,
     (from, to): (usize, usize),
+    precedence: Precedence,
     n: usize,
     body: usize,
     seed: u64,
 ) -> Vec<Bytes> {
-    let mut d = draft(from, to, Precedence::Routine);
+    let mut d = draft(from, to, precedence);
     d.body = vec![7; body];
     let mut entropy = SeededEntropy::new(seed);
     let one = |_| house.seal(&d, now(), &mut entropy).get().encode();
@@ -45,10 +46,10 @@ fn sealed(
 }
 
 /// Says everything again and again, whatever the answers are; they are read, so that nothing but the broker holds it up.
-async fn floods(peer: Peer, all: Vec<Bytes>) {
+async fn floods(peer: Peer, precedence: Precedence, all: Vec<Bytes>) {
     let hears = peer.clone();
     let hearing = tokio::spawn(async move { while hears.hear().await.is_some() {} });
-    let lane = Lane::Class(Precedence::Routine);
+    let lane = Lane::Class(precedence);
     'on: loop {
         for envelope in &all {
             let envelope = envelope.clone();
@@ -87,10 +88,15 @@ pub(crate) fn run() {
     }
     let Ok(mut child) = broker(&site) else { return };
     let house = Arc::new(house);
-    let pool = |seed| sealed(&house, (SENDER, RECIPIENT), MESSAGES, 256, seed);
-    let pools = [1, 2, 3, 4, 5, 6].map(pool);
-    let flood = sealed(&house, (FLOODS, RECIPIENT), FLOOD, 256, 7);
-    let waiting = [MUTE, DEAF].map(|to| sealed(&house, (FILLS, to), WAITING, LARGE, 8 + to as u64));
+    let usual = Precedence::Routine;
+    let pool = |seed| sealed(&house, (SENDER, RECIPIENT), usual, MESSAGES, 256, seed);
+    let pools = [1, 2, 3, 4, 5, 6, 7].map(pool);
+    let [flood, urgent] = [usual, Precedence::Flash].map(|precedence| {
+        let seed = 8 + precedence as u64;
+        sealed(&house, (FLOODS, RECIPIENT), precedence, FLOOD, 256, seed)
+    });
+    let waiting =
+        [MUTE, DEAF].map(|to| sealed(&house, (FILLS, to), usual, WAITING, LARGE, 20 + to as u64));
     let played = runtime().block_on(async {
         let to = site.peer_soon(&house, RECIPIENT).await;
         let from = site.peer_soon(&house, SENDER).await;
@@ -101,15 +107,27 @@ pub(crate) fn run() {
         }
         fills.leave().await;
         let (say, mut came) = mpsc::unbounded_channel();
-        let hears = receives(to, Arc::clone(&house), Precedence::Routine, say);
+        let hears = receives(to, Arc::clone(&house), usual, say);
         let hears = tokio::spawn(hears);
-        let [first, flooded, second, muted, third, deafened] = pools;
-        let mut one = async |pool| latencies(&from, Precedence::Routine, pool, &mut came).await;
+        let [first, flooded, flashed, second, muted, third, deafened] = pools;
+        let mut one = async |pool| latencies(&from, usual, pool, &mut came).await;
         let mut all = vec![("alone", one(first).await?)];
-        let bad = tokio::spawn(floods(site.peer_soon(&house, FLOODS).await, flood));
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        all.push(("beside a node that floods", one(flooded).await?));
-        bad.abort();
+        for (what, precedence, flood, pool) in [
+            ("beside a node that floods", usual, flood, flooded),
+            (
+                "beside one that floods with FLASH",
+                Precedence::Flash,
+                urgent,
+                flashed,
+            ),
+        ] {
+            let peer = site.peer_soon(&house, FLOODS).await;
+            let bad = tokio::spawn(floods(peer.clone(), precedence, flood));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            all.push((what, one(pool).await?));
+            bad.abort();
+            peer.leave().await;
+        }
         all.push(("alone", one(second).await?));
         let bad = tokio::spawn(is_mute(site.peer_soon(&house, MUTE).await));
         all.push(("beside one that acknowledges nothing", one(muted).await?));
@@ -127,12 +145,12 @@ pub(crate) fn run() {
     };
     let alone = played.iter().filter(|(what, _)| *what == "alone");
     let idle: Vec<f64> = alone.map(|(_, t)| percentile(t, 99)).collect();
-    let usual = idle.iter().sum::<f64>() / idle.len() as f64;
+    let alone = idle.iter().sum::<f64>() / idle.len() as f64;
     for (what, t) in &played {
         let [p50, p99] = [50, 99].map(|p| percentile(t, p));
         println!(
             "{what:<38} p50 {p50:>7.2} ms, p99 {p99:>7.2} ms, {:>5.2} of what it is alone",
-            p99 / usual
+            p99 / alone
         );
     }
 }

@@ -131,9 +131,9 @@ pub(crate) async fn latencies(
     Some(times)
 }
 
-/// Uploads so many bytes; gives the digest and the seconds until they are durable.
-async fn upload(peer: &Peer, bytes: u64) -> Option<(AttachmentRef, f64)> {
-    let chunk = vec![5u8; 1 << 20];
+/// Uploads so many of a byte; gives the digest and the seconds until they are durable.
+async fn upload(peer: &Peer, bytes: u64, fill: u8) -> Option<(AttachmentRef, f64)> {
+    let chunk = vec![fill; 1 << 20];
     let mut stream = Blake3Stream::default();
     (0..bytes >> 20).for_each(|_| stream.update(&chunk));
     let digest = stream.finish();
@@ -203,6 +203,17 @@ fn fetching(to: Peer, of: AttachmentRef) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move { while download(&to, of).await.is_some() {} })
 }
 
+/// Sends one attachment after the other, each of a byte of its own.
+fn sending(from: Peer) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        for fill in 6..u8::MAX {
+            if upload(&from, ATTACHED, fill).await.is_none() {
+                return;
+            }
+        }
+    })
+}
+
 /// Over loopback, where everything shares two cores, and over lines such as a crisis centre has.
 pub(crate) fn flash() {
     println!("over loopback, as fast as it goes");
@@ -223,12 +234,12 @@ fn flash_over(line: Option<Line>) {
     let Ok(mut child) = broker(&site) else { return };
     let house = Arc::new(house);
     let pool = |seed| sealed(&house, 1, Precedence::Flash, FLASHES, seed);
-    let pools = [2, 3, 4, 5].map(pool);
+    let pools = [2, 3, 4, 5, 6].map(pool);
     let routine = sealed(&house, 1, Precedence::Routine, ROUTINES, 1);
     let played = runtime().block_on(async {
-        let [idle, beside, behind, both] = pools;
+        let [idle, beside, coming, behind, both] = pools;
         let mut links = vec![];
-        let mut ends = [site.clone(), site.clone()];
+        let mut ends = [site.clone(), site.clone(), site.clone()];
         if let Some(line) = line {
             for end in &mut ends {
                 let link = Link::to(site.address, line, 1).await.ok()?;
@@ -236,7 +247,7 @@ fn flash_over(line: Option<Line>) {
                 links.push(link);
             }
         }
-        let [at_to, at_from] = ends;
+        let [at_to, at_from, at_third] = ends;
         let to = at_to.peer_soon(&house, 0).await;
         let from = at_from.peer_soon(&house, 1).await;
         let (say, mut came) = mpsc::unbounded_channel();
@@ -247,7 +258,7 @@ fn flash_over(line: Option<Line>) {
             say.clone(),
         ));
         let idle = latencies(&from, Precedence::Flash, idle, &mut came).await?;
-        let (attached, _) = upload(&from, ATTACHED).await?;
+        let (attached, _) = upload(&from, ATTACHED, 5).await?;
         let mut entropy = SeededEntropy::new(9);
         let d = draft(1, 0, Precedence::Deferred);
         let e = house.seal_with(&d, now(), &mut entropy, |h| h.attachments = vec![attached]);
@@ -255,6 +266,11 @@ fn flash_over(line: Option<Line>) {
         let fetches = fetching(to.clone(), attached);
         let beside = latencies(&from, Precedence::Flash, beside, &mut came).await?;
         fetches.abort();
+        let third = at_third.peer_soon(&house, 2).await;
+        let sends = sending(third.clone());
+        let coming = latencies(&from, Precedence::Flash, coming, &mut came).await?;
+        sends.abort();
+        third.leave().await;
         to.leave().await;
         hears.abort();
         // The recipient is away while the others are handed in.
@@ -271,7 +287,7 @@ fn flash_over(line: Option<Line>) {
         let both = latencies(&from, Precedence::Flash, both, &mut came).await?;
         hears.abort();
         fetches.abort();
-        Some([idle, beside, behind, both])
+        Some([idle, beside, coming, behind, both])
     });
     drop((child.kill(), child.wait()));
     let Some(played) = played else {
@@ -281,6 +297,7 @@ fn flash_over(line: Option<Line>) {
     let what = [
         "FLASH end to end, idle",
         "an attachment going out besides",
+        "attachments of a third coming in",
         "100,000 ROUTINE going out besides",
         "both",
     ];
@@ -500,7 +517,7 @@ fn attached() -> Option<Attached> {
         let from = site.peer_soon(&house, 1).await;
         let raw = raw(&mut house, ATTACHED).await?;
         let before = memory();
-        let (of, up) = upload(&from, ATTACHED).await?;
+        let (of, up) = upload(&from, ATTACHED, 5).await?;
         let after = memory();
         let d = draft(1, 0, Precedence::Routine);
         let mut entropy = SeededEntropy::new(9);

@@ -128,17 +128,18 @@ impl AttachmentStore {
     }
 
     /// Takes the bytes of an attachment from `offset` on, until the stream ends or breaks off; what came before a break stays. Where `offset`
-    /// is not how far it is, nothing is taken. Gives the bytes held then, and whether that is all of it. One caller at a time for a
-    /// digest. Must run to its end: the disk is written beside the runtime.
+    /// is not how far it is, nothing is taken. Before more is read `turn` is awaited, with the bytes of the last piece: it sets the pace. Gives the
+    /// bytes held then, and whether that is all of it. One caller at a time for a digest. Must run to its end: the disk is written beside the runtime.
     ///
     /// # Errors
     /// As [`Upload::append`] and [`Upload::finish`].
-    pub async fn receive(
+    pub async fn receive<T: Future<Output = ()>>(
         &self,
         digest: Digest,
         length: u64,
         offset: u64,
         from: &mut (impl AsyncRead + Unpin),
+        turn: impl Fn(usize) -> T,
     ) -> Result<(u64, bool), AttachmentError> {
         let (have, whole) = self.have(&digest);
         if whole || have != offset {
@@ -156,10 +157,12 @@ impl AttachmentStore {
             let spare = spare.try_recv();
             let mut piece = spare.unwrap_or_else(|_| Vec::with_capacity(CHUNK));
             let last = !fill(&mut piece, from, &mut hash).await;
+            let bytes = piece.len();
             // Nobody takes it: the writer has failed, and says why.
             if pieces.send(piece).await.is_err() || last {
                 break;
             }
+            turn(bytes).await;
         }
         drop(pieces);
         let ended = || io::Error::other("the writing of an attachment ended");
