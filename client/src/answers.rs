@@ -9,7 +9,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use ordonnans_identity::Signer;
 use ordonnans_label::{Language, Level};
 use ordonnans_message::{
-    Addressee, Envelope, Frame, Header, MessageId, Receipt, ReceiptKind, SignedAct, limits,
+    Addressee, Content, Envelope, Frame, Header, MessageId, Receipt, ReceiptKind, SignedAct, limits,
 };
 use serde_json::{Value, json};
 
@@ -41,34 +41,64 @@ pub(crate) async fn answer(daemon: &Arc<Daemon>, request: Request) -> Result<Val
     match request {
         Request::Send { message, wait } => send(daemon, *message, wait).await,
         Request::Catalog { to } => catalog(daemon, &to).await,
-        Request::Establish { draft, act, wait } => {
+        Request::Establish {
+            draft,
+            act,
+            content,
+            wait,
+        } => {
             let act = BASE64.decode(act.as_bytes());
             let act = act.map_err(|_| internal("the statement is not base64"))?;
+            let content = handed(content)?;
             let desk = Arc::clone(&daemon.desk);
-            let message = desk.draft(draft)?.0.message;
+            let message = desk.kept(draft)?.message;
             let level = SignedAct::decode(&act).map(|a| a.said().label.confidentiality.level());
             with_keys(daemon, &message, level.map_err(internal)?).await?;
             let expanded = expand(daemon, &message).await?;
-            let (keeper, signed) = (Arc::clone(&desk), act.clone());
-            if blocking(move || keeper.sign_first(draft, &signed)).await? {
+            let out = blocking(move || {
+                if desk.sign_first(draft, &act, content.as_ref())? {
+                    return Ok(None);
+                }
+                let id = desk.establish(draft, &act, content.as_ref(), &expanded);
+                id.map(Some)
+            });
+            let Some(id) = out.await? else {
                 return Ok(json!({ "draft": draft, "state": "waits for a second person" }));
-            }
-            let id = blocking(move || desk.establish(draft, &act, &expanded)).await?;
+            };
             sent(daemon, id, wait).await
         }
         Request::Second {
             draft,
             second,
+            content,
             wait,
         } => {
             let second = BASE64.decode(second.as_bytes());
             let second = second.map_err(|_| internal("the second signature is not base64"))?;
+            let content = handed(content)?;
             let desk = Arc::clone(&daemon.desk);
-            let (kept, header, _) = desk.draft(draft)?;
-            with_keys(daemon, &kept.message, header.label.confidentiality.level()).await?;
+            let kept = desk.kept(draft)?;
+            let level = desk.level_of(&kept)?;
+            with_keys(daemon, &kept.message, level).await?;
             let expanded = expand(daemon, &kept.message).await?;
-            let id = blocking(move || desk.second(draft, &second, &expanded)).await?;
-            sent(daemon, id, wait).await
+            let id = blocking(move || desk.second(draft, &second, content.as_ref(), &expanded));
+            sent(daemon, id.await?, wait).await
+        }
+        Request::Propose { message, openers } => {
+            let desk = Arc::clone(&daemon.desk);
+            listed(daemon, || desk.unlisted(&openers)).await?;
+            let draft = blocking(move || desk.propose(&message, &openers)).await?;
+            Ok(json!({ "draft": draft }))
+        }
+        Request::Extract {
+            of,
+            message,
+            openers,
+        } => {
+            let desk = Arc::clone(&daemon.desk);
+            listed(daemon, || desk.unlisted(&openers)).await?;
+            let draft = blocking(move || desk.extract(of, &message, &openers)).await?;
+            Ok(json!({ "draft": draft }))
         }
         Request::Forward {
             id,
@@ -107,18 +137,35 @@ async fn send(daemon: &Arc<Daemon>, message: Submission, wait: bool) -> Result<V
 
 /// Waits for the keys of the recipients, where one is not known yet.
 async fn with_keys(daemon: &Daemon, message: &Submission, level: Level) -> Result<(), Failure> {
+    let missing = || Ok(!daemon.desk.keys(message, level)?.1.is_empty());
+    listed(daemon, missing).await
+}
+
+/// Where a key is missing it may have been published a moment ago: one look at the directory, where there is a line.
+async fn listed(
+    daemon: &Daemon,
+    missing: impl FnOnce() -> Result<bool, Failure>,
+) -> Result<(), Failure> {
     let desk = &daemon.desk;
     let mut changed = desk.changed();
-    // A node may have published its key a moment ago: one look at the directory, where there is a line.
     let before = desk.directories();
-    if !desk.keys(message, level)?.1.is_empty() {
+    if missing()? {
         desk.want_directory();
         let listed =
             async { while desk.directories() == before && changed.changed().await.is_ok() {} };
-        // If the key is still not known, submitting says so.
+        // If the key is still not known, what needs it says so.
         drop(tokio::time::timeout(KEY_WITHIN, listed).await);
     }
     Ok(())
+}
+
+/// The content of a draft, as whoever opened it hands it over.
+fn handed(content: Option<String>) -> Result<Option<Content>, Failure> {
+    let wrong = || internal("the content is not one");
+    let content = content.map(|c| BASE64.decode(c.as_bytes()));
+    let content = content.transpose().map_err(|_| wrong())?;
+    let content = content.map(|c| Content::decode(&c));
+    content.transpose().map_err(|_| wrong())
 }
 
 /// Who is in the groups that a message is for, and may have it.
@@ -264,16 +311,10 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
         | Request::Catalog { .. }
         | Request::Establish { .. }
         | Request::Second { .. }
+        | Request::Propose { .. }
+        | Request::Extract { .. }
         | Request::Forward { .. }
         | Request::State { .. } => Err(internal("answered elsewhere")),
-        Request::Propose { message } => {
-            let draft = desk.propose(&message)?;
-            Ok(json!({ "draft": draft }))
-        }
-        Request::Extract { of, message } => {
-            let draft = desk.extract(of, &message)?;
-            Ok(json!({ "draft": draft }))
-        }
         Request::Drafts => {
             let row = |(id, d): (DraftId, Draft)| {
                 Ok(json!({
@@ -285,13 +326,18 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
             desk.spool.drafts()?.into_iter().map(row).collect()
         }
         Request::Draft { draft } => {
-            let (kept, header, content) = desk.draft(draft)?;
-            Ok(json!({
-                "draft": draft, "label": header.label.to_string(), "node": desk.name,
-                "to": kept.message.to, "info": kept.message.info, "subject": content.subject,
-                "media_type": content.media_type, "content": BASE64.encode(&content.encode()),
-                "extract": desk.extract_of(&kept)?,
-            }))
+            let (kept, inside) = desk.inside(draft)?;
+            let mut value = json!({
+                "draft": draft, "label": desk.label(&kept.message)?.to_string(), "node": desk.name,
+                "to": kept.message.to, "info": kept.message.info, "extract": desk.extract_of(&kept)?,
+            });
+            match inside {
+                Inside::Open(content, _) => {
+                    value["content"] = json!(BASE64.encode(&content.encode()));
+                }
+                sealed @ Inside::Sealed { .. } => value["sealed"] = to_open(&sealed),
+            }
+            Ok(value)
         }
         Request::Discard { draft } => {
             desk.discard_draft(draft)?;
@@ -486,17 +532,23 @@ fn read(
                 }
             }
         }
+        sealed @ Inside::Sealed { .. } => value["sealed"] = to_open(&sealed),
+    }
+    Ok(value)
+}
+
+/// What a person's command opens.
+fn to_open(inside: &Inside) -> Value {
+    match inside {
+        Inside::Open(..) => Value::Null,
         Inside::Sealed {
             envelope,
             belief,
             received,
             attachments,
-        } => {
-            value["sealed"] = json!({
-                "envelope": BASE64.encode(&envelope.encode()), "belief": belief, "received": received,
-                "attachments": attachments,
-            });
-        }
+        } => json!({
+            "envelope": BASE64.encode(&envelope.encode()), "belief": belief, "received": received,
+            "attachments": attachments,
+        }),
     }
-    Ok(value)
 }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::failure::Failure;
+use crate::opening::Person;
+
 /// Sends, receives and accounts for classified messages of one node.
 #[derive(Debug, Parser)]
 #[command(name = "ordonnans", version, about, propagate_version = true)]
@@ -195,6 +198,17 @@ pub struct ForwardArgs {
     pub listing: Listing,
 }
 
+/// What `label propose` takes.
+#[derive(Debug, Args)]
+pub struct ProposeArgs {
+    /// The message.
+    #[command(flatten)]
+    pub message: SendArgs,
+    /// A person who can open the draft while it waits: from Stg.G up whoever is to establish it. Repeat it for several.
+    #[arg(long = "for", value_name = "PERSON")]
+    pub openers: Vec<String>,
+}
+
 /// What `extract` takes: of `send`, with `--as` and `--key` for the vaststeller of the parent.
 #[derive(Debug, Args)]
 pub struct ExtractArgs {
@@ -213,6 +227,35 @@ pub struct ExtractArgs {
     /// That person's private key, mode 0600; it never leaves this command.
     #[arg(long, value_name = "KEY", requires = "second")]
     pub second_key: Option<PathBuf>,
+    /// A person who can open the draft while it waits: of a message of Stg.G or higher, whoever is to sign later. Repeat it for several.
+    #[arg(long = "for", value_name = "PERSON")]
+    pub openers: Vec<String>,
+}
+
+/// The person who reads; without one the node itself does.
+#[derive(Debug, Args)]
+pub struct ReaderArgs {
+    /// The certificate of the person who reads.
+    #[arg(long = "as", value_name = "CERT", requires = "key")]
+    pub reader: Option<PathBuf>,
+    /// That person's private key, mode 0600; it signs the receipt and never leaves this command.
+    #[arg(long, value_name = "KEY", requires = "reader")]
+    pub key: Option<PathBuf>,
+    /// That person's encryption key, for what is sealed to them (from Stg.G up); it never leaves this command. Repeat it for older keys.
+    #[arg(long = "seal-key", value_name = "FILE", requires = "key")]
+    pub seal_keys: Vec<PathBuf>,
+}
+
+impl ReaderArgs {
+    /// Reads the files.
+    pub(crate) fn person(&self) -> Result<Option<Person>, Failure> {
+        match (&self.reader, &self.key) {
+            (Some(certificate), Some(key)) => {
+                Person::load(certificate, key, &self.seal_keys).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// What `read` takes.
@@ -226,15 +269,9 @@ pub struct ReadArgs {
     /// Write this attachment, counted from 1, instead of the content.
     #[arg(long, value_name = "N")]
     pub attachment: Option<usize>,
-    /// The certificate of the person who reads and signs the receipt *opened*.
-    #[arg(long = "as", value_name = "CERT", requires = "key")]
-    pub reader: Option<PathBuf>,
-    /// That person's private key, mode 0600; it never leaves this command.
-    #[arg(long, value_name = "KEY", requires = "reader")]
-    pub key: Option<PathBuf>,
-    /// That person's encryption key, for what is sealed to them (from Stg.G up); it never leaves this command. Repeat it for older keys.
-    #[arg(long = "seal-key", value_name = "FILE", requires = "key")]
-    pub seal_keys: Vec<PathBuf>,
+    /// Who reads and signs the receipt *opened*.
+    #[command(flatten)]
+    pub reader: ReaderArgs,
     /// How to print what is known beside the content (on standard error).
     #[command(flatten)]
     pub listing: Listing,
@@ -343,13 +380,16 @@ pub enum LabelCommand {
         file: PathBuf,
     },
     /// Keep a message until its label is established; prints the name of the draft.
-    Propose(Box<SendArgs>),
+    Propose(Box<ProposeArgs>),
     /// List the drafts.
     Drafts(Listing),
     /// Write the content of a draft to standard output, and what is known beside it to standard error.
     Draft {
         /// The draft.
         draft: String,
+        /// Who opens it, from Stg.G up.
+        #[command(flatten)]
+        reader: ReaderArgs,
     },
     /// Establish the label of a draft and send it; prints the id of the message, or the draft where a second person is to sign, too.
     Establish {
@@ -360,7 +400,7 @@ pub enum LabelCommand {
         label: Option<String>,
         /// Who establishes it.
         #[command(flatten)]
-        signer: SignerArgs,
+        signer: DraftSignerArgs,
         /// Wait for the broker's verdict; a refusal ends with exit code 1.
         #[arg(long)]
         wait: bool,
@@ -374,7 +414,7 @@ pub enum LabelCommand {
         draft: String,
         /// The second person: another than the vaststeller, cleared for the parent.
         #[command(flatten)]
-        signer: SignerArgs,
+        signer: DraftSignerArgs,
         /// Wait for the broker's verdict; a refusal ends with exit code 1.
         #[arg(long)]
         wait: bool,
@@ -452,15 +492,9 @@ pub struct ExportArgs {
     /// Put each file into its binding instead of beside it.
     #[arg(long)]
     pub encapsulate: bool,
-    /// The certificate of the person who exports it and signs the receipt *exported*.
-    #[arg(long = "as", value_name = "CERT", requires = "key")]
-    pub reader: Option<PathBuf>,
-    /// That person's private key, mode 0600; it never leaves this command.
-    #[arg(long, value_name = "KEY", requires = "reader")]
-    pub key: Option<PathBuf>,
-    /// That person's encryption key, for what is sealed to them (from Stg.G up); it never leaves this command. Repeat it for older keys.
-    #[arg(long = "seal-key", value_name = "FILE", requires = "key")]
-    pub seal_keys: Vec<PathBuf>,
+    /// Who exports it and signs the receipt *exported*.
+    #[command(flatten)]
+    pub reader: ReaderArgs,
     /// How to print.
     #[command(flatten)]
     pub listing: Listing,
@@ -491,6 +525,25 @@ pub struct SignerArgs {
     /// That person's private key, mode 0600; it never leaves this command.
     #[arg(long, value_name = "KEY")]
     pub key: PathBuf,
+}
+
+/// Who signs a draft.
+#[derive(Debug, Args)]
+pub struct DraftSignerArgs {
+    /// Who it is.
+    #[command(flatten)]
+    pub signer: SignerArgs,
+    /// That person's encryption key, for a draft that is sealed to persons (from Stg.G up); it never leaves this command. Repeat it for older keys.
+    #[arg(long = "seal-key", value_name = "FILE")]
+    pub seal_keys: Vec<PathBuf>,
+}
+
+impl DraftSignerArgs {
+    /// Reads the files.
+    pub(crate) fn person(&self) -> Result<Person, Failure> {
+        let SignerArgs { certificate, key } = &self.signer;
+        Person::load(certificate, key, &self.seal_keys)
+    }
 }
 
 /// What `event` takes.
@@ -808,15 +861,9 @@ pub struct PrintArgs {
     /// The program that prints its standard input.
     #[arg(long = "with", value_name = "PROGRAM", default_value = "lp")]
     pub with: String,
-    /// The certificate of the person who prints it and signs the receipt *printed*.
-    #[arg(long = "as", value_name = "CERT", requires = "key")]
-    pub reader: Option<PathBuf>,
-    /// That person's private key, mode 0600; it never leaves this command.
-    #[arg(long, value_name = "KEY", requires = "reader")]
-    pub key: Option<PathBuf>,
-    /// That person's encryption key, for what is sealed to them (from Stg.G up); it never leaves this command. Repeat it for older keys.
-    #[arg(long = "seal-key", value_name = "FILE", requires = "key")]
-    pub seal_keys: Vec<PathBuf>,
+    /// Who prints it and signs the receipt *printed*.
+    #[command(flatten)]
+    pub reader: ReaderArgs,
 }
 
 /// What `destroy` takes.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -25,7 +25,7 @@ use crate::desk::{now, usage};
 use crate::failure::{Exit, Failure};
 use crate::labels;
 use crate::local::{Request, Submission, ask};
-use crate::opening::{Reader, make_key, open_message, pages, publish_key};
+use crate::opening::{Person, make_key, open_message, pages, publish_key};
 use crate::partners;
 use crate::passing::wanted;
 use crate::signing;
@@ -363,7 +363,7 @@ fn forward(config: &Config, args: &ForwardArgs) -> Result<Exit, Failure> {
     let id = message_id(&args.id)?;
     // Label and content are those of the message; whether it is of an exercise, too.
     let addressed = addressed(&args.whereto)?;
-    let reader = by_reader(args.reader.as_deref(), args.key.as_deref(), &[])?;
+    let reader = signed_by(args.reader.as_deref(), args.key.as_deref())?;
     let message = Submission {
         author: reader.as_ref().map(|r| r.name().to_string()),
         ..addressed
@@ -387,7 +387,7 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
             "name a file that does not exist yet",
         ));
     }
-    let reader = by_reader(args.reader.as_deref(), args.key.as_deref(), &args.seal_keys)?;
+    let reader = args.reader.person()?;
     let attachment = match (args.attachment, &args.out) {
         (None, _) => None,
         (Some(n), Some(out)) => {
@@ -447,7 +447,7 @@ fn read(config: &Config, args: ReadArgs) -> Result<Exit, Failure> {
 /// Hands a message to a program that prints. The receipt *printed* is kept before anything is opened.
 fn print(config: &Config, args: &PrintArgs) -> Result<Exit, Failure> {
     let (id, kind) = (message_id(&args.id)?, ReceiptKind::Printed);
-    let reader = by_reader(args.reader.as_deref(), args.key.as_deref(), &args.seal_keys)?;
+    let reader = args.reader.person()?;
     let cannot = |e: &dyn std::fmt::Display| {
         usage(
             format!("{} does not print: {e}", args.with),
@@ -481,7 +481,7 @@ fn print(config: &Config, args: &PrintArgs) -> Result<Exit, Failure> {
 
 fn destroy(config: &Config, args: &DestroyArgs) -> Result<Exit, Failure> {
     let (id, kind) = (message_id(&args.id)?, ReceiptKind::Destroyed);
-    let reader = by_reader(args.reader.as_deref(), args.key.as_deref(), &[])?;
+    let reader = signed_by(args.reader.as_deref(), args.key.as_deref())?;
     let receipt = reader
         .map(|r| r.receipt(&config.socket, id, kind))
         .transpose()?;
@@ -509,14 +509,10 @@ fn numbered(answer: &Value, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
     Ok(pages(&body, &head))
 }
 
-/// Who reads, where a person is named.
-fn by_reader(
-    certificate: Option<&Path>,
-    key: Option<&Path>,
-    seal_keys: &[PathBuf],
-) -> Result<Option<Reader>, Failure> {
+/// Who signs a receipt, where a person is named.
+fn signed_by(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Person>, Failure> {
     match (certificate, key) {
-        (Some(certificate), Some(key)) => Reader::load(certificate, key, seal_keys).map(Some),
+        (Some(certificate), Some(key)) => Person::load(certificate, key, &[]).map(Some),
         _ => Ok(None),
     }
 }

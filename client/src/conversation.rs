@@ -365,5 +365,5 @@ fn a_label_that_cannot_be_is_told_before_anything_is_sent() {
     let e = a.submit(&m).expect_err("by whom");
     assert!(e.to_string().contains("signed statement"), "{e}");
     assert!(e.hint().contains("label propose"));
-    assert!(a.propose(&m).is_ok());
+    assert!(a.propose(&m, &[]).is_ok());
 }

@@ -1,25 +1,31 @@
 //! Drafts: messages whose label is proposed, until a vaststeller establishes it (VIRBI 2025 articles 1 and 4).
 //!
-//! A draft is kept sealed to the node itself, like everything that has content. The vaststeller signs over its salted digest and the label; with that
-//! statement it goes out as any message. The draft is gone when the broker has accepted it; refused, it is a draft again, and nothing is lost.
+//! A draft is kept sealed like everything that has content: to the node itself, and from Stg.G up to persons, whose commands open it and hand the
+//! content over with what they signed. The vaststeller signs over its salted digest and the label; with that statement it goes out as any message. The
+//! draft is gone when the broker has accepted it; refused, it is a draft again, and nothing is lost.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::{BASE64, HEXLOWER};
+use ordonnans_label::{Kind, Level, Name};
 use ordonnans_message::{
-    AttachmentRef, Content, Envelope, Header, MessageId, Precedence, Recipient, Role, SignedAct,
-    SignedKeyPackage, SignedSecond, Timestamp, limits,
+    AttachmentRef, Content, Digest, Envelope, Header, MessageId, Precedence, Recipient, Role,
+    SignedAct, SignedKeyPackage, SignedSecond, Timestamp, limits,
 };
-use ordonnans_seal::{Entropy, SystemEntropy, seal, verify_envelope, verify_statement};
+use ordonnans_seal::{Entropy, SystemEntropy, Verified, seal, verify_envelope, verify_statement};
 use serde::{Deserialize, Serialize};
 
 use crate::acts;
+use crate::address::name;
 use crate::addressing::{Expanded, To};
+use crate::belief::Belief;
 use crate::desk::{Desk, internal, usage};
 use crate::failure::{Exit, Failure};
-use crate::local::Submission;
-use crate::outgoing::Composed;
+use crate::incoming::Inside;
+use crate::local::{Opener, Submission};
+use crate::outgoing::{Composed, refused};
 
 /// Names a draft at its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +83,10 @@ pub(crate) struct Draft {
     /// The vaststeller's signed act in base64, where a second person is to sign, too.
     #[serde(default)]
     pub(crate) act: Option<String>,
-    /// The content, sealed to the node itself, in base64.
+    /// The salted digest of the content, which nobody here may be able to open.
+    #[serde(default)]
+    subject: Option<Digest>,
+    /// The content, sealed to the node itself or to persons, in base64.
     envelope: String,
 }
 
@@ -93,6 +102,11 @@ impl Draft {
     }
 }
 
+/// Whether persons hold a draft, and not its node.
+fn held_by_persons(header: &Header) -> bool {
+    header.recipients.iter().any(|r| r.person.is_some())
+}
+
 pub(crate) fn still_here(id: DraftId, draft: &Draft) -> Result<(), Failure> {
     match draft.sent {
         None => Ok(()),
@@ -106,8 +120,8 @@ pub(crate) fn still_here(id: DraftId, draft: &Draft) -> Result<(), Failure> {
 
 impl Desk {
     /// Keeps a message until its label is established. The label is proposed, whatever was typed.
-    pub(crate) fn propose(&self, s: &Submission) -> Result<DraftId, Failure> {
-        self.propose_as(s, None)
+    pub(crate) fn propose(&self, s: &Submission, openers: &[Opener]) -> Result<DraftId, Failure> {
+        self.propose_as(s, None, openers)
     }
 
     /// The same of an extract, under whatever label.
@@ -115,11 +129,17 @@ impl Desk {
         &self,
         s: &Submission,
         parent: MessageId,
+        openers: &[Opener],
     ) -> Result<DraftId, Failure> {
-        self.propose_as(s, Some(parent))
+        self.propose_as(s, Some(parent), openers)
     }
 
-    fn propose_as(&self, s: &Submission, parent: Option<MessageId>) -> Result<DraftId, Failure> {
+    fn propose_as(
+        &self,
+        s: &Submission,
+        parent: Option<MessageId>,
+        openers: &[Opener],
+    ) -> Result<DraftId, Failure> {
         // Whom it goes to is settled when it is established; a name that cannot be one is told now.
         let level = self.label(s)?.confidentiality.level();
         self.keys(s, level)?;
@@ -128,7 +148,7 @@ impl Desk {
             groups: vec![],
         };
         let Composed { header, content } = self.compose(s, to)?;
-        let kept = self.keep_draft(s, header, &content, parent);
+        let kept = self.keep_draft(s, header, &content, parent, openers);
         if kept.is_err() {
             self.discard(&content.attachments)?;
         }
@@ -141,6 +161,7 @@ impl Desk {
         header: Header,
         content: &Content,
         parent: Option<MessageId>,
+        openers: &[Opener],
     ) -> Result<DraftId, Failure> {
         if parent.is_none() && !acts::needed(&header.label) {
             return Err(usage(
@@ -148,24 +169,23 @@ impl Desk {
                 "send the message with `ordonnans send`",
             ));
         }
-        let now = self.now();
-        let own = SignedKeyPackage::decode(&self.package()?).map_err(internal)?;
-        let own = verify_statement(own, &self.trust(), now).map_err(internal)?;
+        // Until it is signed, an extract is what it is made from.
+        let label = match parent {
+            None => header.label.clone(),
+            Some(of) => self.proposed_label(of)?,
+        };
+        let (recipients, keys) = self.holders(label.confidentiality.level(), openers)?;
         let header = Header {
-            recipients: vec![Recipient {
-                node: self.name.clone(),
-                person: None,
-                role: Role::Info,
-                precedence: Precedence::Routine,
-            }],
+            label,
+            recipients,
             // It is not sent in this form, and lasts until it is established or discarded.
             expires: header.created.after(limits::MAX_LIFETIME_MS),
             ..header
         };
-        let envelope = seal(header, content, &[own], &*self.signer(), &mut SystemEntropy);
-        let envelope = envelope.map_err(internal)?;
+        let envelope = seal(header, content, &keys, &*self.signer(), &mut SystemEntropy);
+        let envelope = envelope.map_err(|e| refused(&e))?;
         let draft = Draft {
-            proposed: now,
+            proposed: self.now(),
             message: Submission {
                 subject: String::new(),
                 name: None,
@@ -176,6 +196,7 @@ impl Desk {
             sent: None,
             parent,
             act: None,
+            subject: Some(content.digest()),
             envelope: BASE64.encode(&envelope.encode()),
         };
         let mut id = [0; 8];
@@ -184,7 +205,107 @@ impl Desk {
         Ok(DraftId(id))
     }
 
-    fn kept(&self, id: DraftId) -> Result<Draft, Failure> {
+    /// Whom a draft of this level is sealed to, and their keys: the node, and from Stg.G up the persons who are named.
+    fn holders(
+        &self,
+        level: Level,
+        openers: &[Opener],
+    ) -> Result<(Vec<Recipient>, Vec<Verified<SignedKeyPackage>>), Failure> {
+        let holder = |person| Recipient {
+            node: self.name.clone(),
+            person,
+            role: Role::Info,
+            precedence: Precedence::Routine,
+        };
+        let named = self.named_openers(openers)?;
+        if level < Level::StgG {
+            if !named.is_empty() {
+                return Err(usage(
+                    "below Stg.G a draft is sealed to its node, and not to persons",
+                    "leave --for out",
+                ));
+            }
+            let own = SignedKeyPackage::decode(&self.package()?).map_err(internal)?;
+            let own = verify_statement(own, &self.trust(), self.now()).map_err(internal)?;
+            return Ok((vec![holder(None)], vec![own]));
+        }
+        let mut keys = vec![];
+        for opener in openers {
+            if let Opener::Key(package) = opener {
+                keys.push(self.key_of_opener(package)?);
+            }
+        }
+        let signing: BTreeSet<Name> = keys.iter().map(|k| k.get().said().name.clone()).collect();
+        if let Some(both) = signing.intersection(&named).next() {
+            return Err(usage(
+                format!("{both} signs in this step, and could not open the draft later"),
+                "name with --for who is to sign later",
+            ));
+        }
+        let holders = |names: &BTreeSet<Name>| -> Vec<Recipient> {
+            names.iter().map(|p| holder(Some(p.clone()))).collect()
+        };
+        let (mut all, others) = (holders(&signing), holders(&named));
+        keys.extend(self.all_known(&others, level)?);
+        all.extend(others);
+        if all.is_empty() {
+            return Err(usage(
+                "from Stg.G up a draft is sealed to persons, and none is named",
+                "name whoever is to sign it with --for PERSON; who has a key, `ordonnans directory` shows",
+            ));
+        }
+        Ok((all, keys))
+    }
+
+    fn named_openers(&self, openers: &[Opener]) -> Result<BTreeSet<Name>, Failure> {
+        let named = openers.iter().filter_map(|o| match o {
+            Opener::Named(text) => Some(text),
+            Opener::Key(_) => None,
+        });
+        named
+            .map(|text| {
+                name(text, Kind::Person, self.name.structure())
+                    .map_err(|e| usage(e.to_string(), "name a person of the register with --for"))
+            })
+            .collect()
+    }
+
+    fn key_of_opener(&self, package: &str) -> Result<Verified<SignedKeyPackage>, Failure> {
+        let wrong = |why: String| {
+            Failure::new(
+                Exit::Refused,
+                format!("the key of whoever signs: {why}"),
+                "check the person's certificate; the workshop renews it",
+            )
+        };
+        let bytes = BASE64
+            .decode(package.as_bytes())
+            .map_err(|e| wrong(e.to_string()))?;
+        let package = SignedKeyPackage::decode(&bytes).map_err(|e| wrong(e.to_string()))?;
+        let package = verify_statement(package, &self.trust(), self.now())
+            .map_err(|e| wrong(e.to_string()))?;
+        match package.get().said().name.kind() {
+            Kind::Person => Ok(package),
+            _ => Err(wrong("it is no person's".into())),
+        }
+    }
+
+    /// Whether the directory has no key for some opener, which a look at it may bring.
+    pub(crate) fn unlisted(&self, openers: &[Opener]) -> Result<bool, Failure> {
+        let mut named = self.named_openers(openers)?.into_iter();
+        Ok(named.any(|n| {
+            !self
+                .spool
+                .listed(&n)
+                .is_ok_and(|l| l.is_some_and(|l| l.package().is_some()))
+        }))
+    }
+
+    /// A draft.
+    ///
+    /// # Errors
+    /// [`Failure`]: there is none of this name.
+    pub(crate) fn kept(&self, id: DraftId) -> Result<Draft, Failure> {
         self.spool.draft(id)?.ok_or_else(|| {
             Failure::new(
                 Exit::Refused,
@@ -194,11 +315,30 @@ impl Desk {
         })
     }
 
-    /// A draft and what is in it.
-    pub(crate) fn draft(&self, id: DraftId) -> Result<(Draft, Header, Content), Failure> {
+    /// The level at which a draft goes out: as its vaststeller has signed, and until then as it was proposed.
+    pub(crate) fn level_of(&self, draft: &Draft) -> Result<Level, Failure> {
+        let Some(act) = &draft.act else {
+            return Ok(self.label(&draft.message)?.confidentiality.level());
+        };
+        let act = BASE64.decode(act.as_bytes()).map_err(internal)?;
+        let act = SignedAct::decode(&act).map_err(internal)?;
+        Ok(act.said().label.confidentiality.level())
+    }
+
+    /// A draft and what is in it, or what a person's command opens.
+    pub(crate) fn inside(&self, id: DraftId) -> Result<(Draft, Inside), Failure> {
         let draft = self.kept(id)?;
         let envelope = draft.envelope()?;
         let header = envelope.header().clone();
+        if held_by_persons(&header) {
+            let inside = Inside::Sealed {
+                received: header.created,
+                belief: Belief::of(&self.trust()),
+                envelope: Box::new(envelope),
+                attachments: vec![],
+            };
+            return Ok((draft, inside));
+        }
         // Sealed by this node for itself: its certificate may have been renewed since.
         let verified =
             verify_envelope(envelope, &self.trust(), header.created).map_err(internal)?;
@@ -209,7 +349,35 @@ impl Desk {
                 "a draft is kept as long as the key it is sealed to, at least 90 days; drop it with `ordonnans label discard`",
             )
         })?;
-        Ok((draft, header, opened.content))
+        Ok((draft, Inside::Open(opened.content, opened.copy)))
+    }
+
+    /// A draft and what is in it, which whoever opened it has handed over where persons hold it.
+    pub(crate) fn draft(
+        &self,
+        id: DraftId,
+        handed: Option<&Content>,
+    ) -> Result<(Draft, Content), Failure> {
+        let (draft, inside) = self.inside(id)?;
+        let content = match (inside, handed) {
+            (Inside::Open(content, _), _) => content,
+            (Inside::Sealed { .. }, Some(content)) => content.clone(),
+            (Inside::Sealed { .. }, None) => {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    format!("the draft {id} is sealed to persons"),
+                    "sign it with --as CERT, --key KEY and --seal-key FILE",
+                ));
+            }
+        };
+        if draft.subject.is_some_and(|s| s != content.digest()) {
+            return Err(Failure::new(
+                Exit::Proof,
+                format!("what was handed over is not the content of the draft {id}"),
+                "look at it with `ordonnans label draft` and sign it again",
+            ));
+        }
+        Ok((draft, content))
     }
 
     /// Sends a draft with the statement of its vaststeller.
@@ -217,9 +385,10 @@ impl Desk {
         &self,
         id: DraftId,
         act: &[u8],
+        content: Option<&Content>,
         expanded: &Expanded,
     ) -> Result<MessageId, Failure> {
-        self.go_out(id, act, None, expanded)
+        self.go_out(id, act, None, content, expanded)
     }
 
     /// Reads the act by which a draft is established, and looks whether it is about this one.
@@ -254,10 +423,12 @@ impl Desk {
         id: DraftId,
         act: &[u8],
         second: Option<SignedSecond>,
+        content: Option<&Content>,
         expanded: &Expanded,
     ) -> Result<MessageId, Failure> {
-        let (draft, header, content) = self.draft(id)?;
+        let (draft, content) = self.draft(id, content)?;
         still_here(id, &draft)?;
+        let header = draft.envelope()?.header().clone();
         let act = self.fitting(&draft, &content, act)?;
         let a = act.said();
         let level = a.label.confidentiality.level();

@@ -1,14 +1,17 @@
 //! Drafts, acts and reviews at a desk: what a vaststeller signs, what the broker is told, and what a node knows of a label.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use ordonnans_identity::{FileSigner, Signer};
 use ordonnans_label::{Kind, Name};
 use ordonnans_message::{
-    Act, ActKind, Declaration, Digest, Envelope, Follows, Frame, MessageId, ReplyCode, SignedAct,
+    Act, ActKind, Content, Declaration, Digest, DirectoryEntry, Envelope, Follows, Frame,
+    MessageId, ReplyCode, SignedAct, Timestamp,
 };
-use ordonnans_seal::sign_statement;
+use ordonnans_seal::{SealSecret, SystemEntropy, open, sign_statement, verify_envelope};
 
 use crate::acts::{Answered, refused};
 use crate::addressing::Expanded;
@@ -16,7 +19,8 @@ use crate::desk::Desk;
 use crate::drafts::DraftId;
 use crate::failure::Exit;
 use crate::house::{House, accepted, begun, heard, message, name, receipts};
-use crate::local::Submission;
+use crate::incoming::Inside;
+use crate::local::{Opener, Submission};
 use crate::machine::{Machine, REPEAT};
 use crate::spool::Verdict;
 
@@ -45,16 +49,16 @@ fn act(subject: Digest, label: &str, node: &Name, signer: &FileSigner, desk: &De
 }
 
 fn statement(desk: &Desk, draft: DraftId, signer: &FileSigner) -> Bytes {
-    let (_, _, content) = desk.draft(draft).expect("a draft");
+    let (_, content) = desk.draft(draft, None).expect("a draft");
     let act = act(content.digest(), LABEL, &desk.name, signer, desk);
     sign_statement(&act, signer).expect("signed").encode()
 }
 
 /// A message that was established and accepted; its id and its first act.
 fn sent(a: &Desk, signer: &FileSigner) -> (MessageId, SignedAct, Bytes) {
-    let draft = a.propose(&proposal("locc", b"x")).expect("proposed");
+    let draft = a.propose(&proposal("locc", b"x"), &[]).expect("proposed");
     let id = a
-        .establish(draft, &statement(a, draft, signer), &Expanded::new())
+        .establish(draft, &statement(a, draft, signer), None, &Expanded::new())
         .expect("sent");
     let envelope = a.outgoing(id).expect("read").expect("in the outbox");
     let header = Envelope::decode(&envelope)
@@ -113,7 +117,7 @@ fn a_draft_waits_with_its_attachments_until_it_is_established() {
     std::fs::write(&file, b"a map").expect("written");
     let mut m = proposal("locc", b"(Dep.V) the text");
     (m.attachments, m.name) = (vec![file], Some("geheim.txt".into()));
-    let draft = a.propose(&m).expect("proposed");
+    let draft = a.propose(&m, &[]).expect("proposed");
     let kept = a.spool.draft(draft).expect("read").expect("there").message;
     assert!(kept.body.is_empty() && kept.subject.is_empty() && kept.name.is_none());
     assert!(kept.attachments.is_empty(), "no paths either");
@@ -130,10 +134,10 @@ fn a_draft_waits_with_its_attachments_until_it_is_established() {
     late.message.expires = a.now().after(1000);
     a.spool.propose(draft, &late).expect("kept");
     let id = a
-        .establish(draft, &statement(&a, draft, &v), &Expanded::new())
+        .establish(draft, &statement(&a, draft, &v), None, &Expanded::new())
         .expect("sent");
     let twice = a
-        .establish(draft, &statement(&a, draft, &v), &Expanded::new())
+        .establish(draft, &statement(&a, draft, &v), None, &Expanded::new())
         .expect_err("on its way");
     assert!(twice.to_string().contains("is on its way"), "{twice}");
     assert!(a.discard_draft(draft).is_err(), "on its way");
@@ -146,7 +150,7 @@ fn a_draft_waits_with_its_attachments_until_it_is_established() {
     a.decided(id, no).expect("noted");
     assert_eq!(a.sealed.list().expect("listed").len(), 1);
     let id = a
-        .establish(draft, &statement(&a, draft, &v), &Expanded::new())
+        .establish(draft, &statement(&a, draft, &v), None, &Expanded::new())
         .expect("sent");
     let envelope = a.outgoing(id).expect("read").expect("in the outbox");
     let envelope = Envelope::decode(&envelope).expect("an envelope");
@@ -168,8 +172,118 @@ fn a_draft_waits_with_its_attachments_until_it_is_established() {
         a.spool.drafts().expect("read").is_empty(),
         "it is a draft no more"
     );
-    assert_eq!(a.draft(draft).err().expect("gone").exit(), Exit::Refused);
+    assert_eq!(
+        a.draft(draft, None).err().expect("gone").exit(),
+        Exit::Refused
+    );
     assert!(a.sealed.list().expect("listed").is_empty());
+}
+
+/// A key of a person, and its signed package.
+fn key_of(signer: &FileSigner, until: Timestamp) -> (SealSecret, Opener) {
+    let secret = SealSecret::generate(&mut SystemEntropy);
+    let package = secret.package(signer.certificate().name(), until);
+    let package = sign_statement(&package, signer).expect("signed").encode();
+    (secret, Opener::Key(BASE64.encode(&package)))
+}
+
+#[test]
+fn from_stg_g_persons_hold_a_draft_and_the_node_does_not() {
+    let mut house = House::new();
+    let (a, b) = house.pair();
+    let (issued, w) = (
+        house.issue("vermeer", Kind::Person),
+        house.issue("bos", Kind::Person),
+    );
+    let (v, w) = (House::signer(&issued), House::signer(&w));
+    let secret_label = "Stg.G // TOT 2030-01-01";
+    let high = Submission {
+        label: secret_label.into(),
+        ..message(&["locc"], b"for two pairs of eyes")
+    };
+    let until = a.now().after(3_600_000);
+    let (secret, key) = key_of(&v, until);
+    let node = House::signer(&house.issue("toc", Kind::Node));
+    let stranger = House::signer(&House::new().issue("vermeer", Kind::Person));
+    for (openers, what) in [
+        (vec![], "none is named"),
+        (vec![Opener::Named("bos".into())], "has published no key"),
+        (vec![Opener::Named("b o s".into())], "name"),
+        (vec![Opener::Key("x".into())], "the key of whoever signs"),
+        (vec![key_of(&node, until).1], "no person's"),
+        (vec![key_of(&stranger, until).1], "the key of whoever signs"),
+        (vec![key_of(&v, a.now()).1], "key"),
+    ] {
+        let e = a.propose(&high, &openers).expect_err(what);
+        assert!(e.to_string().contains(what), "{what}: {e}");
+    }
+    let low = a.propose(&proposal("locc", b"x"), &[Opener::Named("bos".into())]);
+    assert!(
+        low.expect_err("the node's")
+            .to_string()
+            .contains("below Stg.G")
+    );
+    assert!(a.spool.drafts().expect("read").is_empty());
+
+    // The directory's key of one, and one made for this draft of another.
+    let (others, package) = key_of(&w, until);
+    let Opener::Key(package) = package else {
+        unreachable!()
+    };
+    let listed = |name: &Name, package: Bytes| DirectoryEntry {
+        name: name.clone(),
+        title: "somebody".into(),
+        package: Some(package),
+    };
+    let package = BASE64.decode(package.as_bytes()).expect("base64");
+    let all = [
+        listed(&b.name, b.package().expect("a key")),
+        listed(w.certificate().name(), package.into()),
+    ];
+    a.list(&all).expect("a directory");
+    let draft = a
+        .propose(&high, &[key, Opener::Named("bos".into())])
+        .expect("proposed");
+    assert_eq!(
+        a.draft(draft, None).err().expect("sealed").exit(),
+        Exit::Refused
+    );
+    let (_, Inside::Sealed { envelope, .. }) = a.inside(draft).expect("kept") else {
+        panic!("the node can open it");
+    };
+    let verified = verify_envelope(*envelope, &a.trust(), a.now()).expect("authentic");
+    let opened = |by: &FileSigner, key: &SealSecret| {
+        let keys = std::slice::from_ref(key);
+        open(&verified, keys, by.certificate().name()).map(|o| o.content)
+    };
+    assert!(a.open_own(&verified, None).is_err());
+    assert!(opened(&v, &others).is_err());
+    let content = opened(&v, &secret).expect("opens");
+    assert_eq!(opened(&w, &others).expect("opens"), content);
+    // What is handed over is what was drafted, to the last byte of its salt.
+    let signed = |content: &Content| {
+        let act = act(content.digest(), secret_label, &a.name, &v, &a);
+        sign_statement(&act, &v).expect("signed").encode()
+    };
+    let other = Content {
+        salt: [1; 32],
+        ..content.clone()
+    };
+    let e = a.establish(draft, &signed(&other), Some(&other), &Expanded::new());
+    assert_eq!(e.expect_err("another").exit(), Exit::Proof);
+    assert!(a.outbox().order.is_empty());
+    let id = a.establish(draft, &signed(&content), Some(&content), &Expanded::new());
+    let envelope = a.outgoing(id.expect("sent")).expect("read");
+    let envelope = Envelope::decode(&envelope.expect("in the outbox")).expect("an envelope");
+    assert_eq!(
+        envelope.header().recipients[0].node,
+        name("locc", Kind::Node)
+    );
+    // Whoever is revoked before it is established has signed for a key that counts no more.
+    house.revoke(&issued);
+    let (_, late) = key_of(&v, until);
+    *a.trust.write().expect("a lock") = Arc::new(house.authority.trust().expect("a trust"));
+    assert!(a.propose(&high, &[late]).is_err());
 }
 
 #[test]
@@ -179,12 +293,12 @@ fn a_statement_about_something_else_sends_nothing() {
     let v = House::signer(&house.issue("vermeer", Kind::Person));
     let node = House::signer(&house.issue("toc", Kind::Node));
     let draft = a
-        .propose(&proposal("locc", b"(Stg.C) x"))
+        .propose(&proposal("locc", b"(Stg.C) x"), &[])
         .expect("proposed");
     let other = a
-        .propose(&proposal("locc", b"(Stg.C) x"))
+        .propose(&proposal("locc", b"(Stg.C) x"), &[])
         .expect("proposed");
-    let (_, _, content) = a.draft(draft).expect("a draft");
+    let (_, content) = a.draft(draft, None).expect("a draft");
     let signed = |act: &Act| sign_statement(act, &v).expect("signed").encode();
     let good = act(content.digest(), LABEL, &a.name, &v, &a);
     let elsewhere = Act {
@@ -215,14 +329,14 @@ fn a_statement_about_something_else_sends_nothing() {
         ("nonsense", Bytes::from_static(b"x"), "the statement"),
     ] {
         let e = a
-            .establish(draft, &bytes, &Expanded::new())
+            .establish(draft, &bytes, None, &Expanded::new())
             .expect_err(what);
         assert!(e.to_string().contains(says), "{what}: {e}");
     }
     assert!(a.outbox().order.is_empty());
     // Another label than was proposed is the vaststeller's to give.
     let higher = act(content.digest(), "Stg.G // TOT 2030-01-01", &a.name, &v, &a);
-    a.establish(draft, &signed(&higher), &Expanded::new())
+    a.establish(draft, &signed(&higher), None, &Expanded::new())
         .expect("sent");
     a.discard_draft(other).expect("dropped");
     assert_eq!(
@@ -231,7 +345,7 @@ fn a_statement_about_something_else_sends_nothing() {
         "the one on its way"
     );
     let plain = a
-        .propose(&message(&["locc"], b"x"))
+        .propose(&message(&["locc"], b"x"), &[])
         .expect_err("nothing to establish");
     assert!(plain.hint().contains("ordonnans send"));
 }

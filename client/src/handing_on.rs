@@ -63,7 +63,7 @@ impl Town {
 }
 
 fn act(desk: &Desk, draft: DraftId, kind: ActKind, label: &str, by: &FileSigner) -> Act {
-    let (kept, _, content) = desk.draft(draft).expect("a draft");
+    let (kept, content) = desk.draft(draft, None).expect("a draft");
     let who = by.certificate().name().clone();
     let parent = kept.parent.map(|of| desk.parent(of).expect("a parent"));
     Act {
@@ -92,16 +92,21 @@ fn envelope(desk: &Desk, id: MessageId) -> Envelope {
 
 /// A message with an attachment that was established and sent.
 fn sent(t: &Town, desk: &Desk, to: &str, label: &str) -> Envelope {
+    sent_under(t, desk, to, (label, label))
+}
+
+/// The same, proposed under one label and established under another.
+fn sent_under(t: &Town, desk: &Desk, to: &str, (proposed, label): (&str, &str)) -> Envelope {
     let file = t.house.dir.path().join("kaart.bin");
     std::fs::write(&file, b"a map").expect("written");
     let s = Submission {
-        label: label.into(),
+        label: proposed.into(),
         attachments: vec![file],
         ..message(&[to], b"(Dep.V) the dike")
     };
-    let draft = desk.propose(&s).expect("proposed");
+    let draft = desk.propose(&s, &[]).expect("proposed");
     let act = signed(&act(desk, draft, ActKind::Establish, label, &t.v), &t.v);
-    let id = desk.establish(draft, &act.encode(), &Expanded::new());
+    let id = desk.establish(draft, &act.encode(), None, &Expanded::new());
     envelope(desk, id.expect("sent"))
 }
 
@@ -241,24 +246,28 @@ fn an_extract_waits_for_both_who_sign_it() {
         ("Stg.G // TOT 2036-01-01", "not higher than its parent"),
         ("Ongerubriceerd", "line 1 is marked Dep.V"),
     ] {
-        let e = t.b.extract(of, &extract(label)).expect_err(label);
+        let e = t.b.extract(of, &extract(label), &[]).expect_err(label);
         assert!(e.to_string().contains(what), "{e}");
     }
     let foreign = Submission {
         body: b"be careful".to_vec(),
         ..extract("NATO RESTRICTED")
     };
-    let e = t.b.extract(of, &foreign).expect_err("of another policy");
+    let e =
+        t.b.extract(of, &foreign, &[])
+            .expect_err("of another policy");
     assert!(e.to_string().contains("has a Dutch label"), "{e}");
     let strange = MessageId::new(t.b.now(), [3; 10]);
-    let e = t.b.extract(strange, &extract(DEP_V)).expect_err("unknown");
+    let e =
+        t.b.extract(strange, &extract(DEP_V), &[])
+            .expect_err("unknown");
     says(&e, "no label that a person established here");
 
     // By the node that has it, and by the one that sent it.
     for desk in [&t.b, &t.a] {
-        let draft = desk.extract(of, &extract(DEP_V)).expect("a draft");
+        let draft = desk.extract(of, &extract(DEP_V), &[]).expect("a draft");
         let early = second(&parent.header().act.clone().expect("an act"), &t.w, desk);
-        let e = desk.second(draft, &early, &Expanded::new());
+        let e = desk.second(draft, &early, None, &Expanded::new());
         says(&e.expect_err("too early"), "nobody has established");
         // What establishes a message of its own is none of an extract, and the vaststeller's alone does not send it.
         let own = Act {
@@ -267,21 +276,23 @@ fn an_extract_waits_for_both_who_sign_it() {
             follows: None,
             ..act(desk, draft, ActKind::Extract, DEP_V, &t.v)
         };
-        let e = desk.sign_first(draft, &signed(&own, &t.v).encode());
+        let e = desk.sign_first(draft, &signed(&own, &t.v).encode(), None);
         says(&e.expect_err("no extract"), "about something else");
         let first = signed(&act(desk, draft, ActKind::Extract, DEP_V, &t.v), &t.v);
-        assert!(desk.sign_first(draft, &first.encode()).expect("kept"));
+        assert!(desk.sign_first(draft, &first.encode(), None).expect("kept"));
         let before = desk.outbox().order.len();
         for (by, over, what) in [
             (&t.v, first.clone(), "POL-29"),
             (&t.w, signed(&own, &t.v), "POL-28"),
         ] {
-            let e = desk.second(draft, &second(&over, by, desk), &Expanded::new());
+            let e = desk.second(draft, &second(&over, by, desk), None, &Expanded::new());
             says(&e.expect_err(what), what);
         }
         assert_eq!(desk.outbox().order.len(), before, "nothing went out");
         let word = second(&first, &t.w, desk);
-        let id = desk.second(draft, &word, &Expanded::new()).expect("sent");
+        let id = desk
+            .second(draft, &word, None, &Expanded::new())
+            .expect("sent");
         let e = envelope(desk, id);
         let passed = e.header().passed.clone().expect("it says so");
         assert_eq!((passed.how, passed.parent), (How::Extract, of));
@@ -295,14 +306,20 @@ fn an_extract_waits_for_both_who_sign_it() {
         machine
             .take(refused(id, ReplyCode::NotPermitted, None), now)
             .expect("taken");
-        let id = desk.second(draft, &word, &Expanded::new());
+        let id = desk.second(draft, &word, None, &Expanded::new());
         assert!(id.is_ok());
     }
 
+    // Of a message that persons hold, persons hold the extract until it is signed, whatever level is proposed.
+    let labels = (STG_C, "Stg.G // TOT 2036-01-01");
+    let high = sent_under(&t, &t.a, "locc", labels);
+    let e = t.a.extract(high.header().id, &extract(DEP_V), &[]);
+    assert!(e.expect_err("nobody").to_string().contains("none is named"));
+
     // Once the parent was revised, what was signed before is stale.
-    let draft = t.b.extract(of, &extract(DEP_V)).expect("a draft");
+    let draft = t.b.extract(of, &extract(DEP_V), &[]).expect("a draft");
     let first = signed(&act(&t.b, draft, ActKind::Extract, DEP_V, &t.v), &t.v);
-    assert!(t.b.sign_first(draft, &first.encode()).expect("kept"));
+    assert!(t.b.sign_first(draft, &first.encode(), None).expect("kept"));
     let established = parent.header().act.as_ref().expect("an act");
     let up = Act {
         kind: ActKind::Revise,
@@ -320,6 +337,6 @@ fn an_extract_waits_for_both_who_sign_it() {
     };
     assert!(t.b.told(act).expect("kept"));
     let e =
-        t.b.second(draft, &second(&first, &t.w, &t.b), &Expanded::new());
+        t.b.second(draft, &second(&first, &t.w, &t.b), None, &Expanded::new());
     says(&e.expect_err("stale"), "about something else");
 }

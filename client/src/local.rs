@@ -161,6 +161,9 @@ pub enum Request {
     Propose {
         /// The message.
         message: Box<Submission>,
+        /// Who can open it meanwhile: needed from Stg.G up.
+        #[serde(default)]
+        openers: Vec<Opener>,
     },
     /// Pass a message on as it is; with `wait`, answer when the broker has decided.
     Forward {
@@ -179,6 +182,9 @@ pub enum Request {
         of: MessageId,
         /// The extract.
         message: Box<Submission>,
+        /// Who can open it meanwhile: needed where the parent is Stg.G or higher.
+        #[serde(default)]
+        openers: Vec<Opener>,
     },
     /// Send an extract with the word of a second person; with `wait`, answer when the broker has decided.
     Second {
@@ -186,12 +192,16 @@ pub enum Request {
         draft: DraftId,
         /// The signed word, base64.
         second: String,
+        /// The content, base64, where persons hold the draft: whoever signs has opened it.
+        #[serde(default)]
+        content: Option<String>,
         /// Whether to wait.
         wait: bool,
     },
     /// List the drafts.
     Drafts,
-    /// A draft with its content, for whoever is to establish it: the answer has `content`, the encoded content in base64, `label` and `node`.
+    /// A draft with its content, for whoever is to establish it: the answer has `label`, `node`, and `content`, the encoded content in base64, or
+    /// `sealed`, where persons hold it.
     Draft {
         /// Which.
         draft: DraftId,
@@ -202,6 +212,9 @@ pub enum Request {
         draft: DraftId,
         /// The signed act, base64.
         act: String,
+        /// The content, base64, where persons hold the draft: whoever signs has opened it.
+        #[serde(default)]
+        content: Option<String>,
         /// Whether to wait.
         wait: bool,
     },
@@ -239,6 +252,16 @@ pub enum Request {
     Reload,
     /// What the daemon is doing.
     Status,
+}
+
+/// A person who can open a draft of Stg.G or higher while it waits.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Opener {
+    /// By the key that the directory has: the name, short or whole.
+    Named(String),
+    /// By a key that the person has signed for this draft: the key package, base64.
+    Key(String),
 }
 
 /// An answer.

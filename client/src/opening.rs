@@ -13,8 +13,8 @@ use ordonnans_message::{
     AttachmentKey, Content, CopyNumber, Envelope, MessageId, Receipt, ReceiptKind, Timestamp,
 };
 use ordonnans_seal::{
-    NotAuthentic, SealSecret, SystemEntropy, Verified, open, open_attachment, sign_statement,
-    verify_envelope,
+    NotAuthentic, Opened, SealSecret, SystemEntropy, Verified, open, open_attachment,
+    sign_statement, verify_envelope,
 };
 use serde_json::{Value, json};
 
@@ -25,9 +25,9 @@ use crate::keys::PUBLISHED_MS;
 use crate::local::{Request, ask};
 use crate::signing;
 
-/// Who reads: a person's certificate and key, which sign the receipt, and the encryption keys that open.
+/// A person at the command line: certificate and key, which sign, and the encryption keys that open.
 #[derive(Debug)]
-pub struct Reader {
+pub struct Person {
     signer: FileSigner,
     secrets: Vec<SealSecret>,
 }
@@ -42,7 +42,7 @@ fn secret(path: &Path) -> Result<SealSecret, Failure> {
     })
 }
 
-impl Reader {
+impl Person {
     /// Reads the files of a person. Several encryption keys may be given: the newest, and older ones for what was sealed to them.
     ///
     /// # Errors
@@ -55,6 +55,16 @@ impl Reader {
                 .map(|p| secret(p))
                 .collect::<Result<_, _>>()?,
         })
+    }
+
+    /// What signs.
+    pub(crate) fn signer(&self) -> &FileSigner {
+        &self.signer
+    }
+
+    /// What opens.
+    pub(crate) fn secrets(&self) -> &[SealSecret] {
+        &self.secrets
     }
 
     /// Who it is.
@@ -124,6 +134,28 @@ pub(crate) fn authentic(
     }
 }
 
+fn broken() -> Failure {
+    Failure::internal("the daemon's answer has not the documented form")
+}
+
+/// Opens what the daemon has given sealed. The inner failure says why it does not open.
+pub(crate) fn unseal(
+    sealed: &Value,
+    me: &Name,
+    secrets: &[SealSecret],
+) -> Result<Result<Opened, String>, Failure> {
+    let envelope = sealed["envelope"].as_str().unwrap_or_default();
+    let envelope = BASE64.decode(envelope.as_bytes()).map_err(|_| broken())?;
+    let envelope = Envelope::decode(&envelope).map_err(|_| broken())?;
+    let belief: Belief = serde_json::from_value(sealed["belief"].clone()).map_err(|_| broken())?;
+    let received = sealed["received"].as_str().and_then(|t| t.parse().ok());
+    let verified = match authentic(&envelope, &belief.trust()?, received.ok_or_else(broken)?) {
+        Ok(verified) => verified,
+        Err(e) => return Ok(Err(e.to_string())),
+    };
+    Ok(open(&verified, secrets, me).map_err(|e| e.to_string()))
+}
+
 /// What a reader is shown of an opened message, beside its header.
 pub(crate) fn show(value: &mut Value, content: &Content, copy: Option<CopyNumber>) {
     value["copy"] = json!(copy.map(|c| c.to_string()));
@@ -154,7 +186,7 @@ pub fn open_message(
     socket: &Path,
     id: MessageId,
     kind: ReceiptKind,
-    reader: Option<&Reader>,
+    reader: Option<&Person>,
     attachment: Option<(usize, PathBuf)>,
 ) -> Result<Value, Failure> {
     let receipt = reader.map(|r| r.receipt(socket, id, kind)).transpose()?;
@@ -169,12 +201,6 @@ pub fn open_message(
     let (Some(sealed), Some(reader)) = (sealed, reader) else {
         return Ok(answer);
     };
-    let broken = || Failure::internal("the daemon's answer has not the documented form");
-    let envelope = sealed["envelope"].as_str().unwrap_or_default();
-    let envelope = BASE64.decode(envelope.as_bytes()).map_err(|_| broken())?;
-    let envelope = Envelope::decode(&envelope).map_err(|_| broken())?;
-    let belief: Belief = serde_json::from_value(sealed["belief"].clone()).map_err(|_| broken())?;
-    let received = sealed["received"].as_str().and_then(|t| t.parse().ok());
     let does_not = |e: &dyn std::fmt::Display| {
         Failure::new(
             Exit::Proof,
@@ -182,10 +208,7 @@ pub fn open_message(
             "the receipt says otherwise: tell your security officer, and ask the originator to send it again",
         )
     };
-    let verified = authentic(&envelope, &belief.trust()?, received.ok_or_else(broken)?)
-        .map_err(|e| does_not(&e))?;
-    let me = reader.signer.certificate().name();
-    let opened = open(&verified, &reader.secrets, me).map_err(|e| does_not(&e))?;
+    let opened = unseal(&sealed, reader.name(), &reader.secrets)?.map_err(|e| does_not(&e))?;
     show(&mut answer, &opened.content, opened.copy);
     match attachment {
         None => answer["body"] = json!(BASE64.encode(&opened.content.body)),

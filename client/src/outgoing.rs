@@ -337,7 +337,7 @@ impl Desk {
     }
 }
 
-fn refused(e: &SealError) -> Failure {
+pub(crate) fn refused(e: &SealError) -> Failure {
     let (exit, hint) = match e {
         SealError::NoKey(_) | SealError::KeyExpired(_) | SealError::KeyUnusable(_) => (
             Exit::Refused,

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::desk::{now, policies, usage};
 use crate::exports::Folder;
 use crate::failure::{Exit, Failure};
-use crate::opening::{Reader, open_message};
+use crate::opening::open_message;
 
 /// How the file is called that holds a binding.
 const BINDING: &str = ".bdo";
@@ -138,10 +138,7 @@ pub(crate) fn export(config: &Config, args: &ExportArgs) -> Result<Exit, Failure
     // Before anything is opened: who exports must be able to keep it.
     let folder = Folder::make(&dir)?;
     let kind = ReceiptKind::Exported;
-    let reader = match (&args.reader, &args.key) {
-        (Some(certificate), Some(key)) => Some(Reader::load(certificate, key, &args.seal_keys)?),
-        _ => None,
-    };
+    let reader = args.reader.person()?;
     let read = |attachment: Option<(usize, PathBuf)>| {
         open_message(&config.socket, id, kind, reader.as_ref(), attachment)
     };

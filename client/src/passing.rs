@@ -4,10 +4,10 @@
 //! content: the parent's vaststeller signs, and of Stg.C or higher a second person over the same act, each at their own time with their own key.
 
 use data_encoding::BASE64;
-use ordonnans_label::{Label, Level};
+use ordonnans_label::{Label, Level, State};
 use ordonnans_message::{
-    Act, ActKind, AttachmentRef, Follows, Header, How, MessageId, PassedOn, ReceiptKind, SignedAct,
-    SignedSecond,
+    Act, ActKind, AttachmentRef, Content, Follows, Header, How, MessageId, PassedOn, ReceiptKind,
+    SignedAct, SignedSecond,
 };
 use ordonnans_seal::verify_statement;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::desk::{Desk, internal, usage};
 use crate::drafts::{Draft, DraftId, still_here};
 use crate::failure::{Exit, Failure};
 use crate::incoming::Inside;
-use crate::local::Submission;
+use crate::local::{Opener, Submission};
 use crate::outgoing::Composed;
 
 /// The message whose acts count for one that passes it on as it is.
@@ -167,7 +167,12 @@ impl Desk {
     }
 
     /// Keeps an extract as a draft, until it is signed.
-    pub(crate) fn extract(&self, of: MessageId, s: &Submission) -> Result<DraftId, Failure> {
+    pub(crate) fn extract(
+        &self,
+        of: MessageId,
+        s: &Submission,
+        openers: &[Opener],
+    ) -> Result<DraftId, Failure> {
         let parent = self.parent(of)?;
         let c = &self.label(s)?.confidentiality;
         if c.alternative().is_some() {
@@ -189,7 +194,15 @@ impl Desk {
             exercise: s.exercise || parent.exercise,
             ..s.clone()
         };
-        self.propose_extract(&message, of)
+        self.propose_extract(&message, of, openers)
+    }
+
+    /// The label of an extract of a message until it is signed: that of the message.
+    pub(crate) fn proposed_label(&self, of: MessageId) -> Result<Label, Failure> {
+        Ok(Label {
+            state: State::Proposed,
+            ..self.parent(of)?.act.label
+        })
     }
 
     /// What whoever signs an extract is told of it: `parent`, `follows` and `node` of the act, whether a `second` signs, and the `act` that is there.
@@ -206,8 +219,13 @@ impl Desk {
     }
 
     /// Keeps the vaststeller's act of an extract that a second person signs, too. Gives false where nobody else must sign.
-    pub(crate) fn sign_first(&self, id: DraftId, act: &[u8]) -> Result<bool, Failure> {
-        let (mut draft, _, content) = self.draft(id)?;
+    pub(crate) fn sign_first(
+        &self,
+        id: DraftId,
+        act: &[u8],
+        content: Option<&Content>,
+    ) -> Result<bool, Failure> {
+        let (mut draft, content) = self.draft(id, content)?;
         let Some(of) = draft.parent else {
             return Ok(false);
         };
@@ -226,9 +244,10 @@ impl Desk {
         &self,
         id: DraftId,
         second: &[u8],
+        content: Option<&Content>,
         expanded: &Expanded,
     ) -> Result<MessageId, Failure> {
-        let (draft, _, _) = self.draft(id)?;
+        let draft = self.kept(id)?;
         let Some(act) = &draft.act else {
             return Err(no(
                 format!("nobody has established the draft {id} yet"),
@@ -256,7 +275,7 @@ impl Desk {
         if second.said().by == signed.said().by {
             return Err(same_person());
         }
-        self.go_out(id, &act, Some(second), expanded)
+        self.go_out(id, &act, Some(second), content, expanded)
     }
 
     /// Whether an act establishes this draft, of an extract too.

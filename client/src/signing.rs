@@ -10,7 +10,7 @@ use ordonnans_message::{
     Act, ActKind, Content, Declaration, Digest, Follows, Frame, MessageId, Second, SignedAct,
     Timestamp,
 };
-use ordonnans_seal::sign_statement;
+use ordonnans_seal::{SealSecret, SystemEntropy, sign_statement};
 use serde_json::{Value, json};
 
 use crate::acts;
@@ -20,7 +20,8 @@ use crate::config::Config;
 use crate::desk::{now, policies, usage};
 use crate::drafts::DraftId;
 use crate::failure::{Exit, Failure};
-use crate::local::{Request, Submission, ask};
+use crate::local::{Opener, Request, Submission, ask};
+use crate::opening::{Person, unseal};
 use crate::partners;
 use crate::passing;
 use crate::table;
@@ -45,6 +46,9 @@ pub fn person(certificate: &Path, key: &Path) -> Result<FileSigner, Failure> {
         "a label is established by a person of the register, with a personal certificate",
     ))
 }
+
+/// How long a key counts that is made for one step, in milliseconds.
+const OWN_KEY_MS: u64 = 60 * 60 * 1000;
 
 fn broken<E>(_: E) -> Failure {
     Failure::internal("the daemon's answer has not the documented form")
@@ -90,6 +94,40 @@ fn signed(act: &Act, signer: &FileSigner) -> Result<ordonnans_message::SignedAct
     })
 }
 
+/// The content of a draft: as the daemon has it, or as this person opens it.
+struct Drafted {
+    content: Content,
+    /// What the daemon cannot open is handed over with what was signed, base64.
+    handed: Option<String>,
+}
+
+fn drafted(answer: &mut Value, me: &Name, secrets: &[SealSecret]) -> Result<Drafted, Failure> {
+    let sealed = answer.as_object_mut().and_then(|o| o.remove("sealed"));
+    if let Some(sealed) = sealed {
+        let opened = unseal(&sealed, me, secrets)?.map_err(|e| {
+            Failure::new(
+                Exit::Refused,
+                format!("the draft does not open for {me}: {e}"),
+                "name the file of the encryption key it is sealed to with --seal-key FILE; it may be given more than once",
+            )
+        })?;
+        let handed = Some(BASE64.encode(&opened.content.encode()));
+        return Ok(Drafted {
+            content: opened.content,
+            handed,
+        });
+    }
+    let content = answer.as_object_mut().and_then(|o| o.remove("content"));
+    let content = content.unwrap_or_default();
+    let content = content.as_str().unwrap_or_default().as_bytes();
+    let content = BASE64.decode(content).map_err(broken)?;
+    let content = Content::decode(&content).map_err(broken)?;
+    Ok(Drafted {
+        content,
+        handed: None,
+    })
+}
+
 /// Signs the label of a draft, or another, and has it sent. The digest is made of the content itself, so that what is signed is what was shown. With
 /// `wait`, the answer has the broker's verdict. An extract that a second person signs, too, waits for that: the answer has no `id`.
 ///
@@ -99,13 +137,22 @@ pub fn establish(
     config: &Config,
     draft: DraftId,
     label: Option<&str>,
-    signer: &FileSigner,
+    by: &Person,
     wait: bool,
 ) -> Result<Value, Failure> {
-    let answer = ask(&config.socket, &Request::Draft { draft })?;
-    let content = answer["content"].as_str().unwrap_or_default().as_bytes();
-    let content = BASE64.decode(content).map_err(broken)?;
-    let content = Content::decode(&content).map_err(broken)?;
+    sign_draft(config, draft, label, by.signer(), by.secrets(), wait)
+}
+
+fn sign_draft(
+    config: &Config,
+    draft: DraftId,
+    label: Option<&str>,
+    signer: &FileSigner,
+    secrets: &[SealSecret],
+    wait: bool,
+) -> Result<Value, Failure> {
+    let mut answer = ask(&config.socket, &Request::Draft { draft })?;
+    let Drafted { content, handed } = drafted(&mut answer, signer.certificate().name(), secrets)?;
     let by = signer.certificate().name().clone();
     let proposed: String = part(&answer, "label")?;
     let label = established(config, label.unwrap_or(&proposed), &by)?;
@@ -128,7 +175,13 @@ pub fn establish(
         follows,
     };
     let act = BASE64.encode(&signed(&act, signer)?.encode());
-    ask(&config.socket, &Request::Establish { draft, act, wait })
+    let request = Request::Establish {
+        draft,
+        act,
+        content: handed,
+        wait,
+    };
+    ask(&config.socket, &request)
 }
 
 /// Signs, as a second person, the act by which an extract was established, and has it sent. It is looked at first: the act is about the content of the
@@ -136,16 +189,20 @@ pub fn establish(
 ///
 /// # Errors
 /// [`Failure`]: there is no such draft, nobody has established it yet, or the same person signs twice.
-pub fn second(
+pub fn second(config: &Config, draft: DraftId, by: &Person, wait: bool) -> Result<Value, Failure> {
+    sign_second(config, draft, by.signer(), (by.name(), by.secrets()), wait)
+}
+
+/// The second signature on a draft that somebody opens, who in one step with the first is the first.
+fn sign_second(
     config: &Config,
     draft: DraftId,
     signer: &FileSigner,
+    (opener, secrets): (&Name, &[SealSecret]),
     wait: bool,
 ) -> Result<Value, Failure> {
-    let answer = ask(&config.socket, &Request::Draft { draft })?;
-    let content = answer["content"].as_str().unwrap_or_default().as_bytes();
-    let content = BASE64.decode(content).map_err(broken)?;
-    let content = Content::decode(&content).map_err(broken)?;
+    let mut answer = ask(&config.socket, &Request::Draft { draft })?;
+    let Drafted { content, handed } = drafted(&mut answer, opener, secrets)?;
     let Some(act) = answer["extract"]["act"].as_str() else {
         return Err(Failure::new(
             Exit::Refused,
@@ -176,6 +233,7 @@ pub fn second(
     let request = Request::Second {
         draft,
         second,
+        content: handed,
         wait,
     };
     ask(&config.socket, &request)
@@ -191,33 +249,76 @@ pub struct Signers<'a> {
 }
 
 /// Makes an extract of a message. Without signers it stays a draft; so it does with the first alone, where a second person must sign, too. Where
-/// signing fails, nothing stays behind.
+/// signing fails, nothing stays behind. Of a message of Stg.G or higher it waits sealed to the persons who are named, short or whole: those who are to
+/// sign later.
 ///
 /// # Errors
-/// [`Failure`]: the message is not known here, the label, or as [`establish`] and [`second`].
+/// [`Failure`]: the message is not known here, the label, nobody is named who could go on, or as [`establish`] and [`second`].
 pub fn extract(
     config: &Config,
     of: MessageId,
     message: Box<Submission>,
     signers: Option<Signers<'_>>,
+    later: &[String],
     wait: bool,
 ) -> Result<Value, Failure> {
-    let answer = ask(&config.socket, &Request::Extract { of, message })?;
+    let mut openers: Vec<Opener> = later.iter().cloned().map(Opener::Named).collect();
     let Some(signers) = signers else {
-        return Ok(answer);
+        let request = Request::Extract {
+            of,
+            message,
+            openers,
+        };
+        return ask(&config.socket, &request);
     };
+    let (key, opener) = own_key(signers.first)?;
+    openers.push(opener);
+    let request = Request::Extract {
+        of,
+        message,
+        openers,
+    };
+    let answer = ask(&config.socket, &request)?;
     let draft: DraftId = part(&answer, "draft")?;
-    let signed =
-        establish(config, draft, None, signers.first, wait).and_then(|answer| {
-            match signers.second {
-                Some(by) if answer["id"].is_null() => second(config, draft, by, wait),
-                _ => Ok(answer),
+    let goes_on = || -> Result<Value, Failure> {
+        if signers.second.is_none() && later.is_empty() {
+            somebody_goes_on(&ask(&config.socket, &Request::Draft { draft })?)?;
+        }
+        let secrets = std::slice::from_ref(&key);
+        let answer = sign_draft(config, draft, None, signers.first, secrets, wait)?;
+        match signers.second {
+            Some(by) if answer["id"].is_null() => {
+                let opener = (signers.first.certificate().name(), secrets);
+                sign_second(config, draft, by, opener, wait)
             }
-        });
+            _ => Ok(answer),
+        }
+    };
+    let signed = goes_on();
     if signed.is_err() {
         drop(ask(&config.socket, &Request::Discard { draft }));
     }
     signed
+}
+
+/// A key for a draft that is signed in the same step, and its package: nobody else can open it meanwhile, and nobody at all when this command has ended.
+fn own_key(signer: &FileSigner) -> Result<(SealSecret, Opener), Failure> {
+    let secret = SealSecret::generate(&mut SystemEntropy);
+    let package = secret.package(signer.certificate().name(), now().after(OWN_KEY_MS));
+    let package = sign_statement(&package, signer).map_err(|e| Failure::internal(e.to_string()))?;
+    let opener = Opener::Key(BASE64.encode(&package.encode()));
+    Ok((secret, opener))
+}
+
+/// Whether somebody can open a draft that waits for a second person, who is not named.
+fn somebody_goes_on(answer: &Value) -> Result<(), Failure> {
+    if answer["sealed"].is_null() || answer["extract"]["second"] == false {
+        return Ok(());
+    }
+    Err(usage(
+        "the second person could not open the draft: from Stg.G up it is sealed to persons",
+        "name the second person with --for PERSON, or sign in the same step with --second-as and --second-key",
+    ))
 }
 
 /// One person who drafts and establishes in a single step. Where it fails, nothing stays behind.
@@ -230,9 +331,12 @@ pub fn at_once(
     signer: &FileSigner,
     wait: bool,
 ) -> Result<Value, Failure> {
-    let answer = ask(&config.socket, &Request::Propose { message })?;
+    let (key, opener) = own_key(signer)?;
+    let openers = vec![opener];
+    let answer = ask(&config.socket, &Request::Propose { message, openers })?;
     let draft: DraftId = part(&answer, "draft")?;
-    let sent = establish(config, draft, None, signer, wait);
+    let secrets = std::slice::from_ref(&key);
+    let sent = sign_draft(config, draft, None, signer, secrets, wait);
     if sent.is_err() {
         // Where it went out all the same, the draft is gone already.
         drop(ask(&config.socket, &Request::Discard { draft }));
@@ -344,21 +448,32 @@ pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Fail
         }
         LabelCommand::Catalog { to, listing, .. } => simple(&Request::Catalog { to }, listing),
         LabelCommand::Propose(args) => {
-            let message = Box::new(submission(&args)?);
-            let answer = ask(&config.socket, &Request::Propose { message })?;
-            if args.listing.json {
-                return show(&answer, args.listing);
+            let message = Box::new(submission(&args.message)?);
+            let openers = args.openers.iter().cloned().map(Opener::Named).collect();
+            let answer = ask(&config.socket, &Request::Propose { message, openers })?;
+            if args.message.listing.json {
+                return show(&answer, args.message.listing);
             }
-            show(&answer["draft"], args.listing)
+            show(&answer["draft"], args.message.listing)
         }
         LabelCommand::Drafts(listing) => simple(&Request::Drafts, listing),
-        LabelCommand::Draft { draft } => {
+        LabelCommand::Draft { draft, reader } => {
             let draft = draft_id(&draft)?;
+            let person = reader.person()?;
             let mut answer = ask(&config.socket, &Request::Draft { draft })?;
-            let content = answer.as_object_mut().and_then(|o| o.remove("content"));
-            let content = content.unwrap_or_default();
-            let content = BASE64.decode(content.as_str().unwrap_or_default().as_bytes());
-            let content = Content::decode(&content.map_err(broken)?).map_err(broken)?;
+            if person.is_none() && !answer["sealed"].is_null() {
+                return Err(usage(
+                    format!("the draft {draft} is sealed to persons"),
+                    "open it with --as CERT, --key KEY and --seal-key FILE",
+                ));
+            }
+            let name = person
+                .as_ref()
+                .map_or_else(|| part(&answer, "node"), |p| Ok(p.name().clone()))?;
+            let secrets = person.as_ref().map_or(&[][..], Person::secrets);
+            let Drafted { content, .. } = drafted(&mut answer, &name, secrets)?;
+            answer["subject"] = json!(content.subject);
+            answer["media_type"] = json!(content.media_type);
             signed_so_far(&mut answer)?;
             eprint!("{}", table::render(&answer));
             // A reader that went away, like `head`, is no failure.
@@ -372,9 +487,8 @@ pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Fail
             wait,
             listing,
         } => {
-            let signer = signed_in(&signer)?;
-            let draft = draft_id(&draft)?;
-            let answer = establish(config, draft, label.as_deref(), &signer, wait)?;
+            let (by, draft) = (signer.person()?, draft_id(&draft)?);
+            let answer = establish(config, draft, label.as_deref(), &by, wait)?;
             decided(&answer, listing)
         }
         LabelCommand::Second {
@@ -383,8 +497,8 @@ pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Fail
             wait,
             listing,
         } => {
-            let signer = signed_in(&signer)?;
-            decided(&second(config, draft_id(&draft)?, &signer, wait)?, listing)
+            let (by, draft) = (signer.person()?, draft_id(&draft)?);
+            decided(&second(config, draft, &by, wait)?, listing)
         }
         LabelCommand::Discard { draft } => {
             let draft = draft_id(&draft)?;
@@ -438,7 +552,8 @@ pub(crate) fn extracted(config: &Config, args: &ExtractArgs) -> Result<Exit, Fai
         second: second.as_ref(),
     });
     let message = Box::new(submission(&args.message)?);
-    let answer = extract(config, of, message, signers, args.message.whereto.wait)?;
+    let wait = args.message.whereto.wait;
+    let answer = extract(config, of, message, signers, &args.openers, wait)?;
     decided(&answer, args.message.listing)
 }
 

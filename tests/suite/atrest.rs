@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use ordonnans_client::config::Config;
-use ordonnans_client::local::{Request, Submission, ask};
-use ordonnans_client::opening::{Reader, make_key, open_message, publish_key};
-use ordonnans_client::signing;
+use ordonnans_client::local::{Opener, Request, Submission, ask};
+use ordonnans_client::opening::{Person, make_key, open_message, publish_key};
+use ordonnans_client::signing::{self, Signers};
 use ordonnans_message::{MessageId, ReceiptKind};
 use ordonnans_tests::site::{WITHIN, now};
 use ordonnans_tests::whole::Whole;
@@ -105,7 +105,7 @@ fn message(to: &str, label: &str, marker: &str, file: &Path) -> Box<Submission> 
 }
 
 /// Waits until a message lies in the inbox and opens it with its attachment.
-fn opened(config: &Config, id: MessageId, reader: Option<&Reader>, out: &Path) -> Value {
+fn opened(config: &Config, id: MessageId, reader: Option<&Person>, out: &Path) -> Value {
     let text = id.to_string();
     until("it arrives", || {
         let rows = ask(&config.socket, &Request::Inbox).unwrap_or_default();
@@ -147,7 +147,7 @@ fn nothing_of_what_was_written_lies_anywhere_in_the_open() {
         let mut rows = rows.as_array().into_iter().flatten();
         rows.any(|r| r["name"] == name.as_str() && r["key"] == true)
     });
-    let reader = Reader::load(&certificate, &key, std::slice::from_ref(&seal_key)).expect("read");
+    let reader = Person::load(&certificate, &key, std::slice::from_ref(&seal_key)).expect("read");
     let (certificate, key) = person(&sender);
     let vaststeller = signing::person(&certificate, &key).expect("a person");
 
@@ -190,13 +190,81 @@ fn nothing_of_what_was_written_lies_anywhere_in_the_open() {
         markers.push(marker.into_bytes());
     }
 
-    let mut secrets = vec![fs::read(&seal_key).expect("read")];
+    // A draft at Stg.G waits for the person it is for, and its node cannot open it either.
+    let author_key = own.path().join("author.x-wing");
+    make_key(&author_key).expect("made");
+    publish_key(&from.socket, &certificate, &key, &author_key).expect("published");
+    let file = own.path().join("planted-draft-9d41c7.bin");
+    fs::write(&file, "attachment-planted-draft-9d41c7").expect("written");
+    let to_whom = format!("p-{receiver}@{receiver}");
+    let proposed = |marker: &str| message(&to_whom, "Stg.G // TOT 2036-01-01", marker, &file);
+    let propose = Request::Propose {
+        message: proposed("planted-draft-9d41c7"),
+        openers: vec![Opener::Named(format!("p-{sender}"))],
+    };
+    let draft = ask(&from.socket, &propose).expect("proposed");
+    let draft = draft["draft"]
+        .as_str()
+        .and_then(|d| d.parse().ok())
+        .expect("a draft");
+    let shown = ask(&from.socket, &Request::Draft { draft }).expect("shown");
+    assert!(shown["content"].is_null() && shown["sealed"].is_object());
+    let without = Person::load(&certificate, &key, &[]).expect("a person");
+    let refused = signing::establish(&from, draft, None, &without, true);
+    assert!(
+        refused
+            .expect_err("no key")
+            .to_string()
+            .contains("does not open")
+    );
+    let author =
+        Person::load(&certificate, &key, std::slice::from_ref(&author_key)).expect("a person");
+    let sent = signing::establish(&from, draft, None, &author, true).expect("sent");
+    assert_eq!(sent["verdict"]["state"], "accepted", "{sent}");
+    let id = sent["id"]
+        .as_str()
+        .and_then(|t| t.parse().ok())
+        .expect("an id");
+    let read = opened(&to, id, Some(&reader), &own.path().join("draft.out"));
+    assert_eq!(read["subject"], "subject-planted-draft-9d41c7");
+    markers.push(b"planted-draft-9d41c7".to_vec());
+
+    // So does an extract of it, whatever its level. Who signs first, alone, names who can go on; or both sign in one step.
+    let (second, second_key) = person(&receiver);
+    let second = signing::person(&second, &second_key).expect("a person");
+    let extract = |second, later: &[String]| {
+        let (first, mut lower) = (&vaststeller, proposed("planted-extract-9d41c7"));
+        lower.label = "Dep.V // TOT 2036-01-01".into();
+        let signers = Some(Signers { first, second });
+        signing::extract(&from, id, lower, signers, later, true)
+    };
+    let stuck = extract(None, &[]).expect_err("nobody could go on");
+    assert!(stuck.hint().contains("--for"), "{stuck}");
+    let same = extract(None, &[format!("p-{sender}")]).expect_err("signs already");
+    assert!(same.to_string().contains("signs in this step"), "{same}");
+    let waits = extract(None, &[format!("p-{receiver}")]).expect("kept");
+    let draft = waits["draft"]
+        .as_str()
+        .and_then(|d| d.parse().ok())
+        .expect("a draft");
+    let twice = signing::second(&from, draft, &author, true).expect_err("not for the first");
+    assert!(twice.to_string().contains("does not open"), "{twice}");
+    let sent = signing::second(&from, draft, &reader, true).expect("sent");
+    assert_eq!(sent["verdict"]["state"], "accepted", "{sent}");
+    let sent = extract(Some(&second), &[]).expect("signed by both");
+    assert_eq!(sent["verdict"]["state"], "accepted", "{sent}");
+    markers.push(b"planted-extract-9d41c7".to_vec());
+
+    let mut secrets = vec![
+        fs::read(&seal_key).expect("read"),
+        fs::read(&author_key).expect("read"),
+    ];
     let mut keys = vec![];
     for config in [&from, &to] {
         files(&config.data.join("keys"), &mut keys);
     }
     secrets.extend(keys.iter().map(|k| fs::read(k).expect("read")));
-    assert_eq!(secrets.len(), 3);
+    assert_eq!(secrets.len(), 4);
     assert!(secrets.iter().all(|s| s.len() == 32));
 
     let broker = whole.broker().expect("it runs");

@@ -67,8 +67,10 @@ impl Play<'_> {
             second: None,
         };
         let message = Box::new(self.submission(m));
+        // Below Stg.G the node holds the draft, and nobody is named for it.
+        let later = vec![];
         let said = |f| format!("{}: {f}", m.from);
-        let answer = signing::extract(&config, parent, message, Some(signers), true);
+        let answer = signing::extract(&config, parent, message, Some(signers), &later, true);
         let mut answer = answer.map_err(said)?;
         if let Some(second) = second {
             if !answer["id"].is_null() {
@@ -81,11 +83,11 @@ impl Play<'_> {
             self.progress.say(&format!(
                 "          {by} has signed; it waits for a second person"
             ));
-            if signing::second(&config, draft, &first, true).is_ok() {
+            if signing::second(&config, draft, &self.structure.person(by)?, true).is_ok() {
                 return Err(format!("{by} signed twice, as two persons"));
             }
-            let signer = self.structure.signer(second)?;
-            answer = signing::second(&config, draft, &signer, true).map_err(said)?;
+            let person = self.structure.person(second)?;
+            answer = signing::second(&config, draft, &person, true).map_err(said)?;
             let verdict = answer["verdict"]["state"].as_str().unwrap_or("-");
             self.progress
                 .say(&format!("          {second} signs, too: {verdict}"));

@@ -260,7 +260,13 @@ impl<'a> Play<'a> {
             Err(f) if f.exit() == Exit::Refused => {}
             _ => return Err("a message was sent that nobody has established".into()),
         }
-        let answer = self.structure.ask(&m.from, &Request::Propose { message });
+        let answer = self.structure.ask(
+            &m.from,
+            &Request::Propose {
+                message,
+                openers: vec![],
+            },
+        );
         let answer = answer.map_err(said)?;
         self.progress
             .say("          refused: it is only proposed; it waits as a draft");
@@ -282,8 +288,8 @@ impl<'a> Play<'a> {
             let draft = x.draft.take().and_then(|d| d.parse().ok());
             (x.message.from.clone(), draft.ok_or("it is no draft")?)
         };
-        let (config, signer) = (self.structure.config(&node)?, self.structure.signer(by)?);
-        let answer = signing::establish(&config, draft, None, &signer, true);
+        let (config, person) = (self.structure.config(&node)?, self.structure.person(by)?);
+        let answer = signing::establish(&config, draft, None, &person, true);
         let id = taken(&node, answer)?;
         self.named(name)?.id = id;
         self.progress
@@ -499,7 +505,7 @@ pub(crate) fn read_with(
         own.filter_map(|n| n.parse::<ordonnans_label::Name>().ok())
             .find(|n| s.works_at(n.local(), node))
     });
-    let reader = person.map(|by| s.reader(by.local())).transpose()?;
+    let reader = person.map(|by| s.person(by.local())).transpose()?;
     open_message(
         &s.socket(node),
         id,

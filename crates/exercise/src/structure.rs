@@ -13,7 +13,7 @@ use ordonnans_certs::Workshop;
 use ordonnans_client::config::Config;
 use ordonnans_client::failure::Failure;
 use ordonnans_client::local::{Request, Submission, ask};
-use ordonnans_client::opening::{self, Reader};
+use ordonnans_client::opening::{self, Person};
 use ordonnans_client::signing;
 use ordonnans_identity::FileSigner;
 use ordonnans_label::{Clearance, Clearances, Kind, Level, Name, Policies, Policy};
@@ -400,10 +400,10 @@ impl Structure {
         self.dir.join(format!("{person}.x-wing"))
     }
 
-    /// A person as reader, as that person's command line loads certificate and keys.
-    pub(crate) fn reader(&self, person: &str) -> Result<Reader, Trouble> {
+    /// A person, as that person's command line loads certificate and keys.
+    pub(crate) fn person(&self, person: &str) -> Result<Person, Trouble> {
         let (certificate, key) = self.credentials(Kind::Person, person)?;
-        Reader::load(&certificate, &key, &[self.seal_key(person)]).map_err(said(person))
+        Person::load(&certificate, &key, &[self.seal_key(person)]).map_err(said(person))
     }
 
     /// The socket of a node's daemon.
