@@ -792,6 +792,16 @@ fn an_attachment_whose_message_never_comes_goes_after_a_day_or_where_there_are_t
         matches!(answer, Frame::Refused { code, .. } if code == ReplyCode::AttachmentMissing),
         "{answer:?}"
     );
+    // What a refused message would have referred to goes at once; what another has does not.
+    let third = stored(&mut n, b"three", 50);
+    let no = draft(NCC, &[VR], Level::StgC, Precedence::Routine);
+    let e = n.seal(&no, |h| h.attachments = vec![third, claimed]);
+    let answer = n.publish(ncc, &e);
+    assert!(
+        matches!(answer, Frame::Refused { code, .. } if code == ReplyCode::NotPermitted),
+        "{answer:?}"
+    );
+    assert_eq!(n.removed, 3);
     // After a restart nothing is forgotten of what a message refers to.
     n.start();
     n.later(2 * DAY);

@@ -53,11 +53,13 @@ impl Engine {
             Ok(reached) => reached,
             Err(refusal) => {
                 self.note_refused(now, header, digest, Some(&refusal));
+                self.attachments_refused(header);
                 return self.send(session, refused(id, &refusal, header, now));
             }
         };
         if reached.recipients.is_empty() {
             self.note_refused(now, header, digest, None);
+            self.attachments_refused(header);
             return self.refuse(session, Some(id), ReplyCode::UnknownRecipient);
         }
         let act = header.act.as_ref().map(SignedAct::said);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ordonnans_message::{Digest, Timestamp};
+use ordonnans_message::{Digest, Header, Timestamp};
 
 use crate::effects::Effect;
 use crate::engine::Engine;
@@ -51,6 +51,21 @@ impl Engine {
         self.unclaimed.remove(digest);
     }
 
+    /// A message was refused for good: what it alone would have referred to goes at once. Another message that names the same is asked for it again.
+    pub(crate) fn attachments_refused(&mut self, header: &Header) {
+        for a in &header.attachments {
+            if self.unclaimed.since.contains_key(&a.digest) {
+                self.drop_unclaimed(a.digest);
+            }
+        }
+    }
+
+    fn drop_unclaimed(&mut self, digest: Digest) {
+        self.unclaimed.remove(&digest);
+        self.attachments.remove(&digest);
+        self.out.push(Effect::RemoveAttachment { digest });
+    }
+
     /// Removes what has waited too long, and the oldest where all together are more than one node may have stored: a node that uploads and sends nothing
     /// fills no disk. No record is made of it, for no message was accepted.
     pub(crate) fn end_unclaimed(&mut self, now: Timestamp) {
@@ -60,9 +75,7 @@ impl Engine {
             if now.since(at) < WAITS_MS && room {
                 return;
             }
-            self.unclaimed.remove(&digest);
-            self.attachments.remove(&digest);
-            self.out.push(Effect::RemoveAttachment { digest });
+            self.drop_unclaimed(digest);
         }
     }
 }
