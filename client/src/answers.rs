@@ -206,7 +206,10 @@ async fn sent(daemon: &Daemon, id: MessageId, wait: bool) -> Result<Value, Failu
             if let Some(sent) = desk.spool.sent(id)?
                 && let Some(verdict) = sent.verdict
             {
-                return Ok(json!({ "id": id, "verdict": verdict, "draft": sent.draft }));
+                // What nobody could open any more is no draft again.
+                let draft = sent.draft.map(|d| Ok(desk.spool.draft(d)?.map(|_| d)));
+                let draft = draft.transpose()?.flatten();
+                return Ok(json!({ "id": id, "verdict": verdict, "draft": draft }));
             }
             changed.changed().await.map_err(internal)?;
         }

@@ -174,9 +174,25 @@ pub struct SendArgs {
     /// That person's private key, mode 0600; it never leaves this command.
     #[arg(long, value_name = "KEY", requires = "vaststeller")]
     pub key: Option<PathBuf>,
+    /// That person's encryption key, with which a message of Stg.G or higher that waits or was refused can be opened again; without it what is refused
+    /// then is gone.
+    #[arg(long = "seal-key", value_name = "FILE", requires = "key")]
+    pub seal_keys: Vec<PathBuf>,
     /// How to print.
     #[command(flatten)]
     pub listing: Listing,
+}
+
+impl SendArgs {
+    /// Reads the files of whoever establishes the label in the same step.
+    pub(crate) fn vaststeller(&self) -> Result<Option<Person>, Failure> {
+        match (&self.vaststeller, &self.key) {
+            (Some(certificate), Some(key)) => {
+                Person::load(certificate, key, &self.seal_keys).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// What `forward` takes.

@@ -143,6 +143,9 @@ pub(crate) fn show(value: &Value, listing: Listing) -> Result<Exit, Failure> {
         value if listing.json => format!("{value}\n"),
         value => table::render(value),
     };
+    if text.is_empty() {
+        eprintln!("nothing");
+    }
     // A reader that went away, like `head`, is no failure.
     drop(std::io::stdout().write_all(text.as_bytes()));
     Ok(Exit::Done)
@@ -305,12 +308,9 @@ pub(crate) fn submission(args: &SendArgs) -> Result<Submission, Failure> {
 
 fn send(config: &Config, args: &SendArgs) -> Result<Exit, Failure> {
     let (message, wait) = (Box::new(submission(args)?), args.whereto.wait);
-    let answer = match (&args.vaststeller, &args.key) {
-        (Some(certificate), Some(key)) => {
-            let signer = signing::person(certificate, key)?;
-            signing::at_once(config, message, &signer, wait)?
-        }
-        _ => ask(&config.socket, &Request::Send { message, wait })?,
+    let answer = match args.vaststeller()? {
+        Some(by) => signing::at_once(config, message, &by, wait)?,
+        None => ask(&config.socket, &Request::Send { message, wait })?,
     };
     decided(&answer, args.listing)
 }

@@ -83,6 +83,9 @@ pub(crate) struct Draft {
     /// The vaststeller's signed act in base64, where a second person is to sign, too.
     #[serde(default)]
     pub(crate) act: Option<String>,
+    /// Whether nobody can open it once it is on its way.
+    #[serde(default)]
+    pub(crate) once: bool,
     /// The salted digest of the content, which nobody here may be able to open.
     #[serde(default)]
     subject: Option<Digest>,
@@ -196,6 +199,8 @@ impl Desk {
             sent: None,
             parent,
             act: None,
+            once: openers.iter().all(|o| matches!(o, Opener::Once(_)))
+                && held_by_persons(envelope.header()),
             subject: Some(content.digest()),
             envelope: BASE64.encode(&envelope.encode()),
         };
@@ -231,15 +236,15 @@ impl Desk {
         }
         let mut keys = vec![];
         for opener in openers {
-            if let Opener::Key(package) = opener {
+            if let Opener::Key(package) | Opener::Once(package) = opener {
                 keys.push(self.key_of_opener(package)?);
             }
         }
         let signing: BTreeSet<Name> = keys.iter().map(|k| k.get().said().name.clone()).collect();
         if let Some(both) = signing.intersection(&named).next() {
             return Err(usage(
-                format!("{both} signs in this step, and could not open the draft later"),
-                "name with --for who is to sign later",
+                format!("{both} signs in this step"),
+                "name with --for who is to sign later; who signs now can open the draft later with --seal-key FILE",
             ));
         }
         let holders = |names: &BTreeSet<Name>| -> Vec<Recipient> {
@@ -260,7 +265,7 @@ impl Desk {
     fn named_openers(&self, openers: &[Opener]) -> Result<BTreeSet<Name>, Failure> {
         let named = openers.iter().filter_map(|o| match o {
             Opener::Named(text) => Some(text),
-            Opener::Key(_) => None,
+            Opener::Key(_) | Opener::Once(_) => None,
         });
         named
             .map(|text| {

@@ -279,6 +279,40 @@ fn from_stg_g_persons_hold_a_draft_and_the_node_does_not() {
         envelope.header().recipients[0].node,
         name("locc", Kind::Node)
     );
+    // Refused, it is a draft again; but for one that nobody could open any more, which is gone with its attachments.
+    let no = || Verdict::Refused {
+        code: "NotPermitted".into(),
+        rule: None,
+        recipient: None,
+    };
+    a.decided(envelope.header().id, no()).expect("noted");
+    assert_eq!(a.spool.drafts().expect("read").len(), 1);
+    let file = house.dir.path().join("bijlage.bin");
+    std::fs::write(&file, b"a map").expect("written");
+    let once = Submission {
+        attachments: vec![file],
+        ..high.clone()
+    };
+    let (key, package) = key_of(&v, until);
+    let Opener::Key(package) = package else {
+        unreachable!()
+    };
+    let draft = a.propose(&once, &[Opener::Once(package)]).expect("kept");
+    let (_, Inside::Sealed { envelope, .. }) = a.inside(draft).expect("kept") else {
+        panic!("the node can open it");
+    };
+    let verified = verify_envelope(*envelope, &a.trust(), a.now()).expect("authentic");
+    let keys = std::slice::from_ref(&key);
+    let opened = open(&verified, keys, v.certificate().name()).expect("opens");
+    let handed = Some(&opened.content);
+    let act = signed(&opened.content);
+    let id = a
+        .establish(draft, &act, handed, &Expanded::new())
+        .expect("sent");
+    assert_eq!(a.sealed.list().expect("listed").len(), 1);
+    a.decided(id, no()).expect("noted");
+    assert_eq!(a.spool.drafts().expect("read").len(), 1, "the other");
+    assert!(a.sealed.list().expect("listed").is_empty());
     // Whoever is revoked before it is established has signed for a key that counts no more.
     house.revoke(&issued);
     let (_, late) = key_of(&v, until);

@@ -260,8 +260,10 @@ pub enum Request {
 pub enum Opener {
     /// By the key that the directory has: the name, short or whole.
     Named(String),
-    /// By a key that the person has signed for this draft: the key package, base64.
+    /// By a key of the person who signs in the same step: the signed key package, base64.
     Key(String),
+    /// By a key that ends with that step: the signed key package, base64. What is refused then is no draft again.
+    Once(String),
 }
 
 /// An answer.

@@ -1,7 +1,7 @@
 //! How a person establishes, revises and ends labels and declares events. The key stays with whoever calls this: the daemon gets what was signed.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use data_encoding::BASE64;
 use ordonnans_identity::{FileSigner, Signer};
@@ -47,7 +47,7 @@ pub fn person(certificate: &Path, key: &Path) -> Result<FileSigner, Failure> {
     ))
 }
 
-/// How long a key counts that is made for one step, in milliseconds.
+/// How long a package counts that is signed for one draft, in milliseconds: until that is sealed.
 const OWN_KEY_MS: u64 = 60 * 60 * 1000;
 
 fn broken<E>(_: E) -> Failure {
@@ -243,7 +243,7 @@ fn sign_second(
 #[derive(Clone, Copy, Debug)]
 pub struct Signers<'a> {
     /// The vaststeller of the parent, or a registered successor.
-    pub first: &'a FileSigner,
+    pub first: &'a Person,
     /// The second person, of a parent of Stg.C or higher.
     pub second: Option<&'a FileSigner>,
 }
@@ -273,6 +273,10 @@ pub fn extract(
     };
     let (key, opener) = own_key(signers.first)?;
     openers.push(opener);
+    let first = signers.first.signer();
+    let secrets = key
+        .as_ref()
+        .map_or(signers.first.secrets(), std::slice::from_ref);
     let request = Request::Extract {
         of,
         message,
@@ -284,11 +288,10 @@ pub fn extract(
         if signers.second.is_none() && later.is_empty() {
             somebody_goes_on(&ask(&config.socket, &Request::Draft { draft })?)?;
         }
-        let secrets = std::slice::from_ref(&key);
-        let answer = sign_draft(config, draft, None, signers.first, secrets, wait)?;
+        let answer = sign_draft(config, draft, None, first, secrets, wait)?;
         match signers.second {
             Some(by) if answer["id"].is_null() => {
-                let opener = (signers.first.certificate().name(), secrets);
+                let opener = (signers.first.name(), secrets);
                 sign_second(config, draft, by, opener, wait)
             }
             _ => Ok(answer),
@@ -301,13 +304,21 @@ pub fn extract(
     signed
 }
 
-/// A key for a draft that is signed in the same step, and its package: nobody else can open it meanwhile, and nobody at all when this command has ended.
-fn own_key(signer: &FileSigner) -> Result<(SealSecret, Opener), Failure> {
-    let secret = SealSecret::generate(&mut SystemEntropy);
-    let package = secret.package(signer.certificate().name(), now().after(OWN_KEY_MS));
-    let package = sign_statement(&package, signer).map_err(|e| Failure::internal(e.to_string()))?;
-    let opener = Opener::Key(BASE64.encode(&package.encode()));
-    Ok((secret, opener))
+/// What a draft that is signed in the same step is sealed to: the person's encryption key, the first that was brought, or one that ends with this
+/// command, which is given then.
+fn own_key(by: &Person) -> Result<(Option<SealSecret>, Opener), Failure> {
+    let signed = |secret: &SealSecret| {
+        let package = secret.package(by.name(), now().after(OWN_KEY_MS));
+        let package = sign_statement(&package, by.signer());
+        let package = package.map_err(|e| Failure::internal(e.to_string()))?;
+        Ok(BASE64.encode(&package.encode()))
+    };
+    if let Some(brought) = by.secrets().first() {
+        return Ok((None, Opener::Key(signed(brought)?)));
+    }
+    let made = SealSecret::generate(&mut SystemEntropy);
+    let package = signed(&made)?;
+    Ok((Some(made), Opener::Once(package)))
 }
 
 /// Whether somebody can open a draft that waits for a second person, who is not named.
@@ -321,22 +332,23 @@ fn somebody_goes_on(answer: &Value) -> Result<(), Failure> {
     ))
 }
 
-/// One person who drafts and establishes in a single step. Where it fails, nothing stays behind.
+/// One person who drafts and establishes in a single step. Where it fails, nothing stays behind. What the broker refuses is a draft again; from Stg.G up
+/// only where the person has brought an encryption key, which opens it.
 ///
 /// # Errors
 /// [`Failure`], as for both steps.
 pub fn at_once(
     config: &Config,
     message: Box<Submission>,
-    signer: &FileSigner,
+    by: &Person,
     wait: bool,
 ) -> Result<Value, Failure> {
-    let (key, opener) = own_key(signer)?;
+    let (key, opener) = own_key(by)?;
     let openers = vec![opener];
     let answer = ask(&config.socket, &Request::Propose { message, openers })?;
     let draft: DraftId = part(&answer, "draft")?;
-    let secrets = std::slice::from_ref(&key);
-    let sent = sign_draft(config, draft, None, signer, secrets, wait);
+    let secrets = key.as_ref().map_or(by.secrets(), std::slice::from_ref);
+    let sent = sign_draft(config, draft, None, by.signer(), secrets, wait);
     if sent.is_err() {
         // Where it went out all the same, the draft is gone already.
         drop(ask(&config.socket, &Request::Discard { draft }));
@@ -537,14 +549,13 @@ pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Fail
 /// The command `extract`.
 pub(crate) fn extracted(config: &Config, args: &ExtractArgs) -> Result<Exit, Failure> {
     let of = message_id(&args.id)?;
-    let given = |certificate: &Option<PathBuf>, key: &Option<PathBuf>| match (certificate, key) {
-        (Some(certificate), Some(key)) => person(certificate, key).map(Some),
-        _ => Ok(None),
+    let first = args.message.vaststeller()?;
+    let second = match (&args.second, &args.second_key) {
+        (Some(certificate), Some(key)) => Some(person(certificate, key)?),
+        _ => None,
     };
-    let first = given(&args.message.vaststeller, &args.message.key)?;
-    let second = given(&args.second, &args.second_key)?;
-    let by = |s: &FileSigner| s.certificate().name().clone();
-    if second.is_some() && first.as_ref().map(by) == second.as_ref().map(by) {
+    let by = second.as_ref().map(|s| s.certificate().name());
+    if by.is_some() && first.as_ref().map(Person::name) == by {
         return Err(passing::same_person());
     }
     let signers = first.as_ref().map(|first| Signers {

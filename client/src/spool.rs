@@ -321,6 +321,7 @@ impl Spool {
             draft.sent = None;
             match verdict {
                 Verdict::Accepted { .. } => batch.remove(DRAFTS, of.as_bytes()),
+                Verdict::Refused { .. } if draft.once => batch.remove(DRAFTS, of.as_bytes()),
                 Verdict::Refused { .. } => batch.put(DRAFTS, of.as_bytes(), &json(&draft)?),
             }
         }

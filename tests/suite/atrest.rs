@@ -149,7 +149,7 @@ fn nothing_of_what_was_written_lies_anywhere_in_the_open() {
     });
     let reader = Person::load(&certificate, &key, std::slice::from_ref(&seal_key)).expect("read");
     let (certificate, key) = person(&sender);
-    let vaststeller = signing::person(&certificate, &key).expect("a person");
+    let vaststeller = Person::load(&certificate, &key, &[]).expect("a person");
 
     let mut markers = vec![];
     for (level, to_whom, reader) in [

@@ -61,7 +61,7 @@ impl Play<'_> {
         let parent = self.id_of(of)?;
         self.whither("extract", of, m);
         let config = self.structure.config(&m.from)?;
-        let first = self.structure.signer(by)?;
+        let first = self.structure.person(by)?;
         let signers = Signers {
             first: &first,
             second: None,
@@ -83,7 +83,7 @@ impl Play<'_> {
             self.progress.say(&format!(
                 "          {by} has signed; it waits for a second person"
             ));
-            if signing::second(&config, draft, &self.structure.person(by)?, true).is_ok() {
+            if signing::second(&config, draft, &first, true).is_ok() {
                 return Err(format!("{by} signed twice, as two persons"));
             }
             let person = self.structure.person(second)?;

@@ -10,6 +10,7 @@ use ordonnans_audit::{Detail, Entry, Public, Verb};
 use ordonnans_client::config::Config;
 use ordonnans_client::failure::Failure;
 use ordonnans_client::local::{Request, Submission, ask};
+use ordonnans_client::opening::Person;
 use ordonnans_client::signing;
 use ordonnans_identity::{FileSigner, Signer};
 use ordonnans_label::{Kind, Name};
@@ -56,14 +57,14 @@ type Record = (Public, Detail);
 /// Who writes to the next in the ring.
 struct Writer {
     config: Config,
-    signer: Option<FileSigner>,
+    vaststeller: Option<Person>,
     message: Message,
 }
 
 impl Writer {
     fn hand_in(&self, message: Submission) -> Result<Value, Failure> {
         let message = Box::new(message);
-        match &self.signer {
+        match &self.vaststeller {
             Some(by) => signing::at_once(&self.config, message, by, false),
             None => ask(
                 &self.config.socket,
@@ -201,7 +202,7 @@ impl Play<'_> {
         }
         Ok(Writer {
             config: self.structure.config(from)?,
-            signer: by.map(|p| self.structure.signer(&p.name)).transpose()?,
+            vaststeller: by.map(|p| self.structure.person(&p.name)).transpose()?,
             message,
         })
     }

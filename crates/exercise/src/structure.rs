@@ -450,9 +450,8 @@ impl Structure {
         let by = message.label.rsplit_once("VASTGESTELD ");
         let by = by.and_then(|(_, name)| name.split('.').next());
         if let Some(by) = by.filter(|by| self.works_at(by, node)) {
-            let signer = self.signer(by)?;
-            let config = self.config(node)?;
-            return Ok(signing::at_once(&config, message, &signer, wait));
+            let (by, config) = (self.person(by)?, self.config(node)?);
+            return Ok(signing::at_once(&config, message, &by, wait));
         }
         Ok(self.ask(node, &Request::Send { message, wait }))
     }
