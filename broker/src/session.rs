@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) attachments: AttachmentStore,
     pub(crate) uploading: Uploads,
     pub(crate) notary: Arc<Notary>,
-    /// What is sent and can wait steps aside for these.
+    /// While these come, what can wait goes at a pace.
     pub(crate) urgent: Urgent,
     /// Whether there is a folder for what nodes ask of whoever signs their certificates.
     pub(crate) renews: bool,
@@ -561,24 +561,26 @@ async fn send_copies(
 ) {
     let mut ids = vec![];
     while waiting.recv_many(&mut ids, READ_TOGETHER).await > 0 {
-        let copies = match envelopes(&shared.reader, std::mem::take(&mut ids)).await {
-            Ok(copies) => copies,
-            Err(Ended::Closed) => return,
-            Err(Ended::Fatal(why)) => return drop(shared.fatal.send(why).await),
-        };
-        for envelope in copies {
-            if !precedence.is_urgent() {
-                shared.urgent.turn(envelope.len()).await;
+        let paced = !precedence.is_urgent() && shared.urgent.come();
+        for few in ids.chunks(if paced { 1 } else { READ_TOGETHER }) {
+            // What is done with while it waits for its turn is not there to be read then.
+            if paced {
+                shared.urgent.turn(precedence).await;
             }
-            let frame = Frame::Deliver { envelope }.encode();
-            if connection
-                .send(Lane::Class(precedence), frame)
-                .await
-                .is_err()
-            {
-                return;
+            let copies = match envelopes(&shared.reader, few.to_vec()).await {
+                Ok(copies) => copies,
+                Err(Ended::Closed) => return,
+                Err(Ended::Fatal(why)) => return drop(shared.fatal.send(why).await),
+            };
+            for envelope in copies {
+                let frame = Frame::Deliver { envelope }.encode();
+                let sent = connection.send(Lane::Class(precedence), frame).await;
+                if sent.is_err() {
+                    return;
+                }
             }
         }
+        ids.clear();
     }
 }
 
@@ -850,7 +852,7 @@ async fn send_attachment(shared: Arc<Shared>, connection: Connection, digest: Di
         while let piece = file.fill_buf().await?
             && !piece.is_empty()
         {
-            shared.urgent.turn(piece.len()).await;
+            shared.urgent.turn_of_piece(piece.len()).await;
             bulk.write_all(piece).await?;
             let n = piece.len();
             file.consume(n);

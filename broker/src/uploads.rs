@@ -52,9 +52,12 @@ impl Uploads {
                 Err(_) => {}
             }
             if whole {
-                shared
-                    .tell(Input::AttachmentStored { digest, length })
-                    .await;
+                let stored = Input::AttachmentStored {
+                    session,
+                    digest,
+                    length,
+                };
+                shared.tell(stored).await;
             }
             (have, _) = shared.attachments.have(&digest);
         }
@@ -98,8 +101,10 @@ pub(crate) async fn uploads(shared: Arc<Shared>, connection: Connection, session
                 return;
             };
             let store = &shared.attachments;
+            // What is there already the engine knows; it may have done with it, and be about to have it removed.
+            let (_, known) = store.have(&digest);
             let urgent = &shared.urgent;
-            let turn = |bytes| urgent.turn(bytes);
+            let turn = |bytes| urgent.turn_of_piece(bytes);
             let taken = store
                 .receive(digest, length, offset, &mut stream, turn)
                 .await;
@@ -107,11 +112,13 @@ pub(crate) async fn uploads(shared: Arc<Shared>, connection: Connection, session
             shared.uploading.end(session, &digest, whole);
             let frame = match taken {
                 Ok((have, whole)) => {
-                    if whole {
-                        let length = have;
-                        shared
-                            .tell(Input::AttachmentStored { digest, length })
-                            .await;
+                    if whole && !known {
+                        let stored = Input::AttachmentStored {
+                            session,
+                            digest,
+                            length: have,
+                        };
+                        shared.tell(stored).await;
                     }
                     Frame::AttachmentState { digest, have }
                 }

@@ -21,7 +21,7 @@ use crate::desk::{Desk, internal, usage};
 use crate::drafts::{Draft, DraftId};
 use crate::failure::{Exit, Failure};
 use crate::incoming::{Inside, Read};
-use crate::local::{Request, Submission};
+use crate::local::{Handed, Request, Submission};
 use crate::opening::{chosen, show};
 use crate::passing::shown as shown_of;
 use crate::spool::{Arrived, Listed, Sent, Verdict};
@@ -160,9 +160,9 @@ async fn listed(
 }
 
 /// The content of a draft, as whoever opened it hands it over.
-fn handed(content: Option<String>) -> Result<Option<Content>, Failure> {
+fn handed(content: Option<Handed>) -> Result<Option<Content>, Failure> {
     let wrong = || internal("the content is not one");
-    let content = content.map(|c| BASE64.decode(c.as_bytes()));
+    let content = content.map(|c| BASE64.decode(c.0.as_bytes()));
     let content = content.transpose().map_err(|_| wrong())?;
     let content = content.map(|c| Content::decode(&c));
     content.transpose().map_err(|_| wrong())
@@ -323,7 +323,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
                 Ok(json!({
                     "draft": id, "proposed": d.proposed, "label": d.message.label, "to": d.message.to,
                     "info": d.message.info, "precedence": d.message.precedence, "author": d.message.author, "sent_as": d.sent,
-                    "extract_of": d.parent, "established": d.act.is_some(),
+                    "extract_of": d.parent, "established": d.act.is_some(), "held_by": d.held_by()?,
                 }))
             };
             desk.spool.drafts()?.into_iter().map(row).collect()
@@ -331,7 +331,7 @@ fn listing(daemon: &Daemon, request: Request) -> Result<Value, Failure> {
         Request::Draft { draft } => {
             let (kept, inside) = desk.inside(draft)?;
             let mut value = json!({
-                "draft": draft, "label": desk.label(&kept.message)?.to_string(), "node": desk.name,
+                "draft": draft, "label": kept.message.label, "node": desk.name,
                 "to": kept.message.to, "info": kept.message.info, "extract": desk.extract_of(&kept)?,
             });
             match inside {

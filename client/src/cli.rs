@@ -186,12 +186,11 @@ pub struct SendArgs {
 impl SendArgs {
     /// Reads the files of whoever establishes the label in the same step.
     pub(crate) fn vaststeller(&self) -> Result<Option<Person>, Failure> {
-        match (&self.vaststeller, &self.key) {
-            (Some(certificate), Some(key)) => {
-                Person::load(certificate, key, &self.seal_keys).map(Some)
-            }
-            _ => Ok(None),
-        }
+        Person::named(
+            self.vaststeller.as_deref(),
+            self.key.as_deref(),
+            &self.seal_keys,
+        )
     }
 }
 
@@ -254,7 +253,7 @@ pub struct ReaderArgs {
     /// The certificate of the person who reads.
     #[arg(long = "as", value_name = "CERT", requires = "key")]
     pub reader: Option<PathBuf>,
-    /// That person's private key, mode 0600; it signs the receipt and never leaves this command.
+    /// That person's private key, mode 0600; it never leaves this command.
     #[arg(long, value_name = "KEY", requires = "reader")]
     pub key: Option<PathBuf>,
     /// That person's encryption key, for what is sealed to them (from Stg.G up); it never leaves this command. Repeat it for older keys.
@@ -265,12 +264,7 @@ pub struct ReaderArgs {
 impl ReaderArgs {
     /// Reads the files.
     pub(crate) fn person(&self) -> Result<Option<Person>, Failure> {
-        match (&self.reader, &self.key) {
-            (Some(certificate), Some(key)) => {
-                Person::load(certificate, key, &self.seal_keys).map(Some)
-            }
-            _ => Ok(None),
-        }
+        Person::named(self.reader.as_deref(), self.key.as_deref(), &self.seal_keys)
     }
 }
 

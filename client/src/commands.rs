@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -325,7 +324,9 @@ pub(crate) fn decided(answer: &Value, listing: Listing) -> Result<Exit, Failure>
         let named = answer["id"].as_str().or(answer["draft"].as_str());
         println!("{}", named.unwrap_or_default());
         if let Some(state) = answer["state"].as_str() {
-            eprintln!("the draft {state}: `ordonnans label second DRAFT --as CERT --key KEY`");
+            eprintln!(
+                "the draft {state}: `ordonnans label second DRAFT --as CERT --key KEY`, with --seal-key FILE where persons hold it"
+            );
         }
     }
     if !refused {
@@ -363,7 +364,7 @@ fn forward(config: &Config, args: &ForwardArgs) -> Result<Exit, Failure> {
     let id = message_id(&args.id)?;
     // Label and content are those of the message; whether it is of an exercise, too.
     let addressed = addressed(&args.whereto)?;
-    let reader = signed_by(args.reader.as_deref(), args.key.as_deref())?;
+    let reader = Person::named(args.reader.as_deref(), args.key.as_deref(), &[])?;
     let message = Submission {
         author: reader.as_ref().map(|r| r.name().to_string()),
         ..addressed
@@ -481,7 +482,7 @@ fn print(config: &Config, args: &PrintArgs) -> Result<Exit, Failure> {
 
 fn destroy(config: &Config, args: &DestroyArgs) -> Result<Exit, Failure> {
     let (id, kind) = (message_id(&args.id)?, ReceiptKind::Destroyed);
-    let reader = signed_by(args.reader.as_deref(), args.key.as_deref())?;
+    let reader = Person::named(args.reader.as_deref(), args.key.as_deref(), &[])?;
     let receipt = reader
         .map(|r| r.receipt(&config.socket, id, kind))
         .transpose()?;
@@ -507,14 +508,6 @@ fn numbered(answer: &Value, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
     let label = answer["label_now"].as_str().or(answer["label"].as_str());
     let head = format!("{}  -  {copy}", label.unwrap_or_default());
     Ok(pages(&body, &head))
-}
-
-/// Who signs a receipt, where a person is named.
-fn signed_by(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Person>, Failure> {
-    match (certificate, key) {
-        (Some(certificate), Some(key)) => Person::load(certificate, key, &[]).map(Some),
-        _ => Ok(None),
-    }
 }
 
 fn key(config: &Config, command: KeyCommand) -> Result<Exit, Failure> {

@@ -280,6 +280,7 @@ impl Desk {
             config,
         };
         desk.clear_drafts().map_err(internal)?;
+        desk.drop_stranded()?;
         Ok(desk)
     }
 

@@ -99,15 +99,17 @@ impl Draft {
         Envelope::decode(&bytes).map_err(internal)
     }
 
+    /// Who can open it: persons, or its node where there are none.
+    pub(crate) fn held_by(&self) -> Result<Vec<Name>, Failure> {
+        let envelope = self.envelope()?;
+        let persons = envelope.header().recipients.iter();
+        Ok(persons.filter_map(|r| r.person.clone()).collect())
+    }
+
     /// The sealed attachments.
     pub(crate) fn attachments(&self) -> Result<Vec<AttachmentRef>, Failure> {
         Ok(self.envelope()?.header().attachments.clone())
     }
-}
-
-/// Whether persons hold a draft, and not its node.
-fn held_by_persons(header: &Header) -> bool {
-    header.recipients.iter().any(|r| r.person.is_some())
 }
 
 pub(crate) fn still_here(id: DraftId, draft: &Draft) -> Result<(), Failure> {
@@ -177,7 +179,8 @@ impl Desk {
             None => header.label.clone(),
             Some(of) => self.proposed_label(of)?,
         };
-        let (recipients, keys) = self.holders(label.confidentiality.level(), openers)?;
+        let level = label.confidentiality.level();
+        let (recipients, keys) = self.holders(level, openers)?;
         let header = Header {
             label,
             recipients,
@@ -199,8 +202,7 @@ impl Desk {
             sent: None,
             parent,
             act: None,
-            once: openers.iter().all(|o| matches!(o, Opener::Once(_)))
-                && held_by_persons(envelope.header()),
+            once: level >= Level::StgG && openers.iter().all(|o| matches!(o, Opener::Once(_))),
             subject: Some(content.digest()),
             envelope: BASE64.encode(&envelope.encode()),
         };
@@ -335,7 +337,7 @@ impl Desk {
         let draft = self.kept(id)?;
         let envelope = draft.envelope()?;
         let header = envelope.header().clone();
-        if held_by_persons(&header) {
+        if !draft.held_by()?.is_empty() {
             let inside = Inside::Sealed {
                 received: header.created,
                 belief: Belief::of(&self.trust()),
@@ -375,7 +377,10 @@ impl Desk {
                 ));
             }
         };
-        if draft.subject.is_some_and(|s| s != content.digest()) {
+        let known = draft
+            .subject
+            .map_or(handed.is_none(), |s| s == content.digest());
+        if !known {
             return Err(Failure::new(
                 Exit::Proof,
                 format!("what was handed over is not the content of the draft {id}"),
@@ -419,6 +424,16 @@ impl Desk {
             return Err(wrong("the statement is about something else".into()));
         }
         self.usable(&a.label, &content.body)?;
+        let parent = draft.parent.map(|of| self.parent(of)).transpose()?;
+        let level = a.label.confidentiality.level();
+        let level = parent.map_or(level, |p| level.max(p.level()));
+        if level >= Level::StgG && draft.held_by()?.is_empty() {
+            return Err(Failure::new(
+                Exit::Refused,
+                "the draft was kept for its node, and from Stg.G up persons hold it",
+                "propose it anew at that level, with --for PERSON, and drop this one with `ordonnans label discard`",
+            ));
+        }
         Ok(act)
     }
 
@@ -452,6 +467,16 @@ impl Desk {
             ..header
         };
         self.dispatch(Composed { header, content }, Some(id))
+    }
+
+    /// Drops what nobody can open any more: its command ended before it was sent.
+    pub(crate) fn drop_stranded(&self) -> Result<(), Failure> {
+        for (id, draft) in self.spool.drafts()? {
+            if draft.once && draft.sent.is_none() {
+                self.discard_draft(id)?;
+            }
+        }
+        Ok(())
     }
 
     /// Drops a draft and its attachments.

@@ -313,6 +313,13 @@ fn from_stg_g_persons_hold_a_draft_and_the_node_does_not() {
     a.decided(id, no()).expect("noted");
     assert_eq!(a.spool.drafts().expect("read").len(), 1, "the other");
     assert!(a.sealed.list().expect("listed").is_empty());
+    // One whose command ended before it was sent is dropped at the next start.
+    let Opener::Key(package) = key_of(&v, until).1 else {
+        unreachable!()
+    };
+    a.propose(&high, &[Opener::Once(package)]).expect("kept");
+    a.drop_stranded().expect("dropped");
+    assert_eq!(a.spool.drafts().expect("read").len(), 1, "the other");
     // Whoever is revoked before it is established has signed for a key that counts no more.
     house.revoke(&issued);
     let (_, late) = key_of(&v, until);
@@ -368,8 +375,12 @@ fn a_statement_about_something_else_sends_nothing() {
         assert!(e.to_string().contains(says), "{what}: {e}");
     }
     assert!(a.outbox().order.is_empty());
+    // From Stg.G up persons hold it, which the node did until now.
+    let too_high = act(content.digest(), "Stg.G // TOT 2030-01-01", &a.name, &v, &a);
+    let e = a.establish(draft, &signed(&too_high), None, &Expanded::new());
+    assert!(e.expect_err("the node has it").hint().contains("--for"));
     // Another label than was proposed is the vaststeller's to give.
-    let higher = act(content.digest(), "Stg.G // TOT 2030-01-01", &a.name, &v, &a);
+    let higher = act(content.digest(), "Stg.C // TOT 2030-01-01", &a.name, &v, &a);
     a.establish(draft, &signed(&higher), None, &Expanded::new())
         .expect("sent");
     a.discard_draft(other).expect("dropped");

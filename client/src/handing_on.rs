@@ -62,7 +62,7 @@ impl Town {
     }
 }
 
-fn act(desk: &Desk, draft: DraftId, kind: ActKind, label: &str, by: &FileSigner) -> Act {
+fn act_of(desk: &Desk, draft: DraftId, kind: ActKind, label: &str, by: &FileSigner) -> Act {
     let (kept, content) = desk.draft(draft, None).expect("a draft");
     let who = by.certificate().name().clone();
     let parent = kept.parent.map(|of| desk.parent(of).expect("a parent"));
@@ -92,20 +92,15 @@ fn envelope(desk: &Desk, id: MessageId) -> Envelope {
 
 /// A message with an attachment that was established and sent.
 fn sent(t: &Town, desk: &Desk, to: &str, label: &str) -> Envelope {
-    sent_under(t, desk, to, (label, label))
-}
-
-/// The same, proposed under one label and established under another.
-fn sent_under(t: &Town, desk: &Desk, to: &str, (proposed, label): (&str, &str)) -> Envelope {
     let file = t.house.dir.path().join("kaart.bin");
     std::fs::write(&file, b"a map").expect("written");
     let s = Submission {
-        label: proposed.into(),
+        label: label.into(),
         attachments: vec![file],
         ..message(&[to], b"(Dep.V) the dike")
     };
     let draft = desk.propose(&s, &[]).expect("proposed");
-    let act = signed(&act(desk, draft, ActKind::Establish, label, &t.v), &t.v);
+    let act = signed(&act_of(desk, draft, ActKind::Establish, label, &t.v), &t.v);
     let id = desk.establish(draft, &act.encode(), None, &Expanded::new());
     envelope(desk, id.expect("sent"))
 }
@@ -274,11 +269,11 @@ fn an_extract_waits_for_both_who_sign_it() {
             kind: ActKind::Establish,
             node: desk.name.clone(),
             follows: None,
-            ..act(desk, draft, ActKind::Extract, DEP_V, &t.v)
+            ..act_of(desk, draft, ActKind::Extract, DEP_V, &t.v)
         };
         let e = desk.sign_first(draft, &signed(&own, &t.v).encode(), None);
         says(&e.expect_err("no extract"), "about something else");
-        let first = signed(&act(desk, draft, ActKind::Extract, DEP_V, &t.v), &t.v);
+        let first = signed(&act_of(desk, draft, ActKind::Extract, DEP_V, &t.v), &t.v);
         assert!(desk.sign_first(draft, &first.encode(), None).expect("kept"));
         let before = desk.outbox().order.len();
         for (by, over, what) in [
@@ -310,15 +305,9 @@ fn an_extract_waits_for_both_who_sign_it() {
         assert!(id.is_ok());
     }
 
-    // Of a message that persons hold, persons hold the extract until it is signed, whatever level is proposed.
-    let labels = (STG_C, "Stg.G // TOT 2036-01-01");
-    let high = sent_under(&t, &t.a, "locc", labels);
-    let e = t.a.extract(high.header().id, &extract(DEP_V), &[]);
-    assert!(e.expect_err("nobody").to_string().contains("none is named"));
-
     // Once the parent was revised, what was signed before is stale.
     let draft = t.b.extract(of, &extract(DEP_V), &[]).expect("a draft");
-    let first = signed(&act(&t.b, draft, ActKind::Extract, DEP_V, &t.v), &t.v);
+    let first = signed(&act_of(&t.b, draft, ActKind::Extract, DEP_V, &t.v), &t.v);
     assert!(t.b.sign_first(draft, &first.encode(), None).expect("kept"));
     let established = parent.header().act.as_ref().expect("an act");
     let up = Act {
@@ -327,6 +316,12 @@ fn an_extract_waits_for_both_who_sign_it() {
             message: of,
             act: established.digest(),
         }),
+        label: format!(
+            "Stg.G // TOT 2036-01-01 // VASTGESTELD {}",
+            t.v.certificate().name()
+        )
+        .parse()
+        .expect("a label"),
         ..established.said().clone()
     };
     let up = Frame::Act {
@@ -339,4 +334,10 @@ fn an_extract_waits_for_both_who_sign_it() {
     let e =
         t.b.second(draft, &second(&first, &t.w, &t.b), None, &Expanded::new());
     says(&e.expect_err("stale"), "about something else");
+    // It is Stg.G now, so persons hold an extract until it is signed, whatever level is proposed; and what the node holds goes nowhere.
+    let first = signed(&act_of(&t.b, draft, ActKind::Extract, DEP_V, &t.v), &t.v);
+    let e = t.b.sign_first(draft, &first.encode(), None);
+    says(&e.expect_err("the node has it"), "persons hold it");
+    let e = t.b.extract(of, &extract(DEP_V), &[]);
+    assert!(e.expect_err("nobody").to_string().contains("none is named"));
 }

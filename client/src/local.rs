@@ -3,6 +3,7 @@
 //! The daemon says with an empty line that it has taken the command; then one JSON object a line each way, and the connection is closed. Only the owner
 //! of the socket can connect; content passes over it and nowhere else.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -90,7 +91,7 @@ pub struct Submission {
     pub supersedes: Option<MessageId>,
 }
 
-impl std::fmt::Debug for Submission {
+impl fmt::Debug for Submission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Submission({} bytes)", self.body.len())
     }
@@ -192,9 +193,9 @@ pub enum Request {
         draft: DraftId,
         /// The signed word, base64.
         second: String,
-        /// The content, base64, where persons hold the draft: whoever signs has opened it.
+        /// The content, where persons hold the draft: whoever signs has opened it.
         #[serde(default)]
-        content: Option<String>,
+        content: Option<Handed>,
         /// Whether to wait.
         wait: bool,
     },
@@ -212,9 +213,9 @@ pub enum Request {
         draft: DraftId,
         /// The signed act, base64.
         act: String,
-        /// The content, base64, where persons hold the draft: whoever signs has opened it.
+        /// The content, where persons hold the draft: whoever signs has opened it.
         #[serde(default)]
-        content: Option<String>,
+        content: Option<Handed>,
         /// Whether to wait.
         wait: bool,
     },
@@ -252,6 +253,17 @@ pub enum Request {
     Reload,
     /// What the daemon is doing.
     Status,
+}
+
+/// Encoded content in base64, as whoever opened it hands it over. Its `Debug` is its length.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Handed(pub String);
+
+impl fmt::Debug for Handed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handed({} bytes)", self.0.len())
+    }
 }
 
 /// A person who can open a draft of Stg.G or higher while it waits.
@@ -471,5 +483,23 @@ mod tests {
             wait: false,
         };
         assert!(!format!("{request:?}").contains("secret"));
+        let draft = "0011223344556677".parse().expect("a draft");
+        let content = || Some(Handed("secret".into()));
+        let establish = Request::Establish {
+            draft,
+            act: String::new(),
+            content: content(),
+            wait: false,
+        };
+        let second = Request::Second {
+            draft,
+            second: String::new(),
+            content: content(),
+            wait: false,
+        };
+        for request in [establish, second] {
+            let shown = format!("{request:?}");
+            assert!(shown.contains("Handed(6 bytes)") && !shown.contains("secret"));
+        }
     }
 }

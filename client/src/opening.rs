@@ -57,6 +57,18 @@ impl Person {
         })
     }
 
+    /// The same where certificate and key are given; `None` where they are not.
+    pub(crate) fn named(
+        certificate: Option<&Path>,
+        key: Option<&Path>,
+        seal_keys: &[PathBuf],
+    ) -> Result<Option<Self>, Failure> {
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Self::load(certificate, key, seal_keys).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// What signs.
     pub(crate) fn signer(&self) -> &FileSigner {
         &self.signer

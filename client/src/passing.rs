@@ -43,7 +43,7 @@ pub(crate) struct Parent {
 }
 
 impl Parent {
-    fn level(&self) -> Level {
+    pub(crate) fn level(&self) -> Level {
         self.act.label.confidentiality.level()
     }
 

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::desk::{now, policies, usage};
 use crate::drafts::DraftId;
 use crate::failure::{Exit, Failure};
-use crate::local::{Opener, Request, Submission, ask};
+use crate::local::{Handed, Opener, Request, Submission, ask};
 use crate::opening::{Person, unseal};
 use crate::partners;
 use crate::passing;
@@ -48,7 +48,7 @@ pub fn person(certificate: &Path, key: &Path) -> Result<FileSigner, Failure> {
 }
 
 /// How long a package counts that is signed for one draft, in milliseconds: until that is sealed.
-const OWN_KEY_MS: u64 = 60 * 60 * 1000;
+const OWN_KEY_MS: u64 = 10 * 60 * 1000;
 
 fn broken<E>(_: E) -> Failure {
     Failure::internal("the daemon's answer has not the documented form")
@@ -97,8 +97,8 @@ fn signed(act: &Act, signer: &FileSigner) -> Result<ordonnans_message::SignedAct
 /// The content of a draft: as the daemon has it, or as this person opens it.
 struct Drafted {
     content: Content,
-    /// What the daemon cannot open is handed over with what was signed, base64.
-    handed: Option<String>,
+    /// What the daemon cannot open is handed over with what was signed.
+    handed: Option<Handed>,
 }
 
 fn drafted(answer: &mut Value, me: &Name, secrets: &[SealSecret]) -> Result<Drafted, Failure> {
@@ -111,7 +111,7 @@ fn drafted(answer: &mut Value, me: &Name, secrets: &[SealSecret]) -> Result<Draf
                 "name the file of the encryption key it is sealed to with --seal-key FILE; it may be given more than once",
             )
         })?;
-        let handed = Some(BASE64.encode(&opened.content.encode()));
+        let handed = Some(Handed(BASE64.encode(&opened.content.encode())));
         return Ok(Drafted {
             content: opened.content,
             handed,

@@ -127,6 +127,8 @@ pub(crate) fn run() {
             all.push((what, one(pool).await?));
             bad.abort();
             peer.leave().await;
+            // What it was let in goes out, and urgent messages are over.
+            tokio::time::sleep(Duration::from_secs(2)).await;
         }
         all.push(("alone", one(second).await?));
         let bad = tokio::spawn(is_mute(site.peer_soon(&house, MUTE).await));

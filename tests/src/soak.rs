@@ -1,7 +1,7 @@
 //! The soak: mixed load for long, the broker restarted every minute, and whether memory, files and disk stay flat.
 //!
 //! What is kept for a time and what is kept up to a number are then as much after ten minutes as after an hour, and what still grows is lost: messages
-//! live for four minutes and are remembered for one, and the first five minutes bring many. The audit log only grows.
+//! live for four minutes and are remembered for one, and the first four minutes bring many. The audit log only grows.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 use std::fs;
@@ -14,8 +14,8 @@ use crate::sim::Dice;
 use crate::whole::{NODES, Tally, Whole};
 
 /// How long many messages come: they are forgotten before ten minutes are over.
-const FILL: Duration = Duration::from_secs(5 * 60);
-/// Between two of them then, as far as the daemons take them: enough for the table of pages of sled's newest database to be as large as it gets.
+const FILL: Duration = Duration::from_secs(4 * 60);
+/// Between two of them then, as far as the daemons take them: enough for sled's newest database to fill its cache.
 const FILLING: Duration = Duration::from_millis(14);
 /// Between two messages after that.
 const APART: Duration = Duration::from_millis(100);

@@ -753,7 +753,11 @@ fn an_attachment_goes_with_its_last_copy_and_the_log_says_so() {
     };
     assert_eq!(code, ReplyCode::AttachmentMissing);
     let (digest, length) = (reference.digest, reference.length);
-    n.tell(Input::AttachmentStored { digest, length });
+    n.tell(Input::AttachmentStored {
+        session: ncc,
+        digest,
+        length,
+    });
     n.accept(ncc, &e);
     n.receipt(locc, &e, ReceiptKind::Delivered);
     assert_eq!((n.removed, n.notes(Verb::AttachmentRemoved).len()), (0, 0));
@@ -764,12 +768,17 @@ fn an_attachment_goes_with_its_last_copy_and_the_log_says_so() {
 #[test]
 fn an_attachment_whose_message_never_comes_goes_after_a_day_or_where_there_are_too_many() {
     let mut n = Night::new(|s, _| s.quotas.stored = 1_000);
-    let (ncc, _locc) = (n.open(NCC), n.open(LOCC));
-    let stored = |n: &mut Night, what: &'static [u8], length| {
+    let (ncc, locc) = (n.open(NCC), n.open(LOCC));
+    let stored_by = |n: &mut Night, session, what: &'static [u8], length| {
         let digest = sha256(&[what]);
-        n.tell(Input::AttachmentStored { digest, length });
+        n.tell(Input::AttachmentStored {
+            session,
+            digest,
+            length,
+        });
         AttachmentRef { digest, length }
     };
+    let stored = |n: &mut Night, what, length| stored_by(n, ncc, what, length);
     let claimed = stored(&mut n, b"claimed", 100);
     stored(&mut n, b"forgotten", 100);
     let d = draft(NCC, &[POLITIE], Level::DepV, Precedence::Routine);
@@ -792,10 +801,11 @@ fn an_attachment_whose_message_never_comes_goes_after_a_day_or_where_there_are_t
         matches!(answer, Frame::Refused { code, .. } if code == ReplyCode::AttachmentMissing),
         "{answer:?}"
     );
-    // What a refused message would have referred to goes at once; what another has does not.
+    // What its originator brought for a message that is refused goes at once; what another message has, or another node brought, does not.
     let third = stored(&mut n, b"three", 50);
+    let theirs = stored_by(&mut n, locc, b"four", 10);
     let no = draft(NCC, &[VR], Level::StgC, Precedence::Routine);
-    let e = n.seal(&no, |h| h.attachments = vec![third, claimed]);
+    let e = n.seal(&no, |h| h.attachments = vec![third, claimed, theirs]);
     let answer = n.publish(ncc, &e);
     assert!(
         matches!(answer, Frame::Refused { code, .. } if code == ReplyCode::NotPermitted),

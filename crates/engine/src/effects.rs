@@ -115,7 +115,9 @@ pub enum Input {
     },
     /// All bytes of an attachment are durable.
     AttachmentStored {
-        /// SHA-256 of the sealed bytes.
+        /// The connection that brought the last of them.
+        session: Session,
+        /// BLAKE3 of the sealed bytes.
         digest: Digest,
         /// How many.
         length: u64,

@@ -216,7 +216,7 @@ impl Engine {
             });
         }
         for (digest, length) in attachments {
-            engine.attachment_stored(now, digest, length);
+            engine.attachment_stored(now, None, digest, length);
         }
         engine.resolve();
         let detail = Detail {
@@ -345,8 +345,13 @@ impl Engine {
             } => self.returned(session, &(id, kind, by)),
             Input::KeyPackage { session, package } => self.key_package(now, session, &package),
             Input::DirectoryGet { session } => self.directory(now, session),
-            Input::AttachmentStored { digest, length } => {
-                self.attachment_stored(now, digest, length);
+            Input::AttachmentStored {
+                session,
+                digest,
+                length,
+            } => {
+                let by = self.sessions.get(&session).map(|p| p.name().clone());
+                self.attachment_stored(now, by, digest, length);
             }
             Input::AttachmentGet {
                 session,

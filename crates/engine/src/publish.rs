@@ -67,6 +67,7 @@ impl Engine {
         let parent = parent_as_it_is(header);
         let begins = act.filter(|_| parent.is_none());
         if begins.is_some_and(|a| self.labels.knows(&a.subject)) {
+            self.attachments_refused(header);
             return self.rejected(now, session, Some(id), ReplyCode::Conflict);
         }
         let here = |d| self.attachments.get(d).copied();
@@ -79,6 +80,7 @@ impl Engine {
         }
         let to = reached.recipients.len();
         if parent.is_some_and(|p| self.labels.held_by_many(p, to)) {
+            self.attachments_refused(header);
             return self.refuse(session, Some(id), ReplyCode::TooLarge);
         }
         let full = |r: &Recipient| {
