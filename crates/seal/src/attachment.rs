@@ -88,37 +88,57 @@ impl Chunks {
         Self { cipher, done: 0 }
     }
 
-    /// Works on the next chunks of `from`, each `size` bytes (the last may have fewer, and is marked where `ends`), into the rooms of `to`.
-    fn work(
-        &mut self,
-        (from, size): (&[u8], usize),
-        (to, room): (&mut [u8], usize),
-        ends: bool,
-        cores: bool,
-        one: impl Fn(&LessSafeKey, Nonce, &[u8], &mut [u8]) -> Option<()> + Sync,
-    ) -> Option<()> {
-        let many = from.len().div_ceil(size).max(1);
-        if to.len().div_ceil(room).max(1) != many {
+    /// Seals the next chunks where they lie, each before the room for its tag.
+    fn seal(&mut self, chunks: &mut [u8], ends: bool, cores: bool) -> Option<()> {
+        let (first, last) = self.next(chunks.len().div_ceil(SEALED_CHUNK))?;
+        let one = |(n, chunk): (usize, &mut [u8])| {
+            let (text, tag) = chunk.split_last_chunk_mut::<TAG>()?;
+            let nonce = nonce(first + n as u32, ends && n == last);
+            let made = (self.cipher).seal_in_place_separate_tag(nonce, Aad::empty(), text);
+            tag.copy_from_slice(made.ok()?.as_ref());
+            Some(())
+        };
+        if cores {
+            let all = chunks.par_chunks_mut(SEALED_CHUNK);
+            return all.enumerate().map(one).collect();
+        }
+        let all = chunks.chunks_mut(SEALED_CHUNK);
+        all.enumerate().map(one).collect()
+    }
+
+    /// Opens the next chunks into `plain`.
+    fn open(&mut self, chunks: &[u8], plain: &mut [u8], ends: bool, cores: bool) -> Option<()> {
+        let many = chunks.len().div_ceil(SEALED_CHUNK);
+        let (first, last) = self.next(many)?;
+        if plain.len().div_ceil(CHUNK).max(1) != many {
             return None;
         }
-        let (first, last) = (self.done, many - 1);
-        self.done = u32::try_from(many).ok()?.checked_add(first)?;
-        let at = |(n, (from, to)): (usize, (&[u8], &mut [u8]))| {
-            let nonce = nonce(first + n as u32, ends && n == last);
-            one(&self.cipher, nonce, from, to)
+        let one = |(n, (chunk, plain)): (usize, (&[u8], &mut [u8]))| {
+            let (text, tag) = chunk.split_last_chunk::<TAG>()?;
+            plain.copy_from_slice(text);
+            let (nonce, tag) = (nonce(first + n as u32, ends && n == last), Tag::from(*tag));
+            let opened =
+                (self.cipher).open_in_place_separate_tag(nonce, Aad::empty(), tag, plain, 0..);
+            opened.ok().map(drop)
         };
-        match (cores, many) {
+        if many == 1 {
             // An empty attachment has one chunk, too.
-            (_, 1) => at((0, (from, to))),
-            (false, _) => {
-                let pairs = from.chunks(size).zip(to.chunks_mut(room));
-                pairs.enumerate().map(at).collect()
-            }
-            (true, _) => {
-                let pairs = from.par_chunks(size).zip(to.par_chunks_mut(room));
-                pairs.enumerate().map(at).collect()
-            }
+            return one((0, (chunks, plain)));
         }
+        if cores {
+            let pairs = chunks.par_chunks(SEALED_CHUNK);
+            let pairs = pairs.zip(plain.par_chunks_mut(CHUNK));
+            return pairs.enumerate().map(one).collect();
+        }
+        let pairs = chunks.chunks(SEALED_CHUNK).zip(plain.chunks_mut(CHUNK));
+        pairs.enumerate().map(one).collect()
+    }
+
+    /// The number of the first of so many chunks, and how many come after it. They count as worked on.
+    fn next(&mut self, many: usize) -> Option<(u32, usize)> {
+        let (first, last) = (self.done, many.checked_sub(1)?);
+        self.done = u32::try_from(many).ok()?.checked_add(first)?;
+        Some((first, last))
     }
 }
 
@@ -129,23 +149,7 @@ fn nonce(chunk: u32, last: bool) -> Nonce {
     Nonce::assume_unique_for_key(n)
 }
 
-fn seal_chunk(cipher: &LessSafeKey, nonce: Nonce, plain: &[u8], sealed: &mut [u8]) -> Option<()> {
-    let (text, tag) = sealed.split_at_mut_checked(plain.len())?;
-    text.copy_from_slice(plain);
-    let made = cipher.seal_in_place_separate_tag(nonce, Aad::empty(), text);
-    tag.copy_from_slice(made.ok()?.as_ref());
-    Some(())
-}
-
-fn open_chunk(cipher: &LessSafeKey, nonce: Nonce, sealed: &[u8], plain: &mut [u8]) -> Option<()> {
-    let (text, tag) = sealed.split_last_chunk::<TAG>()?;
-    plain.copy_from_slice(text);
-    let tag = Tag::from(*tag);
-    let opened = cipher.open_in_place_separate_tag(nonce, Aad::empty(), tag, plain, 0..);
-    opened.ok().map(drop)
-}
-
-/// Seals an attachment that comes in pieces.
+/// Seals an attachment that comes in pieces, each where it lies: no plain bytes stay behind.
 pub struct AttachmentSealer {
     key: Zeroizing<[u8; 32]>,
     chunks: Chunks,
@@ -167,35 +171,37 @@ impl AttachmentSealer {
         }
     }
 
-    /// Puts into `to`, of [`sealed_length`], what the next bytes are once sealed. They are not the last, and as many as some chunks ([`CHUNK`]) have.
+    /// Seals the next chunks where they lie: of each [`CHUNK`] plain bytes and then room for 16 more. They are not the last.
     ///
     /// # Errors
     /// [`AttachmentError::TooLarge`].
     ///
     /// # Panics
-    /// Where they are part of a chunk, as what follows could not be opened; where `to` has another length.
-    pub fn seal(&mut self, plain: &[u8], to: &mut [u8]) -> Result<(), AttachmentError> {
-        assert!(plain.len().is_multiple_of(CHUNK), "whole chunks");
-        match plain {
+    /// Where one is not whole, as what follows could not be opened.
+    pub fn seal(&mut self, chunks: &mut [u8]) -> Result<(), AttachmentError> {
+        assert!(chunks.len().is_multiple_of(SEALED_CHUNK), "whole chunks");
+        match chunks {
             [] => Ok(()),
-            _ => self.add(plain, to, false),
+            _ => self.add(chunks, false),
         }
     }
 
-    /// Puts into `to`, of [`sealed_length`], the last bytes sealed: some, or none where the attachment is empty.
+    /// The same of the last chunks, of which the last may be shorter, and is empty but for its room where the attachment is: as long as
+    /// [`sealed_length`] says of their plain bytes.
     ///
     /// # Errors
     /// [`AttachmentError::TooLarge`].
     ///
     /// # Panics
-    /// Where there are none and others came before, as an attachment has one sealed form; where `to` has another length.
-    pub fn finish(
-        mut self,
-        plain: &[u8],
-        to: &mut [u8],
-    ) -> Result<SealedAttachment, AttachmentError> {
-        assert!(self.plain == 0 || !plain.is_empty(), "some last bytes");
-        self.add(plain, to, true)?;
+    /// Where the last has no room, or no plain bytes though others came before, as an attachment has one sealed form.
+    pub fn finish(mut self, chunks: &mut [u8]) -> Result<SealedAttachment, AttachmentError> {
+        let last = match chunks.len() % SEALED_CHUNK {
+            0 => chunks.len().min(SEALED_CHUNK),
+            some => some,
+        };
+        let alone = self.plain == 0 && chunks.len() == last;
+        assert!(last > TAG || last == TAG && alone, "some last bytes");
+        self.add(chunks, true)?;
         let reference = AttachmentRef {
             digest: self.digest.finish(),
             length: sealed_length(self.plain),
@@ -207,24 +213,21 @@ impl AttachmentSealer {
         })
     }
 
-    fn add(&mut self, plain: &[u8], to: &mut [u8], ends: bool) -> Result<(), AttachmentError> {
-        let room = sealed_length(plain.len() as u64);
-        assert_eq!(to.len() as u64, room, "room for what is sealed");
-        self.plain += plain.len() as u64;
+    fn add(&mut self, chunks: &mut [u8], ends: bool) -> Result<(), AttachmentError> {
+        let tags = chunks.len().div_ceil(SEALED_CHUNK) * TAG;
+        self.plain += (chunks.len() - tags) as u64;
         if sealed_length(self.plain) > limits::MAX_ATTACHMENT {
             return Err(AttachmentError::TooLarge);
         }
         let whole = |cores: bool| {
-            let rooms = (&mut *to, SEALED_CHUNK);
-            self.chunks
-                .work((plain, CHUNK), rooms, ends, cores, seal_chunk)?;
+            self.chunks.seal(chunks, ends, cores)?;
             match cores {
-                true => self.digest.update_on_all_cores(to),
-                false => self.digest.update(to),
+                true => self.digest.update_on_all_cores(chunks),
+                false => self.digest.update(chunks),
             }
             Some(())
         };
-        on_all_cores(plain.len(), whole).ok_or(AttachmentError::TooLarge)
+        on_all_cores(tags / TAG * CHUNK, whole).ok_or(AttachmentError::TooLarge)
     }
 }
 
@@ -278,10 +281,8 @@ impl AttachmentOpener {
         let tags = sealed.len().div_ceil(SEALED_CHUNK).max(1) * TAG;
         let plain = sealed.len().checked_sub(tags);
         let plain = plain.ok_or(AttachmentError::Damaged)?;
-        let rooms = (&mut to[..plain], CHUNK);
-        let sealed = (sealed, SEALED_CHUNK);
-        let whole = |cores| self.0.work(sealed, rooms, ends, cores, open_chunk);
-        let opened = on_all_cores(sealed.0.len(), whole);
+        let to = &mut to[..plain];
+        let opened = on_all_cores(sealed.len(), |cores| self.0.open(sealed, to, ends, cores));
         opened.map(|()| plain).ok_or(AttachmentError::Damaged)
     }
 }
@@ -299,6 +300,20 @@ fn read_window(from: &mut impl Read, window: &mut Vec<u8>, most: usize) -> io::R
     Ok(window.len() > most)
 }
 
+/// Reads until `room` is full or there is no more; gives how much there was.
+fn fill(from: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
+    let mut n = 0;
+    while n < room.len() {
+        match from.read(&mut room[n..]) {
+            Ok(0) => break,
+            Ok(more) => n += more,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(n)
+}
+
 /// Seals everything `from` gives into `to`.
 ///
 /// # Errors
@@ -308,21 +323,34 @@ pub fn seal_attachment(
     to: &mut impl Write,
     entropy: &mut dyn Entropy,
 ) -> Result<SealedAttachment, AttachmentError> {
-    const MOST: usize = WINDOW * CHUNK;
     let mut sealer = AttachmentSealer::new(entropy);
-    // With its whole room at once: a vector that grows leaves what it held behind.
-    let mut plain = Zeroizing::new(Vec::with_capacity(MOST + 1));
-    let mut sealed = vec![];
-    while read_window(from, &mut plain, MOST)? {
-        sealed.resize(WINDOW * SEALED_CHUNK, 0);
-        sealer.seal(&plain[..MOST], &mut sealed)?;
-        to.write_all(&sealed)?;
-        plain.drain(..MOST);
+    let mut window = Zeroizing::new(vec![0; WINDOW * SEALED_CHUNK]);
+    // Only with the next byte it is known that a chunk is not the last.
+    let mut next = Zeroizing::new([0]);
+    let mut more = fill(from, &mut window[..1])?;
+    loop {
+        let mut length = 0;
+        for chunk in window.chunks_mut(SEALED_CHUNK) {
+            if length > 0 {
+                chunk[..more].copy_from_slice(&next[..more]);
+            }
+            let plain = more + fill(from, &mut chunk[more..CHUNK])?;
+            length += plain + TAG;
+            more = match plain {
+                CHUNK => fill(from, &mut *next)?,
+                _ => 0,
+            };
+            if more == 0 {
+                let sealed = &mut window[..length];
+                let made = sealer.finish(sealed)?;
+                to.write_all(sealed)?;
+                return Ok(made);
+            }
+        }
+        sealer.seal(&mut window)?;
+        to.write_all(&window)?;
+        window[..1].copy_from_slice(&*next);
     }
-    sealed.resize(sealed_length(plain.len() as u64) as usize, 0);
-    let made = sealer.finish(&plain, &mut sealed)?;
-    to.write_all(&sealed)?;
-    Ok(made)
 }
 
 /// Opens the sealed bytes of `from` into `to` and gives the number of plain bytes.
@@ -427,18 +455,21 @@ mod tests {
     fn in_pieces_or_at_once_it_is_the_same_and_each_chunk_is_plain_aes_gcm() {
         let plain: Vec<u8> = (0..9 * CHUNK + 5).map(|i| (i / 7) as u8).collect();
         let (whole, one) = sealed(&plain);
-        for pieces in [1, 3, 4, 9] {
+        // Plain bytes with the room for each tag.
+        let rooms: Vec<u8> = plain
+            .chunks(CHUNK)
+            .flat_map(|c| [c, &[0; TAG]].concat())
+            .collect();
+        for pieces in [1, 3, 4, 9, 20] {
             let mut sealer = AttachmentSealer::new(&mut SeededEntropy::new(1));
-            let mut rest = plain.as_slice();
-            let mut out = vec![0; whole.len()];
-            let mut room = out.as_mut_slice();
-            while rest.len() > pieces * CHUNK {
-                let (piece, after) = rest.split_at(pieces * CHUNK);
-                let (sealed, free) = room.split_at_mut(pieces * SEALED_CHUNK);
-                sealer.seal(piece, sealed).expect("not too large");
-                (rest, room) = (after, free);
+            let mut out = rooms.clone();
+            let mut rest = out.as_mut_slice();
+            while rest.len() > pieces * SEALED_CHUNK {
+                let (piece, after) = rest.split_at_mut(pieces * SEALED_CHUNK);
+                sealer.seal(piece).expect("not too large");
+                rest = after;
             }
-            let made = sealer.finish(rest, room).expect("not too large");
+            let made = sealer.finish(rest).expect("not too large");
             assert_eq!((&out, made.reference), (&whole, one.reference));
         }
         let mut digest = Blake3Stream::default();
