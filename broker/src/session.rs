@@ -253,11 +253,12 @@ async fn publish(
         rejected(Some(id), ReplyCode::NotAuthentic).await;
         return false;
     };
-    let door = if envelope.get().header().precedence().is_urgent() {
-        shared.urgent.came();
-        &shared.inputs
-    } else {
-        &shared.offers
+    let header = envelope.get().header();
+    let urgent = header.precedence().is_urgent();
+    let own = header.originator == *connection.peer().name();
+    let door = match urgent {
+        true => &shared.inputs,
+        false => &shared.offers,
     };
     let envelope = Box::new(envelope);
     // The permit at the door: none left, nothing stored.
@@ -265,6 +266,9 @@ async fn publish(
     if !taken {
         undecided.leave(id);
         busy(connection, id).await;
+    } else if urgent && own {
+        // Nobody has room made for what another wrote.
+        shared.urgent.came();
     }
     taken
 }
@@ -333,7 +337,12 @@ async fn take(
             if length > limits::MAX_ATTACHMENT {
                 rejected(None, ReplyCode::TooLarge)
             } else {
-                let state = shared.uploading.offered(session, digest, length, shared);
+                let state = shared.uploading.offered(
+                    (session, connection.peer().name()),
+                    digest,
+                    length,
+                    shared,
+                );
                 let state = state.await;
                 drop(connection.send(Lane::Control, state.encode()).await);
                 return Ok(());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ordonnans_engine::{Input, Session};
+use ordonnans_label::Name;
 use ordonnans_message::{BulkHead, Digest, Frame, ReplyCode, limits};
 use ordonnans_store::AttachmentError;
 use ordonnans_transport::{CloseCode, Connection, Lane};
@@ -33,7 +34,7 @@ impl Uploads {
     /// Notes an announcement and gives what is to be said about it: the bytes held, or why there cannot be more.
     pub(crate) async fn offered(
         &self,
-        session: Session,
+        (session, by): (Session, &Name),
         digest: Digest,
         length: u64,
         shared: &Shared,
@@ -52,11 +53,8 @@ impl Uploads {
                 Err(_) => {}
             }
             if whole {
-                let stored = Input::AttachmentStored {
-                    session,
-                    digest,
-                    length,
-                };
+                let by = by.clone();
+                let stored = Input::AttachmentStored { by, digest, length };
                 shared.tell(stored).await;
             }
             (have, _) = shared.attachments.have(&digest);
@@ -101,23 +99,22 @@ pub(crate) async fn uploads(shared: Arc<Shared>, connection: Connection, session
                 return;
             };
             let store = &shared.attachments;
-            // What is there already the engine knows; it may have done with it, and be about to have it removed.
-            let (_, known) = store.have(&digest);
             let urgent = &shared.urgent;
             let turn = |bytes| urgent.turn_of_piece(bytes);
-            let taken = store
-                .receive(digest, length, offset, &mut stream, turn)
-                .await;
+            // What is there already the engine knows; it may have done with it, and be about to have it removed.
+            let (taken, known) = match store.have(&digest) {
+                (have, true) => (Ok((have, true)), true),
+                _ => {
+                    let taken = store.receive(digest, length, offset, &mut stream, turn);
+                    (taken.await, false)
+                }
+            };
             let whole = matches!(taken, Ok((_, true)));
-            shared.uploading.end(session, &digest, whole);
             let frame = match taken {
                 Ok((have, whole)) => {
                     if whole && !known {
-                        let stored = Input::AttachmentStored {
-                            session,
-                            digest,
-                            length: have,
-                        };
+                        let (by, length) = (connection.peer().name().clone(), have);
+                        let stored = Input::AttachmentStored { by, digest, length };
                         shared.tell(stored).await;
                     }
                     Frame::AttachmentState { digest, have }
@@ -127,6 +124,8 @@ pub(crate) async fn uploads(shared: Arc<Shared>, connection: Connection, session
                     refused(&why)
                 }
             };
+            // Whoever waits for it finds that the engine knows.
+            shared.uploading.end(session, &digest, whole);
             drop(connection.send(Lane::Control, frame.encode()).await);
         });
     }

@@ -431,7 +431,7 @@ impl Desk {
             return Err(Failure::new(
                 Exit::Refused,
                 "the draft was kept for its node, and from Stg.G up persons hold it",
-                "propose it anew at that level, with --for PERSON, and drop this one with `ordonnans label discard`",
+                "propose it, or make the extract, anew with --for PERSON, and drop this one with `ordonnans label discard`",
             ));
         }
         Ok(act)

@@ -47,8 +47,8 @@ pub fn person(certificate: &Path, key: &Path) -> Result<FileSigner, Failure> {
     ))
 }
 
-/// How long a package counts that is signed for one draft, in milliseconds: until that is sealed.
-const OWN_KEY_MS: u64 = 10 * 60 * 1000;
+/// How long a package counts that is signed for one draft, in milliseconds: until that is sealed, after its attachments are.
+const OWN_KEY_MS: u64 = 60 * 60 * 1000;
 
 fn broken<E>(_: E) -> Failure {
     Failure::internal("the daemon's answer has not the documented form")

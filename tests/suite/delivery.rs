@@ -753,11 +753,8 @@ fn an_attachment_goes_with_its_last_copy_and_the_log_says_so() {
     };
     assert_eq!(code, ReplyCode::AttachmentMissing);
     let (digest, length) = (reference.digest, reference.length);
-    n.tell(Input::AttachmentStored {
-        session: ncc,
-        digest,
-        length,
-    });
+    let by = n.house.nodes[NCC].name.clone();
+    n.tell(Input::AttachmentStored { by, digest, length });
     n.accept(ncc, &e);
     n.receipt(locc, &e, ReceiptKind::Delivered);
     assert_eq!((n.removed, n.notes(Verb::AttachmentRemoved).len()), (0, 0));
@@ -768,17 +765,13 @@ fn an_attachment_goes_with_its_last_copy_and_the_log_says_so() {
 #[test]
 fn an_attachment_whose_message_never_comes_goes_after_a_day_or_where_there_are_too_many() {
     let mut n = Night::new(|s, _| s.quotas.stored = 1_000);
-    let (ncc, locc) = (n.open(NCC), n.open(LOCC));
-    let stored_by = |n: &mut Night, session, what: &'static [u8], length| {
-        let digest = sha256(&[what]);
-        n.tell(Input::AttachmentStored {
-            session,
-            digest,
-            length,
-        });
+    let (ncc, _locc) = (n.open(NCC), n.open(LOCC));
+    let stored_by = |n: &mut Night, node: usize, what: &'static [u8], length| {
+        let (digest, by) = (sha256(&[what]), n.house.nodes[node].name.clone());
+        n.tell(Input::AttachmentStored { by, digest, length });
         AttachmentRef { digest, length }
     };
-    let stored = |n: &mut Night, what, length| stored_by(n, ncc, what, length);
+    let stored = |n: &mut Night, what, length| stored_by(n, NCC, what, length);
     let claimed = stored(&mut n, b"claimed", 100);
     stored(&mut n, b"forgotten", 100);
     let d = draft(NCC, &[POLITIE], Level::DepV, Precedence::Routine);
@@ -803,7 +796,7 @@ fn an_attachment_whose_message_never_comes_goes_after_a_day_or_where_there_are_t
     );
     // What its originator brought for a message that is refused goes at once; what another message has, or another node brought, does not.
     let third = stored(&mut n, b"three", 50);
-    let theirs = stored_by(&mut n, locc, b"four", 10);
+    let theirs = stored_by(&mut n, LOCC, b"four", 10);
     let no = draft(NCC, &[VR], Level::StgC, Precedence::Routine);
     let e = n.seal(&no, |h| h.attachments = vec![third, claimed, theirs]);
     let answer = n.publish(ncc, &e);

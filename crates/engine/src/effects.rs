@@ -115,8 +115,8 @@ pub enum Input {
     },
     /// All bytes of an attachment are durable.
     AttachmentStored {
-        /// The connection that brought the last of them.
-        session: Session,
+        /// Who brought the last of them.
+        by: Name,
         /// BLAKE3 of the sealed bytes.
         digest: Digest,
         /// How many.

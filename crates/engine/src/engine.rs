@@ -345,13 +345,8 @@ impl Engine {
             } => self.returned(session, &(id, kind, by)),
             Input::KeyPackage { session, package } => self.key_package(now, session, &package),
             Input::DirectoryGet { session } => self.directory(now, session),
-            Input::AttachmentStored {
-                session,
-                digest,
-                length,
-            } => {
-                let by = self.sessions.get(&session).map(|p| p.name().clone());
-                self.attachment_stored(now, by, digest, length);
+            Input::AttachmentStored { by, digest, length } => {
+                self.attachment_stored(now, Some(by), digest, length);
             }
             Input::AttachmentGet {
                 session,

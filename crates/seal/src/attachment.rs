@@ -174,7 +174,7 @@ impl AttachmentSealer {
     /// Seals the next chunks where they lie: of each [`CHUNK`] plain bytes and then room for 16 more. They are not the last.
     ///
     /// # Errors
-    /// [`AttachmentError::TooLarge`].
+    /// [`AttachmentError::TooLarge`]: the plain bytes lie there still.
     ///
     /// # Panics
     /// Where one is not whole, as what follows could not be opened.
