@@ -27,7 +27,7 @@ use crate::core::{Out, Sessions, now};
 use crate::renewals;
 use crate::undecided::{HOLD, Undecided};
 use crate::uploads::{Uploads, uploads};
-use crate::urgent::Urgent;
+use crate::urgent::{BYTES, Urgent};
 
 /// A peer says who it is within this time, or goes.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
@@ -861,8 +861,11 @@ async fn send_attachment(shared: Arc<Shared>, connection: Connection, digest: Di
         while let piece = file.fill_buf().await?
             && !piece.is_empty()
         {
-            shared.urgent.turn_of_piece(piece.len()).await;
-            bulk.write_all(piece).await?;
+            // A part at a time, so that no more goes out at once than has its turn.
+            for part in piece.chunks(if shared.urgent.come() { BYTES } else { PIECE }) {
+                shared.urgent.turn_of_piece(part.len()).await;
+                bulk.write_all(part).await?;
+            }
             let n = piece.len();
             file.consume(n);
         }

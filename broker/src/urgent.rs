@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 /// How long after an urgent message the pace is kept, and what anybody waits for a turn at most. Urgent messages seldom come alone.
 const KEPT: Duration = Duration::from_millis(500);
-/// From one turn to the next: a thousand copies of a class a second from the whole broker, a sixth of what it can.
-const TURN: Duration = Duration::from_millis(1);
-/// Bytes of an attachment that take one turn: 128 MB/s.
-const BYTES: usize = 128 << 10;
+/// From one turn to the next: five hundred copies of a class a second from the whole broker, a twelfth of what it can.
+const TURN: Duration = Duration::from_millis(2);
+/// Bytes of an attachment that take one turn: 32 MB/s.
+pub(crate) const BYTES: usize = 64 << 10;
 
 /// Whether urgent messages come, and whose turn it is meanwhile.
 #[derive(Default)]

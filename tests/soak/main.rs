@@ -29,35 +29,40 @@ fn main() -> ExitCode {
     let Ok(own) = std::env::current_exe() else {
         return ExitCode::from(5);
     };
-    match soak::run(&own, Duration::from_secs(60 * a.minutes), a.seed) {
-        Ok((t, samples)) => {
+    let (found, samples) = match soak::run(&own, Duration::from_secs(60 * a.minutes), a.seed) {
+        Ok(played) => played,
+        Err(why) => {
+            println!("{why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut ten = samples.iter().filter(|s| s.at >= 600.0);
+    for (when, s) in [
+        ("after ten minutes", ten.next()),
+        ("at the end", samples.last()),
+    ] {
+        if let Some(s) = s {
+            println!("{when}: {s}");
+        }
+    }
+    let written = a.plot.map(|path| {
+        std::fs::write(path.with_extension("csv"), soak::csv(&samples))?;
+        std::fs::write(path, soak::svg(&samples))
+    });
+    if let Some(Err(e)) = written {
+        eprintln!("the plot cannot be written: {e}");
+        return ExitCode::from(2);
+    }
+    match found {
+        Ok(t) => {
             println!(
                 "{} minutes, {} processes killed: {} messages submitted, {} accepted, {} refused as they had to be, {} delivered, 0 twice, 0 lost, {} records",
                 a.minutes, t.kills, t.submitted, t.accepted, t.refused, t.delivered, t.records
             );
-            let mut ten = samples.iter().filter(|s| s.at >= 600.0);
-            for (when, s) in [
-                ("after ten minutes", ten.next()),
-                ("at the end", samples.last()),
-            ] {
-                if let Some(s) = s {
-                    println!("{when}: {s}");
-                }
-            }
-            let written = a.plot.map(|path| {
-                std::fs::write(path.with_extension("csv"), soak::csv(&samples))?;
-                std::fs::write(path, soak::svg(&samples))
-            });
-            match written {
-                Some(Err(e)) => {
-                    eprintln!("the plot cannot be written: {e}");
-                    ExitCode::from(2)
-                }
-                _ => ExitCode::SUCCESS,
-            }
+            ExitCode::SUCCESS
         }
-        Err(e) => {
-            println!("{e}");
+        Err(why) => {
+            println!("{why}");
             ExitCode::FAILURE
         }
     }

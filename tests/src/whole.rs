@@ -27,7 +27,7 @@ use crate::site::{Site, now, whole, write_credentials};
 pub const ROLE: &str = "--in-the-role-of-a-node";
 /// Nodes that have a daemon; the last but one is not in the circle.
 pub const NODES: usize = 3;
-/// Everything may take so long to arrive at the end.
+/// So long nothing may have arrived at the end for what is missing to be given up: how much is under way then is the machine's affair.
 const SETTLE_WITHIN: Duration = Duration::from_secs(180);
 /// How often something is looked at that another process does.
 const LOOK: Duration = Duration::from_millis(50);
@@ -438,14 +438,31 @@ impl Whole {
     /// What was lost, came twice, or went where it may not.
     pub fn judge(&mut self) -> Result<Tally, String> {
         self.start()?;
-        let began = Instant::now();
+        let (mut most, mut since) = (0, Instant::now());
         loop {
-            match self.settled() {
+            let why = match self.settled() {
                 Ok(tally) => return self.compare(tally),
-                Err(why) if began.elapsed() > SETTLE_WITHIN => return Err(why),
-                Err(_) => std::thread::sleep(4 * LOOK),
+                Err(why) => why,
+            };
+            let arrived = self.arrived()?;
+            if arrived > most {
+                (most, since) = (arrived, Instant::now());
             }
+            if since.elapsed() > SETTLE_WITHIN {
+                return Err(why);
+            }
+            std::thread::sleep(4 * LOOK);
         }
+    }
+
+    /// Copies in inboxes, and messages of which their senders know the end.
+    fn arrived(&mut self) -> Result<usize, String> {
+        let mut all = self.done_with.len();
+        for node in 0..NODES {
+            all += self.rows(node, &Request::Inbox)?.len();
+            self.confirm(node)?;
+        }
+        Ok(all + self.confirmed.len())
     }
 
     /// Whether everything is where it must be; why not.
@@ -501,11 +518,23 @@ impl Whole {
         Ok(tally)
     }
 
+    /// A broker that was restarted a moment ago reads its log first, and answers then.
+    async fn officer(&self) -> Result<Officer, String> {
+        let began = Instant::now();
+        loop {
+            match Officer::connect(&self.site.officer()).await {
+                Ok(officer) => return Ok(officer),
+                Err(why) if began.elapsed() > SETTLE_WITHIN => return Err(text(why)),
+                Err(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
     /// Every record once, and the whole log right by itself.
     fn compare(&self, tally: Tally) -> Result<Tally, String> {
         let runtime = tokio::runtime::Runtime::new().map_err(text)?;
         let (entries, checkpoint): (Vec<Entry>, String) = runtime.block_on(async {
-            let mut officer = Officer::connect(&self.site.officer()).await.map_err(text)?;
+            let mut officer = self.officer().await?;
             // What is signed now covers the last receipt.
             officer.checkpoint().await.map_err(text)?;
             let all = whole(&mut officer).await.map_err(text);
@@ -570,7 +599,13 @@ impl Drop for Whole {
 /// What was lost, came twice, or is missing in the log.
 pub fn crash(program: &Path, rounds: usize, seed: u64) -> Result<Tally, String> {
     let dir = tempfile::tempdir().map_err(text)?;
-    let mut all = Whole::begin(program, dir.path())?;
+    let played = play(program, dir.path(), rounds, seed);
+    // What says why is there, and would be gone.
+    played.map_err(|why| format!("{why}; all that is left lies in {}", dir.keep().display()))
+}
+
+fn play(program: &Path, dir: &Path, rounds: usize, seed: u64) -> Result<Tally, String> {
+    let mut all = Whole::begin(program, dir)?;
     let mut dice = Dice::new(seed);
     for _ in 0..rounds {
         all.start()?;
