@@ -6,6 +6,7 @@
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ordonnans_audit::{Entry, Public};
 use ordonnans_message::cbor::{DecodeError, Reader, Writer, exactly};
@@ -17,10 +18,17 @@ use crate::journal::sync_dir;
 
 /// What of sled's cache may stay in memory for a database, in bytes on disk; it takes up to four times as much.
 const CACHE: u64 = 8 << 20;
+/// sled closes its file on threads of its own, some moments after the database was dropped; until then it cannot be opened again.
+const LETS_GO: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(10);
 /// Where the shard ends: how far the log is after its last record.
 const END: &[u8] = b"m";
 /// Where it begins.
 const BEGIN: &[u8] = b"s";
+
+fn locked(e: &sled::Error) -> bool {
+    matches!(e, sled::Error::Io(e) if e.to_string().starts_with("could not acquire lock"))
+}
 
 pub(crate) fn key(prefix: u8, n: u64) -> [u8; 9] {
     let mut k = [prefix; 9];
@@ -124,9 +132,16 @@ impl Shard {
                 .flush_every_ms(written.then_some(500))
                 .open()
         };
-        let db = catch_unwind(AssertUnwindSafe(open))
-            .map_err(|_| broken("it is damaged".into()))?
-            .map_err(|e| broken(e.to_string()))?;
+        let began = Instant::now();
+        let db = loop {
+            let opened = catch_unwind(AssertUnwindSafe(open));
+            match opened.map_err(|_| broken("it is damaged".into()))? {
+                Ok(db) => break db,
+                // No other process has it: that was looked for before (the store's own lock).
+                Err(e) if locked(&e) && began.elapsed() < LETS_GO => std::thread::sleep(LOOK),
+                Err(e) => return Err(broken(e.to_string())),
+            }
+        };
         // sled syncs neither its settings nor the names of its files.
         for file in ["conf", "db"] {
             std::fs::File::open(path.join(file))
