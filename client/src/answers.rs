@@ -206,10 +206,7 @@ async fn sent(daemon: &Daemon, id: MessageId, wait: bool) -> Result<Value, Failu
             if let Some(sent) = desk.spool.sent(id)?
                 && let Some(verdict) = sent.verdict
             {
-                // What nobody could open any more is no draft again.
-                let draft = sent.draft.map(|d| Ok(desk.spool.draft(d)?.map(|_| d)));
-                let draft = draft.transpose()?.flatten();
-                return Ok(json!({ "id": id, "verdict": verdict, "draft": draft }));
+                return Ok(json!({ "id": id, "verdict": verdict, "draft": sent.draft }));
             }
             changed.changed().await.map_err(internal)?;
         }

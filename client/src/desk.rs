@@ -415,21 +415,25 @@ impl Desk {
                 "publish it with `ordonnans key publish --as CERT --key KEY --seal-key FILE`",
             )
         };
-        let package =
-            SignedKeyPackage::decode(package).map_err(|e| wrong(format!("the key: {e}")))?;
-        let package = verify_statement(package, &self.trust(), self.now())
-            .map_err(|e| wrong(format!("the person's certificate: {e}")))?
-            .into_inner();
-        let p = package.said();
-        if p.name.kind() != Kind::Person || p.not_after <= self.now() {
-            return Err(wrong(format!(
-                "this is no live key of a person: {}",
-                p.name
-            )));
-        }
+        let package = self.package_of_person(package).map_err(wrong)?.into_inner();
         self.spool.put_persons_package(&package)?;
         lock(&self.unsaid).push(package.encode());
         self.work();
+        Ok(package)
+    }
+
+    /// A person's live encryption key, as that person has signed it; why it is none.
+    pub(crate) fn package_of_person(
+        &self,
+        package: &[u8],
+    ) -> Result<Verified<SignedKeyPackage>, String> {
+        let package = SignedKeyPackage::decode(package).map_err(|e| format!("the key: {e}"))?;
+        let package = verify_statement(package, &self.trust(), self.now())
+            .map_err(|e| format!("the person's certificate: {e}"))?;
+        let p = package.get().said();
+        if p.name.kind() != Kind::Person || p.not_after <= self.now() {
+            return Err(format!("it is no person's live key: {}", p.name));
+        }
         Ok(package)
     }
 

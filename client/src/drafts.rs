@@ -101,15 +101,18 @@ impl Draft {
 
     /// Who can open it: persons, or its node where there are none.
     pub(crate) fn held_by(&self) -> Result<Vec<Name>, Failure> {
-        let envelope = self.envelope()?;
-        let persons = envelope.header().recipients.iter();
-        Ok(persons.filter_map(|r| r.person.clone()).collect())
+        Ok(persons(self.envelope()?.header()))
     }
 
     /// The sealed attachments.
     pub(crate) fn attachments(&self) -> Result<Vec<AttachmentRef>, Failure> {
         Ok(self.envelope()?.header().attachments.clone())
     }
+}
+
+fn persons(header: &Header) -> Vec<Name> {
+    let all = header.recipients.iter();
+    all.filter_map(|r| r.person.clone()).collect()
 }
 
 pub(crate) fn still_here(id: DraftId, draft: &Draft) -> Result<(), Failure> {
@@ -285,27 +288,20 @@ impl Desk {
                 "check the person's certificate; the workshop renews it",
             )
         };
-        let bytes = BASE64
-            .decode(package.as_bytes())
-            .map_err(|e| wrong(e.to_string()))?;
-        let package = SignedKeyPackage::decode(&bytes).map_err(|e| wrong(e.to_string()))?;
-        let package = verify_statement(package, &self.trust(), self.now())
-            .map_err(|e| wrong(e.to_string()))?;
-        match package.get().said().name.kind() {
-            Kind::Person => Ok(package),
-            _ => Err(wrong("it is no person's".into())),
-        }
+        let bytes = BASE64.decode(package.as_bytes());
+        let bytes = bytes.map_err(|e| wrong(e.to_string()))?;
+        self.package_of_person(&bytes).map_err(wrong)
     }
 
     /// Whether the directory has no key for some opener, which a look at it may bring.
     pub(crate) fn unlisted(&self, openers: &[Opener]) -> Result<bool, Failure> {
-        let mut named = self.named_openers(openers)?.into_iter();
-        Ok(named.any(|n| {
-            !self
-                .spool
-                .listed(&n)
-                .is_ok_and(|l| l.is_some_and(|l| l.package().is_some()))
-        }))
+        for name in self.named_openers(openers)? {
+            let listed = self.spool.listed(&name)?;
+            if listed.and_then(|l| l.package()).is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A draft.
@@ -337,7 +333,7 @@ impl Desk {
         let draft = self.kept(id)?;
         let envelope = draft.envelope()?;
         let header = envelope.header().clone();
-        if !draft.held_by()?.is_empty() {
+        if !persons(&header).is_empty() {
             let inside = Inside::Sealed {
                 received: header.created,
                 belief: Belief::of(&self.trust()),

@@ -290,6 +290,11 @@ enum Answer {
     },
 }
 
+/// An answer without the documented form, whatever is missing.
+pub(crate) fn undocumented<E>(_: E) -> Failure {
+    Failure::internal("the daemon's answer has not the documented form")
+}
+
 /// Asks the daemon.
 ///
 /// # Errors

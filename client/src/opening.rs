@@ -22,7 +22,7 @@ use crate::belief::Belief;
 use crate::desk::{now, usage};
 use crate::failure::{Exit, Failure};
 use crate::keys::PUBLISHED_MS;
-use crate::local::{Request, ask};
+use crate::local::{Request, ask, undocumented};
 use crate::signing;
 
 /// A person at the command line: certificate and key, which sign, and the encryption keys that open.
@@ -118,10 +118,10 @@ impl Person {
         let text = |k: &str| prepared[k].as_str().ok_or_else(broken);
         let receipt = Receipt {
             message: id,
-            envelope: text("envelope")?.parse().map_err(|_| broken())?,
+            envelope: text("envelope")?.parse().map_err(undocumented)?,
             kind,
             by,
-            at: text("at")?.parse().map_err(|_| broken())?,
+            at: text("at")?.parse().map_err(undocumented)?,
         };
         let signed =
             sign_statement(&receipt, &self.signer).map_err(|e| Failure::internal(e.to_string()))?;
@@ -146,10 +146,6 @@ pub(crate) fn authentic(
     }
 }
 
-fn broken() -> Failure {
-    Failure::internal("the daemon's answer has not the documented form")
-}
-
 /// Opens what the daemon has given sealed. The inner failure says why it does not open.
 pub(crate) fn unseal(
     sealed: &Value,
@@ -157,11 +153,15 @@ pub(crate) fn unseal(
     secrets: &[SealSecret],
 ) -> Result<Result<Opened, String>, Failure> {
     let envelope = sealed["envelope"].as_str().unwrap_or_default();
-    let envelope = BASE64.decode(envelope.as_bytes()).map_err(|_| broken())?;
-    let envelope = Envelope::decode(&envelope).map_err(|_| broken())?;
-    let belief: Belief = serde_json::from_value(sealed["belief"].clone()).map_err(|_| broken())?;
+    let envelope = BASE64.decode(envelope.as_bytes()).map_err(undocumented)?;
+    let envelope = Envelope::decode(&envelope).map_err(undocumented)?;
+    let belief: Belief = serde_json::from_value(sealed["belief"].clone()).map_err(undocumented)?;
     let received = sealed["received"].as_str().and_then(|t| t.parse().ok());
-    let verified = match authentic(&envelope, &belief.trust()?, received.ok_or_else(broken)?) {
+    let verified = match authentic(
+        &envelope,
+        &belief.trust()?,
+        received.ok_or_else(|| undocumented(()))?,
+    ) {
         Ok(verified) => verified,
         Err(e) => return Ok(Err(e.to_string())),
     };
@@ -226,7 +226,9 @@ pub fn open_message(
         None => answer["body"] = json!(BASE64.encode(&opened.content.body)),
         Some((n, path)) => {
             let a = chosen(&opened.content, n)?;
-            let file = sealed["attachments"][n - 1].as_str().ok_or_else(broken)?;
+            let file = sealed["attachments"][n - 1]
+                .as_str()
+                .ok_or_else(|| undocumented(()))?;
             let from = File::open(file).map_err(|e| does_not(&e))?;
             save(from, a, &path)?;
             answer["saved"] = json!(path);

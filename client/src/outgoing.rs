@@ -256,9 +256,7 @@ impl Desk {
     pub(crate) fn decided(&self, id: MessageId, verdict: Verdict) -> Result<(), Failure> {
         let refused = matches!(verdict, Verdict::Refused { .. });
         self.spool.decided(id, verdict)?;
-        let draft = self.spool.sent(id)?.and_then(|s| s.draft);
-        let kept = draft.map(|d| self.spool.draft(d)).transpose()?.flatten();
-        let again = refused && kept.is_some();
+        let again = refused && self.spool.sent(id)?.is_some_and(|s| s.draft.is_some());
         let gone = self.outbox().remove(id);
         for a in gone.into_iter().filter(|_| !again) {
             self.sealed.remove(&a.digest).map_err(internal)?;

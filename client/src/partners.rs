@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::desk::{now, policies, usage};
 use crate::exports::Folder;
 use crate::failure::{Exit, Failure};
+use crate::local::undocumented;
 use crate::opening::open_message;
 
 /// How the file is called that holds a binding.
@@ -143,7 +144,7 @@ pub(crate) fn export(config: &Config, args: &ExportArgs) -> Result<Exit, Failure
         open_message(&config.socket, id, kind, reader.as_ref(), attachment)
     };
     let answer = read(None)?;
-    let broken = || Failure::internal("the daemon's answer has not the documented form");
+    let broken = || undocumented(());
     let text = |v: &Value| v.as_str().map(str::to_owned);
     let shown = text(&answer["label_now"]).or_else(|| text(&answer["label"]));
     let label = policies

@@ -225,7 +225,7 @@ impl Desk {
         act: &[u8],
         content: Option<&Content>,
     ) -> Result<bool, Failure> {
-        let (mut draft, content) = self.draft(id, content)?;
+        let mut draft = self.kept(id)?;
         let Some(of) = draft.parent else {
             return Ok(false);
         };
@@ -233,6 +233,7 @@ impl Desk {
             return Ok(false);
         }
         still_here(id, &draft)?;
+        let (_, content) = self.draft(id, content)?;
         self.fitting(&draft, &content, act)?;
         draft.act = Some(BASE64.encode(act));
         self.spool.propose(id, &draft)?;

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::slice::from_ref;
 
 use data_encoding::BASE64;
 use ordonnans_identity::{FileSigner, Signer};
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::desk::{now, policies, usage};
 use crate::drafts::DraftId;
 use crate::failure::{Exit, Failure};
-use crate::local::{Handed, Opener, Request, Submission, ask};
+use crate::local::{Handed, Opener, Request, Submission, ask, undocumented};
 use crate::opening::{Person, unseal};
 use crate::partners;
 use crate::passing;
@@ -50,16 +51,12 @@ pub fn person(certificate: &Path, key: &Path) -> Result<FileSigner, Failure> {
 /// How long a package counts that is signed for one draft, in milliseconds: until that is sealed, after its attachments are.
 const OWN_KEY_MS: u64 = 60 * 60 * 1000;
 
-fn broken<E>(_: E) -> Failure {
-    Failure::internal("the daemon's answer has not the documented form")
-}
-
 /// A part of an answer, read.
 fn part<T: std::str::FromStr>(answer: &Value, key: &str) -> Result<T, Failure> {
     answer[key]
         .as_str()
         .and_then(|t| t.parse().ok())
-        .ok_or_else(|| broken(()))
+        .ok_or_else(|| undocumented(()))
 }
 
 /// A label as it is typed, established by this person. Whom the text names as vaststeller must be the same.
@@ -101,9 +98,18 @@ struct Drafted {
     handed: Option<Handed>,
 }
 
-fn drafted(answer: &mut Value, me: &Name, secrets: &[SealSecret]) -> Result<Drafted, Failure> {
+/// Who opens, and with what.
+type Opens<'a> = (&'a Name, &'a [SealSecret]);
+
+fn drafted(answer: &mut Value, by: Option<Opens<'_>>) -> Result<Drafted, Failure> {
     let sealed = answer.as_object_mut().and_then(|o| o.remove("sealed"));
     if let Some(sealed) = sealed {
+        let (me, secrets) = by.ok_or_else(|| {
+            usage(
+                "the draft is sealed to persons",
+                "open it with --as CERT, --key KEY and --seal-key FILE",
+            )
+        })?;
         let opened = unseal(&sealed, me, secrets)?.map_err(|e| {
             Failure::new(
                 Exit::Refused,
@@ -120,8 +126,8 @@ fn drafted(answer: &mut Value, me: &Name, secrets: &[SealSecret]) -> Result<Draf
     let content = answer.as_object_mut().and_then(|o| o.remove("content"));
     let content = content.unwrap_or_default();
     let content = content.as_str().unwrap_or_default().as_bytes();
-    let content = BASE64.decode(content).map_err(broken)?;
-    let content = Content::decode(&content).map_err(broken)?;
+    let content = BASE64.decode(content).map_err(undocumented)?;
+    let content = Content::decode(&content).map_err(undocumented)?;
     Ok(Drafted {
         content,
         handed: None,
@@ -152,8 +158,8 @@ fn sign_draft(
     wait: bool,
 ) -> Result<Value, Failure> {
     let mut answer = ask(&config.socket, &Request::Draft { draft })?;
-    let Drafted { content, handed } = drafted(&mut answer, signer.certificate().name(), secrets)?;
     let by = signer.certificate().name().clone();
+    let Drafted { content, handed } = drafted(&mut answer, Some((&by, secrets)))?;
     let proposed: String = part(&answer, "label")?;
     let label = established(config, label.unwrap_or(&proposed), &by)?;
     let extract = answer.get("extract").filter(|e| e.is_object());
@@ -198,11 +204,11 @@ fn sign_second(
     config: &Config,
     draft: DraftId,
     signer: &FileSigner,
-    (opener, secrets): (&Name, &[SealSecret]),
+    opens: Opens<'_>,
     wait: bool,
 ) -> Result<Value, Failure> {
     let mut answer = ask(&config.socket, &Request::Draft { draft })?;
-    let Drafted { content, handed } = drafted(&mut answer, opener, secrets)?;
+    let Drafted { content, handed } = drafted(&mut answer, Some(opens))?;
     let Some(act) = answer["extract"]["act"].as_str() else {
         return Err(Failure::new(
             Exit::Refused,
@@ -210,8 +216,8 @@ fn sign_second(
             "`ordonnans label drafts` shows what is an extract and whether its vaststeller has signed",
         ));
     };
-    let act = BASE64.decode(act.as_bytes()).map_err(broken)?;
-    let act = SignedAct::decode(&act).map_err(broken)?;
+    let act = BASE64.decode(act.as_bytes()).map_err(undocumented)?;
+    let act = SignedAct::decode(&act).map_err(undocumented)?;
     let by = signer.certificate().name().clone();
     if act.said().by == by {
         return Err(passing::same_person());
@@ -262,46 +268,45 @@ pub fn extract(
     later: &[String],
     wait: bool,
 ) -> Result<Value, Failure> {
-    let mut openers: Vec<Opener> = later.iter().cloned().map(Opener::Named).collect();
-    let Some(signers) = signers else {
-        let request = Request::Extract {
-            of,
-            message,
-            openers,
-        };
-        return ask(&config.socket, &request);
-    };
-    let (key, opener) = own_key(signers.first)?;
-    openers.push(opener);
-    let first = signers.first.signer();
-    let secrets = key
-        .as_ref()
-        .map_or(signers.first.secrets(), std::slice::from_ref);
+    let own = signers.map(|s| own_key(s.first)).transpose()?;
+    let (key, opener) = own.unzip();
+    let named = later.iter().cloned().map(Opener::Named);
     let request = Request::Extract {
         of,
         message,
-        openers,
+        openers: named.chain(opener).collect(),
     };
     let answer = ask(&config.socket, &request)?;
-    let draft: DraftId = part(&answer, "draft")?;
-    let goes_on = || -> Result<Value, Failure> {
-        if signers.second.is_none() && later.is_empty() {
-            somebody_goes_on(&ask(&config.socket, &Request::Draft { draft })?)?;
-        }
-        let answer = sign_draft(config, draft, None, first, secrets, wait)?;
-        match signers.second {
-            Some(by) if answer["id"].is_null() => {
-                let opener = (signers.first.name(), secrets);
-                sign_second(config, draft, by, opener, wait)
-            }
-            _ => Ok(answer),
-        }
+    let (Some(signers), Some(key)) = (signers, key) else {
+        return Ok(answer);
     };
-    let signed = goes_on();
+    let draft: DraftId = part(&answer, "draft")?;
+    let secrets = key.as_ref().map_or(signers.first.secrets(), from_ref);
+    let signed = sign_extract(config, draft, signers, secrets, later, wait);
     if signed.is_err() {
         drop(ask(&config.socket, &Request::Discard { draft }));
     }
     signed
+}
+
+fn sign_extract(
+    config: &Config,
+    draft: DraftId,
+    signers: Signers<'_>,
+    secrets: &[SealSecret],
+    later: &[String],
+    wait: bool,
+) -> Result<Value, Failure> {
+    if signers.second.is_none() && later.is_empty() {
+        somebody_goes_on(&ask(&config.socket, &Request::Draft { draft })?)?;
+    }
+    let answer = sign_draft(config, draft, None, signers.first.signer(), secrets, wait)?;
+    match signers.second {
+        Some(by) if answer["id"].is_null() => {
+            sign_second(config, draft, by, (signers.first.name(), secrets), wait)
+        }
+        _ => Ok(answer),
+    }
 }
 
 /// What a draft that is signed in the same step is sealed to: the person's encryption key, the first that was brought, or one that ends with this
@@ -347,7 +352,7 @@ pub fn at_once(
     let openers = vec![opener];
     let answer = ask(&config.socket, &Request::Propose { message, openers })?;
     let draft: DraftId = part(&answer, "draft")?;
-    let secrets = key.as_ref().map_or(by.secrets(), std::slice::from_ref);
+    let secrets = key.as_ref().map_or(by.secrets(), from_ref);
     let sent = sign_draft(config, draft, None, by.signer(), secrets, wait);
     if sent.is_err() {
         // Where it went out all the same, the draft is gone already.
@@ -370,7 +375,7 @@ pub fn follow(
     let by = signer.certificate().name().clone();
     let history = ask(&config.socket, &Request::History { id })?;
     let last = history.as_array().and_then(|a| a.last());
-    let last = last.ok_or_else(|| broken(()))?;
+    let last = last.ok_or_else(|| undocumented(()))?;
     let act = Act {
         kind,
         subject: part::<Digest>(last, "subject")?,
@@ -429,8 +434,8 @@ fn signed_so_far(answer: &mut Value) -> Result<(), Failure> {
     answer["parent_level"] = extract["level"].clone();
     answer["second_person"] = extract["second"].clone();
     if let Some(act) = extract["act"].as_str() {
-        let act = BASE64.decode(act.as_bytes()).map_err(broken)?;
-        let act = SignedAct::decode(&act).map_err(broken)?;
+        let act = BASE64.decode(act.as_bytes()).map_err(undocumented)?;
+        let act = SignedAct::decode(&act).map_err(undocumented)?;
         answer["signed_label"] = json!(act.said().label.to_string());
         answer["signed_by"] = json!(act.said().by);
         answer["signed_at"] = json!(act.said().at);
@@ -473,17 +478,8 @@ pub(crate) fn label(config: &Config, command: LabelCommand) -> Result<Exit, Fail
             let draft = draft_id(&draft)?;
             let person = reader.person()?;
             let mut answer = ask(&config.socket, &Request::Draft { draft })?;
-            if person.is_none() && !answer["sealed"].is_null() {
-                return Err(usage(
-                    format!("the draft {draft} is sealed to persons"),
-                    "open it with --as CERT, --key KEY and --seal-key FILE",
-                ));
-            }
-            let name = person
-                .as_ref()
-                .map_or_else(|| part(&answer, "node"), |p| Ok(p.name().clone()))?;
-            let secrets = person.as_ref().map_or(&[][..], Person::secrets);
-            let Drafted { content, .. } = drafted(&mut answer, &name, secrets)?;
+            let opens = person.as_ref().map(|p| (p.name(), p.secrets()));
+            let Drafted { content, .. } = drafted(&mut answer, opens)?;
             answer["subject"] = json!(content.subject);
             answer["media_type"] = json!(content.media_type);
             signed_so_far(&mut answer)?;

@@ -321,7 +321,11 @@ impl Spool {
             draft.sent = None;
             match verdict {
                 Verdict::Accepted { .. } => batch.remove(DRAFTS, of.as_bytes()),
-                Verdict::Refused { .. } if draft.once => batch.remove(DRAFTS, of.as_bytes()),
+                Verdict::Refused { .. } if draft.once => {
+                    // What nobody can open any more is no draft again.
+                    batch.remove(DRAFTS, of.as_bytes());
+                    sent.draft = None;
+                }
                 Verdict::Refused { .. } => batch.put(DRAFTS, of.as_bytes(), &json(&draft)?),
             }
         }

@@ -79,6 +79,8 @@ pub struct Whole {
     done_with: BTreeSet<(usize, MessageId)>,
     /// What senders know to the end: accepted, with the receipt, or refused. They may forget it then.
     confirmed: BTreeMap<MessageId, bool>,
+    /// Copies in inboxes, and messages of which their senders know the end, when it was last looked.
+    arrived: usize,
     /// How long messages live, in milliseconds.
     life: u64,
     /// Sent so far, by which the next is told apart.
@@ -144,6 +146,7 @@ impl Whole {
             said: BTreeMap::new(),
             done_with: BTreeSet::new(),
             confirmed: BTreeMap::new(),
+            arrived: 0,
             life,
             count: 0,
             kills: 0,
@@ -444,25 +447,14 @@ impl Whole {
                 Ok(tally) => return self.compare(tally),
                 Err(why) => why,
             };
-            let arrived = self.arrived()?;
-            if arrived > most {
-                (most, since) = (arrived, Instant::now());
+            if self.arrived > most {
+                (most, since) = (self.arrived, Instant::now());
             }
             if since.elapsed() > SETTLE_WITHIN {
                 return Err(why);
             }
             std::thread::sleep(4 * LOOK);
         }
-    }
-
-    /// Copies in inboxes, and messages of which their senders know the end.
-    fn arrived(&mut self) -> Result<usize, String> {
-        let mut all = self.done_with.len();
-        for node in 0..NODES {
-            all += self.rows(node, &Request::Inbox)?.len();
-            self.confirm(node)?;
-        }
-        Ok(all + self.confirmed.len())
     }
 
     /// Whether everything is where it must be; why not.
@@ -472,9 +464,14 @@ impl Whole {
             submitted: self.said.len(),
             ..Tally::default()
         };
+        let mut lists = vec![];
         for node in 0..NODES {
             let inbox = Self::ids(&self.rows(node, &Request::Inbox)?, |_| true);
-            let known = self.confirm(node)?;
+            lists.push((inbox, self.confirm(node)?));
+        }
+        let inboxes: usize = lists.iter().map(|(inbox, _)| inbox.len()).sum();
+        self.arrived = inboxes + self.done_with.len() + self.confirmed.len();
+        for (node, (inbox, known)) in lists.into_iter().enumerate() {
             let mut once: BTreeSet<MessageId> = inbox.iter().copied().collect();
             if let Some(id) = once
                 .iter()

@@ -67,10 +67,8 @@ impl Play<'_> {
             second: None,
         };
         let message = Box::new(self.submission(m));
-        // Below Stg.G the node holds the draft, and nobody is named for it.
-        let later = vec![];
         let said = |f| format!("{}: {f}", m.from);
-        let answer = signing::extract(&config, parent, message, Some(signers), &later, true);
+        let answer = signing::extract(&config, parent, message, Some(signers), &[], true);
         let mut answer = answer.map_err(said)?;
         if let Some(second) = second {
             if !answer["id"].is_null() {

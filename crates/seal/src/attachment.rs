@@ -214,8 +214,8 @@ impl AttachmentSealer {
     }
 
     fn add(&mut self, chunks: &mut [u8], ends: bool) -> Result<(), AttachmentError> {
-        let tags = chunks.len().div_ceil(SEALED_CHUNK) * TAG;
-        self.plain += (chunks.len() - tags) as u64;
+        let (room, tags) = (chunks.len(), chunks.len().div_ceil(SEALED_CHUNK) * TAG);
+        self.plain += (room - tags) as u64;
         if sealed_length(self.plain) > limits::MAX_ATTACHMENT {
             return Err(AttachmentError::TooLarge);
         }
@@ -227,7 +227,7 @@ impl AttachmentSealer {
             }
             Some(())
         };
-        on_all_cores(tags / TAG * CHUNK, whole).ok_or(AttachmentError::TooLarge)
+        on_all_cores(room, whole).ok_or(AttachmentError::TooLarge)
     }
 }
 
@@ -291,13 +291,6 @@ impl std::fmt::Debug for AttachmentOpener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("AttachmentOpener")
     }
-}
-
-/// Reads up to a window and one byte more into `window`; gives whether the byte is there, and so more than the window.
-fn read_window(from: &mut impl Read, window: &mut Vec<u8>, most: usize) -> io::Result<bool> {
-    let missing = (most + 1 - window.len()) as u64;
-    from.take(missing).read_to_end(window)?;
-    Ok(window.len() > most)
 }
 
 /// Reads until `room` is full or there is no more; gives how much there was.
@@ -364,16 +357,18 @@ pub fn open_attachment(
 ) -> Result<u64, AttachmentError> {
     const MOST: usize = WINDOW * SEALED_CHUNK;
     let mut opener = AttachmentOpener::new(key);
-    let mut sealed = vec![];
+    // Only with the next byte it is known that a window is not the last.
+    let mut sealed = vec![0; MOST + 1];
     let mut plain = Zeroizing::new(vec![0; WINDOW * CHUNK]);
-    let mut all = 0;
-    while read_window(from, &mut sealed, MOST)? {
+    let (mut all, mut here) = (0, fill(from, &mut sealed)?);
+    while here > MOST {
         let opened = opener.open(&sealed[..MOST], &mut plain)?;
         to.write_all(&plain[..opened])?;
         all += opened as u64;
-        sealed.drain(..MOST);
+        sealed[0] = sealed[MOST];
+        here = 1 + fill(from, &mut sealed[1..])?;
     }
-    let opened = opener.finish(&sealed, &mut plain)?;
+    let opened = opener.finish(&sealed[..here], &mut plain)?;
     to.write_all(&plain[..opened])?;
     Ok(all + opened as u64)
 }
